@@ -1,0 +1,519 @@
+//! What a token is asked for: scopes, and whatever else changes what is sent.
+//!
+//! - A [`TokenRequest`] is checked when it is made; one that exists can be sent.
+//! - Two requests that would send the same are equal, whatever order their parts were given in, and
+//!   share one token. Two that differ in anything never do: the request is part of the cache key.
+//! - It is cheap to clone.
+//!
+//! ```
+//! use maskinporten::{SystemUser, TokenRequest};
+//!
+//! let request = TokenRequest::scopes(["altinn:serviceowner", "krr:global/kontaktinformasjon.read"])?
+//!     .resource("https://krr.example.no")?
+//!     .consumer_org("991825827")?;
+//!
+//! let for_a_customer = TokenRequest::scopes(["altinn:instances.read"])?
+//!     .system_user(SystemUser::new("311169963")?.external_ref("avd_oslo")?);
+//! # Ok::<(), maskinporten::Error>(())
+//! ```
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use crate::advice;
+use crate::error::{Error, Result};
+use crate::organisation::OrganisationNumber;
+use crate::scope::ScopeSet;
+
+/// Whose token is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TokenKind {
+    /// Maskinporten's own, as the token endpoint gives it.
+    Maskinporten,
+    /// Altinn's: the same, exchanged once more.
+    Altinn,
+}
+
+/// Everything about a token that a caller decides: protocol, not policy.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct TokenRequest {
+    scopes: ScopeSet,
+    resources: Option<Arc<[Box<str>]>>,
+    consumer_org: Option<OrganisationNumber>,
+    // Compact JSON with sorted members, so that equal requests are equal text.
+    authorization_details: Option<Arc<str>>,
+}
+
+impl TokenRequest {
+    /// A request for scopes. Each entry may hold several, separated by white space.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Request`](crate::ErrorKind::Request) where no scope is left, or one is none.
+    pub fn scopes<I>(scopes: I) -> Result<Self>
+    where
+        I: IntoIterator,
+        I::Item: AsRef<str>,
+    {
+        ScopeSet::new(scopes).map(Self::from)
+    }
+
+    /// Restricts the token to an API: it becomes the token's audience (RFC 8707 §2).
+    ///
+    /// Said once, the claim is a string; said again, it is an array of all that were said. Blank
+    /// text changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Request`](crate::ErrorKind::Request) where it is no absolute URI, or has a
+    /// fragment, which Maskinporten refuses.
+    pub fn resource(mut self, resource: impl AsRef<str>) -> Result<Self> {
+        let resource = resource.as_ref().trim();
+        if resource.is_empty() {
+            return Ok(self);
+        }
+        if !is_absolute_uri(resource) {
+            let shown: String = resource.chars().take(80).collect();
+            let message = format!("{shown:?} is no absolute URI without fragment");
+            return Err(Error::request(message).with_advice(&advice::RESOURCE));
+        }
+        let mut resources: Vec<Box<str>> = self.resources.iter().flat_map(|r| r.to_vec()).collect();
+        resources.push(resource.into());
+        resources.sort_unstable();
+        resources.dedup();
+        self.resources = Some(resources.into());
+        Ok(self)
+    }
+
+    /// Asks on behalf of an organisation that has delegated the scope in Altinn.
+    ///
+    /// Both notations are accepted; nine digits are sent.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Request`](crate::ErrorKind::Request) where it is no organisation number.
+    pub fn consumer_org<O>(mut self, organisation: O) -> Result<Self>
+    where
+        O: TryInto<OrganisationNumber>,
+        Error: From<O::Error>,
+    {
+        self.consumer_org = Some(organisation.try_into()?);
+        Ok(self)
+    }
+
+    /// Asks as a customer's system user (`urn:altinn:systemuser`, RFC 9396).
+    #[must_use]
+    pub fn system_user(self, user: SystemUser) -> Self {
+        self.with_details(&user.into_details())
+    }
+
+    /// Asks by a consent that was given (`urn:altinn:consent`, RFC 9396).
+    #[must_use]
+    pub fn consent(self, consent: Consent) -> Self {
+        self.with_details(&consent.into_details())
+    }
+
+    /// Sends `authorization_details` as given: one JSON object, or an array with exactly one.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Request`](crate::ErrorKind::Request) where it is not that, or has no `type`.
+    pub fn authorization_details(self, json: impl AsRef<str>) -> Result<Self> {
+        let refuse = |why: &'static str| {
+            Err(Error::request(why).with_advice(&advice::AUTHORIZATION_DETAILS))
+        };
+        let Ok(value) = serde_json::from_str::<Value>(json.as_ref()) else {
+            return refuse("authorization_details is not JSON");
+        };
+        let details = match value {
+            Value::Array(mut entries) if entries.len() == 1 => entries.remove(0),
+            Value::Array(_) => return refuse("authorization_details must hold exactly one entry"),
+            single => single,
+        };
+        let Value::Object(details) = details else {
+            return refuse("authorization_details must be a JSON object");
+        };
+        if !details.get("type").is_some_and(Value::is_string) {
+            return refuse("authorization_details has no `type`");
+        }
+        Ok(self.with_details(&details))
+    }
+
+    /// The scopes, sorted.
+    #[must_use]
+    pub fn scope_set(&self) -> &ScopeSet {
+        &self.scopes
+    }
+
+    fn with_details(mut self, details: &Map<String, Value>) -> Self {
+        let mut details = json!([details]);
+        // Sorted already, unless another crate of the build asks serde_json to keep the order.
+        details.sort_all_objects();
+        self.authorization_details = Some(details.to_string().into());
+        self
+    }
+}
+
+// ===== what the assertion reads =====
+
+impl TokenRequest {
+    pub(crate) fn consumer(&self) -> Option<&OrganisationNumber> {
+        self.consumer_org.as_ref()
+    }
+
+    pub(crate) fn resources(&self) -> Option<&[Box<str>]> {
+        self.resources.as_deref()
+    }
+
+    pub(crate) fn details_json(&self) -> Option<&str> {
+        self.authorization_details.as_deref()
+    }
+}
+
+impl From<ScopeSet> for TokenRequest {
+    fn from(scopes: ScopeSet) -> Self {
+        Self {
+            scopes,
+            resources: None,
+            consumer_org: None,
+            authorization_details: None,
+        }
+    }
+}
+
+impl fmt::Debug for TokenRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("TokenRequest");
+        out.field("scopes", &self.scopes);
+        if let Some(resources) = &self.resources {
+            out.field("resources", resources);
+        }
+        if let Some(consumer) = &self.consumer_org {
+            out.field("consumer_org", consumer);
+        }
+        if self.authorization_details.is_some() {
+            // A consent names a person: their number stays out of logs.
+            out.field("authorization_details", &format_args!("[redacted]"));
+        }
+        out.finish()
+    }
+}
+
+/// A customer's system user in Altinn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SystemUser {
+    organisation: OrganisationNumber,
+    external_ref: Option<String>,
+}
+
+impl SystemUser {
+    /// The system user of an organisation.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Request`](crate::ErrorKind::Request) where it is no organisation number.
+    pub fn new<O>(organisation: O) -> Result<Self>
+    where
+        O: TryInto<OrganisationNumber>,
+        Error: From<O::Error>,
+    {
+        Ok(Self {
+            organisation: organisation.try_into()?,
+            external_ref: None,
+        })
+    }
+
+    /// The reference it was made with: needed where the customer has several system users on the
+    /// system, or where the one it has was made with a reference. Blank text means none.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Request`](crate::ErrorKind::Request) where it is over 255 characters or holds
+    /// another than a letter from a to å, a digit, `_` or `-`: Maskinporten answers MP-302 to those.
+    pub fn external_ref(mut self, reference: impl AsRef<str>) -> Result<Self> {
+        let reference = reference.as_ref().trim();
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "_-æøåÆØÅ".contains(c);
+        if reference.chars().count() > 255 || !reference.chars().all(allowed) {
+            let shown: String = reference.chars().take(40).collect();
+            let message = format!("{shown:?} is no external reference");
+            return Err(Error::request(message).with_advice(&advice::EXTERNAL_REF));
+        }
+        self.external_ref = (!reference.is_empty()).then(|| reference.to_owned());
+        Ok(self)
+    }
+
+    fn into_details(self) -> Map<String, Value> {
+        let mut details = Map::new();
+        details.insert("type".into(), "urn:altinn:systemuser".into());
+        details.insert(
+            "systemuser_org".into(),
+            json!({"authority": "iso6523-actorid-upis", "ID": self.organisation.iso6523()}),
+        );
+        if let Some(reference) = self.external_ref {
+            details.insert("externalRef".into(), reference.into());
+        }
+        details
+    }
+}
+
+/// A consent given in Altinn.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Consent {
+    id: String,
+    from: String,
+}
+
+impl Consent {
+    /// A consent given by an organisation; `id` is the consent's UUID.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Request`](crate::ErrorKind::Request) where one of them cannot be that.
+    pub fn from_organisation<O>(id: impl AsRef<str>, organisation: O) -> Result<Self>
+    where
+        O: TryInto<OrganisationNumber>,
+        Error: From<O::Error>,
+    {
+        let organisation = organisation.try_into()?;
+        let from = format!("urn:altinn:organization:identifier-no:{organisation}");
+        Self::new(id.as_ref(), from)
+    }
+
+    /// A consent given by a person, named by eleven digits; `id` is the consent's UUID.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Request`](crate::ErrorKind::Request) where one of them cannot be that.
+    pub fn from_person(id: impl AsRef<str>, person: impl AsRef<str>) -> Result<Self> {
+        let person = person.as_ref().trim();
+        if person.len() != 11 || !person.bytes().all(|byte| byte.is_ascii_digit()) {
+            // Not echoed: a mistyped one is a person's number all the same.
+            let message = "the person of a consent is named by eleven digits";
+            return Err(Error::request(message).with_advice(&advice::AUTHORIZATION_DETAILS));
+        }
+        let from = format!("urn:altinn:person:identifier-no:{person}");
+        Self::new(id.as_ref(), from)
+    }
+
+    fn new(id: &str, from: String) -> Result<Self> {
+        let id = id.trim();
+        let shape = |(at, byte): (usize, u8)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        };
+        if id.len() != 36 || !id.bytes().enumerate().all(shape) {
+            let message = "the id of a consent is a UUID";
+            return Err(Error::request(message).with_advice(&advice::AUTHORIZATION_DETAILS));
+        }
+        Ok(Self {
+            id: id.to_owned(),
+            from,
+        })
+    }
+
+    fn into_details(self) -> Map<String, Value> {
+        let mut details = Map::new();
+        details.insert("type".into(), "urn:altinn:consent".into());
+        details.insert("id".into(), self.id.into());
+        details.insert("from".into(), self.from.into());
+        details
+    }
+}
+
+impl fmt::Debug for Consent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Consent");
+        out.field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// What can stand where a [`TokenRequest`] is asked for: one, or a list of scopes.
+pub trait IntoTokenRequest {
+    /// Checks and converts.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Request`](crate::ErrorKind::Request) where the list holds no scope, or one that
+    /// is none.
+    fn into_token_request(self) -> Result<TokenRequest>;
+}
+
+impl IntoTokenRequest for TokenRequest {
+    fn into_token_request(self) -> Result<TokenRequest> {
+        Ok(self)
+    }
+}
+
+impl IntoTokenRequest for &TokenRequest {
+    fn into_token_request(self) -> Result<TokenRequest> {
+        Ok(self.clone())
+    }
+}
+
+impl IntoTokenRequest for ScopeSet {
+    fn into_token_request(self) -> Result<TokenRequest> {
+        Ok(self.into())
+    }
+}
+
+impl IntoTokenRequest for &str {
+    fn into_token_request(self) -> Result<TokenRequest> {
+        TokenRequest::scopes([self])
+    }
+}
+
+impl<S: AsRef<str>, const N: usize> IntoTokenRequest for [S; N] {
+    fn into_token_request(self) -> Result<TokenRequest> {
+        TokenRequest::scopes(self)
+    }
+}
+
+impl<S: AsRef<str>> IntoTokenRequest for &[S] {
+    fn into_token_request(self) -> Result<TokenRequest> {
+        TokenRequest::scopes(self)
+    }
+}
+
+impl<S: AsRef<str>> IntoTokenRequest for Vec<S> {
+    fn into_token_request(self) -> Result<TokenRequest> {
+        TokenRequest::scopes(self)
+    }
+}
+
+impl TryFrom<&str> for OrganisationNumber {
+    type Error = Error;
+
+    fn try_from(text: &str) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl TryFrom<&String> for OrganisationNumber {
+    type Error = Error;
+
+    fn try_from(text: &String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl TryFrom<String> for OrganisationNumber {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<Infallible> for Error {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
+
+/// A scheme, a colon and something after it (RFC 3986 §4.3), without white space or fragment.
+fn is_absolute_uri(text: &str) -> bool {
+    let Some((scheme, rest)) = text.split_once(':') else {
+        return false;
+    };
+    let scheme_character = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    let path_only = rest.trim_start_matches('/').is_empty();
+    scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.chars().all(scheme_character)
+        && !path_only
+        && !rest.contains(|c: char| c == '#' || c.is_whitespace() || c.is_control())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> TokenRequest {
+        TokenRequest::scopes(["a:b"]).unwrap()
+    }
+
+    #[test]
+    fn a_resource_is_an_absolute_uri_without_fragment() {
+        let check = |resource: &str, accepted: bool| {
+            assert_eq!(request().resource(resource).is_ok(), accepted, "{resource}");
+        };
+        check("https://api.example.no/x", true);
+        check("urn:altinn:resource:x", true);
+        check("https://api.example.no/a%23b", true);
+        check("  https://api.example.no ", true);
+        check("api.example.no", false);
+        check("/path", false);
+        check("https://", false);
+        check("https://api.example.no/#part", false);
+        check("https://api.example.no#", false);
+        check("https://api.example.no/a b", false);
+    }
+
+    #[test]
+    fn a_blank_resource_is_none_and_two_are_a_set() {
+        assert_eq!(request().resource("  ").unwrap(), request());
+        let two = |a, b| request().resource(a).unwrap().resource(b).unwrap();
+        assert_eq!(two("urn:a", "urn:b"), two("urn:b", "urn:a"));
+        assert_eq!(
+            two("urn:a", "urn:a"),
+            request().resource(" urn:a ").unwrap()
+        );
+    }
+
+    #[test]
+    fn a_system_user_is_written_as_maskinporten_reads_it() {
+        let user = SystemUser::new("0192:311169963")
+            .unwrap()
+            .external_ref(" Ærlig_ref-1 ")
+            .unwrap();
+        assert_eq!(
+            request().system_user(user).details_json().unwrap(),
+            r#"[{"externalRef":"Ærlig_ref-1","systemuser_org":{"ID":"0192:311169963","authority":"iso6523-actorid-upis"},"type":"urn:altinn:systemuser"}]"#,
+        );
+        let plain = SystemUser::new("311169963").unwrap();
+        let blank = plain.clone().external_ref("  ").unwrap();
+        assert_eq!(plain, blank);
+    }
+
+    #[test]
+    fn an_external_reference_outside_the_alphabet_is_refused() {
+        let user = || SystemUser::new("311169963").unwrap();
+        for reference in ["a b", "a#b", "é", &"x".repeat(256)] {
+            assert!(user().external_ref(reference).is_err(), "{reference}");
+        }
+        assert!(user().external_ref("å".repeat(255)).is_ok());
+    }
+
+    #[test]
+    fn a_consent_names_its_giver() {
+        let id = "77ed8698-8e5e-4b32-a2f0-d2b6c2f0c0b1";
+        let consent = Consent::from_organisation(id, "0192:991825827").unwrap();
+        let written = request().consent(consent);
+        assert!(
+            written
+                .details_json()
+                .unwrap()
+                .contains("urn:altinn:organization:identifier-no:991825827")
+        );
+        assert!(Consent::from_person(id, "1234567890").is_err());
+        assert!(Consent::from_person("77ed8698", "01017012345").is_err());
+        let person = Consent::from_person(id, "01017012345").unwrap();
+        assert!(!format!("{person:?} {:?}", request().consent(person.clone())).contains("0101701"));
+    }
+
+    #[test]
+    fn raw_details_are_one_object_with_a_type() {
+        let one = r#"{"type": "urn:x", "b": 1, "a": 2}"#;
+        let bare = request().authorization_details(one).unwrap();
+        let wrapped = request()
+            .authorization_details(r#"[{"a":2,"b":1,"type":"urn:x"}]"#)
+            .unwrap();
+        assert_eq!(bare, wrapped);
+        for json in ["", "{", "[]", "[1]", "{}", "[{\"type\":\"a\"},{\"type\":\"b\"}]", "{\"type\":1}"] {
+            assert!(request().authorization_details(json).is_err(), "{json}");
+        }
+    }
+}
