@@ -1,0 +1,190 @@
+//! `cargo xtask promises`: what the figures we claim measure today, on this machine.
+//!
+//! - A promise that is unknown, or that could not be measured, is a failure and never a pass.
+//! - A figure is a ratio, a count or a difference inside one run, so that machines can differ.
+//! - The measuring programs only measure; what is good enough is decided here.
+
+mod assertion;
+mod authorised_call;
+mod cold_slot;
+
+mod finding;
+mod program;
+mod report;
+mod samples;
+
+use std::process::ExitCode;
+
+use serde_json::Value;
+
+use crate::Result;
+use crate::cargo::Workspace;
+use finding::Finding;
+
+/// Every promise that has a measure, in the order of their numbers.
+const PROMISES: &[Promise] = &[
+    Promise {
+        id: "P1",
+        text: "an authorised call on a cached token costs little more than a static header",
+        measure: authorised_call::measure,
+    },
+    Promise {
+        id: "P3",
+        text: "10 000 callers on a cold slot cause one token request and one exchange",
+        measure: cold_slot::measure,
+    },
+    Promise {
+        id: "P8",
+        text: "an assertion costs hardly more than its bare RSA-2048 signature",
+        measure: assertion::measure,
+    },
+];
+
+/// One claim and the function that measures it.
+#[derive(Debug)]
+struct Promise {
+    id: &'static str,
+    text: &'static str,
+    measure: fn(&Workspace) -> Result<Measured>,
+}
+
+/// What measuring one promise gave.
+#[derive(Debug, Default)]
+struct Measured {
+    findings: Vec<Finding>,
+    /// All that the measuring program said, under the name of the measurement.
+    samples: serde_json::Map<String, Value>,
+}
+
+impl Measured {
+    /// Takes in one measurement of several; one that failed is a finding too.
+    fn add(&mut self, what: &str, measurement: Result<(Vec<Finding>, Value)>) {
+        match measurement {
+            Ok((findings, samples)) => {
+                self.findings.extend(findings);
+                self.samples.insert(what.to_owned(), samples);
+            }
+            Err(error) => self
+                .findings
+                .push(Finding::unmeasured(what, &error.to_string())),
+        }
+    }
+
+    fn is_kept(&self) -> bool {
+        !self.findings.is_empty() && self.findings.iter().all(|finding| !finding.is_failure())
+    }
+}
+
+// ===== impl Request =====
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub(crate) struct Request {
+    json: bool,
+    chosen: Vec<&'static Promise>,
+}
+
+impl Request {
+    /// Reads what follows `promises` on the command line; no name means every promise.
+    pub(crate) fn parse(args: &[&str]) -> Result<Self> {
+        let (flags, names): (Vec<&str>, Vec<&str>) =
+            args.iter().partition(|arg| arg.starts_with('-'));
+        if let Some(flag) = flags.iter().find(|flag| **flag != "--json") {
+            return Err(format!("unknown option {flag}; there is only --json").into());
+        }
+        if let Some(name) = names.iter().find(|name| !known().any(|id| id == **name)) {
+            let known: Vec<_> = known().collect();
+            return Err(format!("unknown promise {name}; known are {}", known.join(", ")).into());
+        }
+        let chosen = |promise: &&Promise| names.is_empty() || names.contains(&promise.id);
+        Ok(Self {
+            json: !flags.is_empty(),
+            chosen: PROMISES.iter().filter(chosen).collect(),
+        })
+    }
+}
+
+fn known() -> impl Iterator<Item = &'static str> {
+    PROMISES.iter().map(|promise| promise.id)
+}
+
+/// Measures what was asked for, prints it, and fails unless every promise was measured and kept.
+pub(crate) fn run(workspace: &Workspace, request: &Request) -> Result<ExitCode> {
+    let mut results = Vec::new();
+    for promise in &request.chosen {
+        eprintln!("\n== {}: {}", promise.id, promise.text);
+        results.push((*promise, measure(workspace, promise)));
+    }
+    if request.json {
+        println!("{}", serde_json::to_string_pretty(&report::json(&results))?);
+    } else {
+        println!("\n{}", report::table(&results));
+    }
+    let kept = results.iter().all(|(_, measured)| measured.is_kept());
+    Ok(if kept {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn measure(workspace: &Workspace, promise: &Promise) -> Measured {
+    (promise.measure)(workspace).unwrap_or_else(|error| Measured {
+        findings: vec![Finding::unmeasured("measuring program", &error.to_string())],
+        samples: serde_json::Map::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(args: &[&str]) -> Vec<&'static str> {
+        Request::parse(args)
+            .unwrap()
+            .chosen
+            .iter()
+            .map(|promise| promise.id)
+            .collect()
+    }
+
+    #[test]
+    fn no_name_means_every_promise() {
+        assert_eq!(chosen(&[]), ["P1", "P3", "P8"]);
+        assert_eq!(chosen(&["--json"]), ["P1", "P3", "P8"]);
+    }
+
+    #[test]
+    fn names_choose_promises_once_and_in_their_order() {
+        assert_eq!(chosen(&["P8", "--json", "P1", "P8"]), ["P1", "P8"]);
+    }
+
+    #[test]
+    fn an_unknown_promise_is_a_failure_that_names_the_known() {
+        let error = Request::parse(&["P1", "P99"]).unwrap_err().to_string();
+
+        assert_eq!(error, "unknown promise P99; known are P1, P3, P8");
+    }
+
+    #[test]
+    fn an_unknown_option_is_a_failure() {
+        assert!(Request::parse(&["--jsno"]).is_err());
+    }
+
+    #[test]
+    fn a_promise_that_cannot_be_measured_is_not_kept() {
+        let workspace = Workspace {
+            root: "/".into(),
+            target: "/".into(),
+            packages: Vec::new(),
+        };
+        let promise = Promise {
+            id: "P0",
+            text: "none",
+            measure: |_| Err("no program".into()),
+        };
+
+        assert!(!measure(&workspace, &promise).is_kept());
+        assert!(!Measured::default().is_kept());
+    }
+}

@@ -1,0 +1,93 @@
+//! The measuring programs: bench targets without a harness, built as users build and run directly.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::cargo::Workspace;
+use crate::{Result, command, system};
+
+/// A measuring program that has been built.
+#[derive(Debug)]
+pub(super) struct Program<'a> {
+    workspace: &'a Workspace,
+    path: PathBuf,
+}
+
+impl<'a> Program<'a> {
+    /// Builds the bench target `bench` of `package` in the bench profile.
+    pub(super) fn build(workspace: &'a Workspace, package: &str, bench: &str) -> Result<Self> {
+        let args =
+            format!("bench --locked --no-run --message-format=json -p {package} --bench {bench}");
+        let messages = command::read(&mut workspace.cargo(&args))?;
+        let path = executable(&messages, bench)
+            .ok_or_else(|| format!("cargo built no program for the bench {bench} of {package}"))?;
+        Ok(Self { workspace, path })
+    }
+
+    /// What the program prints, as JSON.
+    pub(super) fn json(&self, args: &str) -> Result<Value> {
+        let printed = command::read(&mut self.workspace.program(&self.path, args))?;
+        serde_json::from_str(&printed).map_err(|error| {
+            format!("{} {args} printed no JSON: {error}", self.path.display()).into()
+        })
+    }
+
+    /// How many instructions a run of the program takes, the same to the digit on every machine
+    /// that runs the same code.
+    pub(super) fn instructions(&self, args: &str) -> Result<u64> {
+        system::ensure("valgrind")?;
+        let options = "--tool=callgrind --callgrind-out-file=/dev/null";
+        let mut valgrind = self.workspace.program("valgrind", options);
+        let output = command::capture(valgrind.arg(&self.path).args(args.split_whitespace()))?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        collected(&said).ok_or_else(|| format!("valgrind named no total:\n{said}").into())
+    }
+}
+
+/// The executable of `bench` among cargo's JSON messages.
+fn executable(messages: &str, bench: &str) -> Option<PathBuf> {
+    let messages = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    messages
+        .filter(|message| message["target"]["name"] == bench)
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+}
+
+/// The total on callgrind's line `==1234== Collected : 56789`.
+fn collected(said: &str) -> Option<u64> {
+    let (_, total) = said
+        .lines()
+        .find_map(|line| line.split_once("Collected :"))?;
+    total.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_executable_is_the_one_of_the_bench() {
+        let messages = r#"
+            {"reason":"compiler-artifact","target":{"name":"cold_slot","kind":["lib"]},"executable":null}
+            {"reason":"compiler-artifact","target":{"name":"other","kind":["bench"]},"executable":"/t/other"}
+            {"reason":"compiler-artifact","target":{"name":"cold_slot","kind":["bench"]},"executable":"/t/cold_slot"}
+            {"reason":"build-finished","success":true}"#;
+
+        assert_eq!(
+            executable(messages, "cold_slot"),
+            Some("/t/cold_slot".into())
+        );
+        assert_eq!(executable(messages, "assertion"), None);
+    }
+
+    #[test]
+    fn the_total_of_callgrind_is_read() {
+        let said = "==7== Events    : Ir\n==7== Collected : 1234567\n==7== \n==7== I   refs:      1,234,567\n";
+
+        assert_eq!(collected(said), Some(1_234_567));
+        assert_eq!(collected("==7== Collected : none"), None);
+        assert_eq!(collected("valgrind: not found"), None);
+    }
+}

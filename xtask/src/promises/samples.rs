@@ -1,0 +1,108 @@
+//! Figures out of what a measuring program printed.
+
+use serde_json::Value;
+
+use crate::Result;
+
+/// Two quantities measured side by side, in the order the program printed them.
+pub(super) type Pair = [f64; 2];
+
+/// The number at `pointer`.
+pub(super) fn number(json: &Value, pointer: &str) -> Result<f64> {
+    let number = json.pointer(pointer).and_then(Value::as_f64);
+    Ok(number.ok_or_else(|| format!("the program printed no number at {pointer}"))?)
+}
+
+/// The numbers at `pointer`.
+pub(super) fn numbers(json: &Value, pointer: &str) -> Result<Vec<f64>> {
+    let numbers = json
+        .pointer(pointer)
+        .and_then(|list| list.as_array()?.iter().map(Value::as_f64).collect());
+    Ok(numbers.ok_or_else(|| format!("the program printed no numbers at {pointer}"))?)
+}
+
+/// The pairs at `pointer`; fewer than `least` measure nothing on a machine that others use too.
+pub(super) fn pairs(json: &Value, pointer: &str, least: usize) -> Result<Vec<Pair>> {
+    let pairs = json
+        .pointer(pointer)
+        .and_then(|list| list.as_array()?.iter().map(pair).collect());
+    let pairs: Vec<Pair> =
+        pairs.ok_or_else(|| format!("the program printed no pairs at {pointer}"))?;
+    if pairs.len() < least {
+        return Err(format!(
+            "only {} pairs at {pointer}, {least} are needed",
+            pairs.len()
+        )
+        .into());
+    }
+    Ok(pairs)
+}
+
+fn pair(json: &Value) -> Option<Pair> {
+    let [first, second] = json.as_array()?.as_slice() else {
+        return None;
+    };
+    Some([first.as_f64()?, second.as_f64()?])
+}
+
+/// The middle one of `values`, or the mean of the two in the middle.
+pub(super) fn median(values: impl IntoIterator<Item = f64>) -> Result<f64> {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    if values.is_empty() || values.iter().any(|value| !value.is_finite()) {
+        return Err("the samples hold no numbers to take a median of".into());
+    }
+    values.sort_by(f64::total_cmp);
+    let half = values.len() / 2;
+    if values.len() % 2 == 1 {
+        Ok(values[half])
+    } else {
+        Ok(f64::midpoint(values[half - 1], values[half]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_median_is_in_the_middle() {
+        assert_eq!(median([3.0, 1.0, 2.0]).unwrap(), 2.0);
+        assert_eq!(median([4.0, 1.0, 2.0, 3.0]).unwrap(), 2.5);
+    }
+
+    #[test]
+    fn there_is_no_median_of_nothing_or_of_what_is_no_number() {
+        assert!(median([]).is_err());
+        assert!(median([1.0, f64::NAN]).is_err());
+        assert!(median([1.0 / 0.0]).is_err());
+    }
+
+    #[test]
+    fn pairs_are_found_where_they_are() {
+        let json = json!({"ways": {"kept": {"pairs": [[1, 2.5], [3, 4]]}}});
+
+        assert_eq!(
+            pairs(&json, "/ways/kept/pairs", 2).unwrap(),
+            [[1.0, 2.5], [3.0, 4.0]]
+        );
+        assert!(pairs(&json, "/ways/shared/pairs", 2).is_err());
+    }
+
+    #[test]
+    fn too_few_pairs_measure_nothing() {
+        let error = pairs(&json!({"pairs": [[1, 2]]}), "/pairs", 50)
+            .unwrap_err()
+            .to_string();
+
+        assert_eq!(error, "only 1 pairs at /pairs, 50 are needed");
+    }
+
+    #[test]
+    fn what_is_no_pair_is_an_error() {
+        assert!(pairs(&json!({"pairs": [[1, 2], [3]]}), "/pairs", 1).is_err());
+        assert!(pairs(&json!({"pairs": [["1", 2]]}), "/pairs", 1).is_err());
+        assert!(numbers(&json!({"hop_ns": [1, null]}), "/hop_ns").is_err());
+        assert!(number(&json!({"callers": "many"}), "/callers").is_err());
+    }
+}

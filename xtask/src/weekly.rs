@@ -1,0 +1,295 @@
+//! `cargo xtask weekly`: whether the promises to other people's builds still hold.
+//!
+//! These need other toolchains, other lock files or tools that take minutes to install, and change
+//! their answer when the world does rather than when the code does. So they gate no change.
+//!
+//! - Every step runs, whatever the one before it found.
+//! - A step whose tool is missing is "not run", and then the run did not pass: exit code 3.
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::cargo::{Package, Workspace};
+use crate::step::{self, OnFailure, Outcome, Step};
+use crate::{Result, command, system};
+
+const STEPS: &[Step] = &[
+    Step {
+        name: "oldest compiler",
+        run: oldest_compiler,
+    },
+    Step {
+        name: "lowest direct versions",
+        run: lowest_versions,
+    },
+    Step {
+        name: "semver",
+        run: semver,
+    },
+    Step {
+        name: "public types",
+        run: public_types,
+    },
+];
+
+/// Nothing failed, but not everything was asked.
+const INCOMPLETE: u8 = 3;
+
+/// Runs the steps and tells which ran, which could not, and which failed.
+pub(crate) fn run(workspace: &Workspace) -> ExitCode {
+    let summary = step::run(workspace, STEPS, OnFailure::Continue);
+    println!("\n{summary}");
+    if !summary.not_run().is_empty() {
+        println!("not run, so not known: {}", summary.not_run().join(", "));
+    }
+    match (summary.failed().is_empty(), summary.not_run().is_empty()) {
+        (false, _) => ExitCode::FAILURE,
+        (true, false) => ExitCode::from(INCOMPLETE),
+        (true, true) => ExitCode::SUCCESS,
+    }
+}
+
+fn not_run(reason: &str) -> Result<Outcome> {
+    Ok(Outcome::NotRun(reason.to_owned()))
+}
+
+// ===== oldest compiler =====
+
+/// Checks every target of every member with the `rust-version` the members promise.
+fn oldest_compiler(workspace: &Workspace) -> Result<Outcome> {
+    let promised = workspace
+        .published()
+        .find_map(|package| package.rust_version.as_deref());
+    let rust_version = promised.ok_or("no published crate names a rust-version")?;
+    let Some(toolchain) = toolchain(workspace, rust_version) else {
+        return Ok(Outcome::NotRun(format!(
+            "Rust {rust_version} could not be installed"
+        )));
+    };
+    let target = workspace.target.join("weekly/oldest-compiler");
+    let check = "cargo check --workspace --all-targets --all-features --locked --target-dir";
+    let mut rustup = workspace.program("rustup", "run");
+    command::run(rustup.arg(toolchain).args(check.split(' ')).arg(target))?;
+    Ok(Outcome::Passed)
+}
+
+/// The name of a toolchain of this version, installed if need be.
+fn toolchain(workspace: &Workspace, rust_version: &str) -> Option<String> {
+    let installed = || {
+        let list = command::read(&mut workspace.program("rustup", "toolchain list")).ok()?;
+        named(&list, rust_version)
+    };
+    installed().or_else(|| {
+        let mut install = workspace.program("rustup", "toolchain install --profile minimal");
+        command::run(install.arg(rust_version))
+            .inspect_err(|error| eprintln!("{error}"))
+            .ok()?;
+        installed()
+    })
+}
+
+/// The first toolchain in rustup's `list` that is of `version`: `1.88` is `1.88-…` and `1.88.0-…`.
+fn named(list: &str, version: &str) -> Option<String> {
+    let mut names = list
+        .lines()
+        .filter_map(|line| line.split_whitespace().next());
+    let of_version = |name: &&str| {
+        name.strip_prefix(version)
+            .is_some_and(|rest| rest.starts_with(['-', '.']))
+    };
+    names.find(of_version).map(str::to_owned)
+}
+
+// ===== lowest direct versions =====
+
+/// Checks the published crates against the lowest versions their manifests admit.
+///
+/// A bound that is too low shows here and nowhere else: every other build takes newer versions from
+/// the lock file. The copy has a lock file of its own, so the one under review is left alone.
+fn lowest_versions(workspace: &Workspace) -> Result<Outcome> {
+    let folder = workspace.target.join("weekly/lowest-versions");
+    let source = folder.join("source");
+    copy(workspace, &source)?;
+    let manifest = source.join("Cargo.toml");
+
+    // The flag is unstable. It chooses versions and compiles nothing, so the stable cargo may be told
+    // to take it; the check below is an ordinary one.
+    let mut resolve =
+        workspace.cargo("-Z direct-minimal-versions generate-lockfile --manifest-path");
+    command::run(resolve.arg(&manifest).env("RUSTC_BOOTSTRAP", "1"))?;
+
+    let mut check = workspace.cargo("check --all-features --locked");
+    check
+        .arg("--manifest-path")
+        .arg(&manifest)
+        .arg("--target-dir")
+        .arg(folder.join("target"));
+    for package in workspace.published() {
+        check.args(["-p", &package.name]);
+    }
+    command::run(&mut check)?;
+    Ok(Outcome::Passed)
+}
+
+/// Copies what git knows or would add, without the lock file, to an empty folder.
+fn copy(workspace: &Workspace, to: &Path) -> Result<()> {
+    if to.exists() {
+        fs::remove_dir_all(to)?;
+    }
+    let files = "ls-files -z --cached --others --exclude-standard";
+    let files = command::read(&mut workspace.program("git", files))?;
+    for file in files
+        .split_terminator('\0')
+        .filter(|file| *file != "Cargo.lock")
+    {
+        let from = workspace.root.join(file);
+        // Listed but gone from the folder: deleted and not yet committed.
+        if from.is_file() {
+            let to = to.join(file);
+            fs::create_dir_all(to.parent().ok_or("a file outside every folder")?)?;
+            fs::copy(from, to)?;
+        }
+    }
+    Ok(())
+}
+
+// ===== semver =====
+
+/// Compares the published crates with the last release.
+fn semver(workspace: &Workspace) -> Result<Outcome> {
+    if !system::answers(&mut workspace.cargo("semver-checks --version")) {
+        return not_run("missing; to get it:\ncargo install --locked cargo-semver-checks");
+    }
+    let tags =
+        command::read(&mut workspace.program("git", "tag --merged HEAD --sort=-creatordate"))?;
+    let Some(release) = tags.lines().next() else {
+        return not_run("nothing is released: no tag to compare with");
+    };
+    command::run(
+        workspace
+            .cargo("semver-checks --workspace --baseline-rev")
+            .arg(release),
+    )?;
+    Ok(Outcome::Passed)
+}
+
+// ===== public types =====
+
+/// The crates whose types a public signature may show; serde's only stand in impls.
+///
+/// Any other type would bring its breaking releases along.
+const PUBLIC: &[&str] = &[
+    "alloc",
+    "bytes",
+    "core",
+    "http",
+    "http_body",
+    "serde",
+    "serde_core",
+    "std",
+    "tower_layer",
+    "tower_service",
+];
+
+/// Looks for foreign types in what the published crates show with their default features.
+fn public_types(workspace: &Workspace) -> Result<Outcome> {
+    if !system::answers(&mut workspace.cargo("public-api --version")) {
+        return not_run("missing; to get it:\ncargo install --locked cargo-public-api");
+    }
+    let own: Vec<String> = workspace.published().map(crate_name).collect();
+    let mut found = Vec::new();
+    for package in workspace.published().filter(|package| package.library) {
+        // Thrice simplified: no blanket, automatic or derived impls, which nobody chose.
+        let mut list = workspace.cargo("public-api -sss --package");
+        let api = command::read(list.arg(&package.name))?;
+        found.extend(
+            api.lines()
+                .filter(|line| shows_foreign_type(line, &own))
+                .map(str::to_owned),
+        );
+    }
+    if found.is_empty() {
+        Ok(Outcome::Passed)
+    } else {
+        Err(foreign(&found).into())
+    }
+}
+
+fn foreign(lines: &[String]) -> String {
+    format!(
+        "these show a type that is not ours and not in the list of public crates:\n{}",
+        lines.join("\n")
+    )
+}
+
+fn crate_name(package: &Package) -> String {
+    package.name.replace('-', "_")
+}
+
+/// Whether an item as cargo-public-api prints it names a path into a crate that is not `PUBLIC`.
+fn shows_foreign_type(item: &str, own: &[String]) -> bool {
+    roots(item).any(|root| !PUBLIC.contains(&root) && !own.iter().any(|name| name == root))
+}
+
+/// The crates at the head of the paths in `item`; `Self::…` and `S::…` are of no crate.
+fn roots(item: &str) -> impl Iterator<Item = &str> {
+    let is_path = |char: char| char.is_alphanumeric() || matches!(char, '_' | ':');
+    item.split(move |char| !is_path(char))
+        .filter_map(|path| path.split_once("::"))
+        .map(|(root, _)| root)
+        .filter(|root| root.starts_with(|first: char| first.is_lowercase()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_toolchain_is_found_by_its_version() {
+        let list = "stable-x86_64 (active, default)\n1.880-x86_64\n1.88.0-x86_64\n";
+
+        assert_eq!(named(list, "1.88").as_deref(), Some("1.88.0-x86_64"));
+        assert_eq!(named(list, "1.8"), None);
+        assert_eq!(named("no installed toolchains", "1.88"), None);
+    }
+
+    #[track_caller]
+    fn check(item: &str, foreign: bool) {
+        assert_eq!(
+            shows_foreign_type(item, &["maskinporten".to_owned()]),
+            foreign,
+            "{item}"
+        );
+    }
+
+    #[test]
+    fn our_types_and_those_of_public_crates_may_be_shown() {
+        check("pub mod maskinporten", false);
+        check("pub fn maskinporten::Scope::new(text: &str) -> Self", false);
+        check(
+            "pub fn maskinporten::T::f<S: http::Uri>(s: S::Error) -> core::result::Result<(), Self::E>",
+            false,
+        );
+        check(
+            "impl serde_core::ser::Serialize for maskinporten::Scope",
+            false,
+        );
+    }
+
+    #[test]
+    fn any_other_type_is_foreign() {
+        check(
+            "pub fn maskinporten::T::f() -> hyper::Response<bytes::Bytes>",
+            true,
+        );
+        check(
+            "pub maskinporten::T::url: core::option::Option<url::Url>",
+            true,
+        );
+        check(
+            "impl core::convert::From<serde_json::Value> for maskinporten::T",
+            true,
+        );
+    }
+}
