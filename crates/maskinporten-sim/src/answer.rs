@@ -1,0 +1,78 @@
+//! An answer under way: the response, and the verdict that goes into the journal.
+
+use http::header::{ALLOW, CONTENT_TYPE, HeaderName};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use serde_json::Value;
+
+use crate::Body;
+use crate::journal::Verdict;
+
+pub(crate) struct Answer {
+    pub(crate) response: Response<Body>,
+    pub(crate) verdict: Verdict,
+}
+
+impl Answer {
+    pub(crate) fn new(status: StatusCode, verdict: Verdict) -> Self {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = status;
+        Self { response, verdict }
+    }
+
+    pub(crate) fn accepted(status: StatusCode) -> Self {
+        Self::new(status, Verdict::Accepted)
+    }
+
+    /// Refuses without a body; the reason is for the journal.
+    pub(crate) fn refused(status: StatusCode, error: &str, reason: &str) -> Self {
+        let verdict = Verdict::Refused {
+            error: error.to_owned(),
+            code: None,
+            description: reason.to_owned(),
+        };
+        Self::new(status, verdict)
+    }
+
+    pub(crate) fn not_found() -> Self {
+        Self::refused(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            "nothing answers to this path",
+        )
+    }
+
+    pub(crate) fn method_not_allowed(allow: &'static str) -> Self {
+        Self::refused(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            "another method is expected",
+        )
+        .header(ALLOW, allow)
+    }
+
+    /// What a fault says, as it is.
+    pub(crate) fn fault(status: StatusCode, headers: HeaderMap, body: bytes::Bytes) -> Self {
+        let mut answer = Self::new(status, Verdict::Fault);
+        *answer.response.headers_mut() = headers;
+        *answer.response.body_mut() = Body::from(body);
+        answer
+    }
+
+    pub(crate) fn json(mut self, value: &Value) -> Self {
+        *self.response.body_mut() = Body::from(value.to_string());
+        self.header(CONTENT_TYPE, "application/json; charset=utf-8")
+    }
+
+    pub(crate) fn text(mut self, text: impl Into<String>) -> Self {
+        *self.response.body_mut() = Body::from(text.into());
+        self.header(CONTENT_TYPE, "text/plain; charset=utf-8")
+    }
+
+    /// Sets a header; one that cannot be written, such as a scope with a line break, is left out.
+    pub(crate) fn header(mut self, name: HeaderName, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.response.headers_mut().insert(name, value);
+        }
+        self
+    }
+}

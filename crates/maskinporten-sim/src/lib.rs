@@ -1,0 +1,105 @@
+//! A Maskinporten, an Altinn and a protected API to test against, as strict as the real ones.
+//!
+//! [`Sim`] is one world: one clock, one seed, its own keys. It is a `tower_service::Service`, so a
+//! client can be tested without a socket; [`SimServer`] is the same world on a port. It judges by its
+//! own reading of the protocol and shares no code with any client.
+//!
+//! A client gets a token when
+//! * its assertion is signed (RS256, RS384 or RS512) by a registered key that its `kid` names, or by
+//!   the certificate in `x5c` if it has registered no key;
+//! * `aud` is the issuer, slash and all, or the token endpoint; `exp - iat` is at most 120 s; `iat` and
+//!   `exp` are right within 10 s; `jti` was never used before;
+//! * it has every scope it asks for, and what it does for others has been delegated or approved.
+//!
+//! Everything else is refused in Maskinporten's words and with its codes. The Altinn exchange takes
+//! the token that comes out, and the API under `/api/` takes either. What happened stands in the
+//! [`Journal`]; what should go wrong is a [`Fault`].
+//!
+//! | path | |
+//! | --- | --- |
+//! | `/.well-known/oauth-authorization-server` | metadata (RFC 8414) |
+//! | `/jwk` | the key that signs access tokens |
+//! | `/token` | an assertion in, an access token out (RFC 7523) |
+//! | `/authentication/api/v1/exchange/maskinporten` | an access token in, an Altinn token out |
+//! | `/api/echo`, and all else under `/api/` | an API that wants a bearer, and shows its claims |
+//! | `/_sim/journal` | the journal as JSON |
+//!
+//! ```
+//! use http::{Request, StatusCode};
+//! use maskinporten_sim::{Body, Route, Sim};
+//! use tower_service::Service;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let mut sim = Sim::new();
+//! let client = sim.new_client(["krr:read"]);
+//! assert_eq!(client.settings_json()["MaskinportenSettings"]["Authority"], sim.issuer());
+//!
+//! // Give `client` and `sim` to what is to be tested. A request without an assertion is refused:
+//! let request = Request::post(sim.token_endpoint()).body(Body::empty()).unwrap();
+//! let response = sim.call(request).await.unwrap();
+//! assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+//!
+//! let journal = sim.journal();
+//! assert_eq!(journal.token_requests(), 1);
+//! assert_eq!(journal.requests(Route::Token).next().unwrap().error(), Some("invalid_request"));
+//! # }
+//! ```
+
+mod sim;
+use sim::World;
+pub use sim::{Sim, SimBuilder};
+
+mod server;
+pub use server::SimServer;
+
+mod clock;
+pub use clock::SimClock;
+
+mod seed;
+
+mod keys;
+pub use keys::RegistrationError;
+
+mod registry;
+pub use registry::ClientRegistration;
+
+mod client;
+pub use client::SimClient;
+
+mod setup;
+
+mod body;
+pub use body::Body;
+
+mod route;
+pub use route::Route;
+
+mod visit;
+pub use visit::ResponseFuture;
+
+mod fault;
+pub use fault::Fault;
+
+mod jws;
+
+mod refusal;
+
+mod assertion;
+
+mod entitlement;
+
+mod issuer;
+
+mod bearer;
+
+mod altinn;
+
+mod resource;
+pub use resource::Protection;
+
+mod answer;
+use answer::Answer;
+
+mod journal;
+pub use journal::{Entry, Journal, Verdict};

@@ -1,0 +1,54 @@
+//! The path decides who answers; the host does not matter.
+
+/// The doors of a world, for faults and for the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Route {
+    /// `/.well-known/oauth-authorization-server`
+    Metadata,
+    /// `/jwk`
+    Jwks,
+    /// `/token`
+    Token,
+    /// `/authentication/api/v1/exchange/{provider}`
+    Exchange,
+    /// Everything else under `/api/`
+    Api,
+}
+
+impl Route {
+    /// The route of a path, below the path of the issuer if it has one.
+    pub(crate) fn of(path: &str) -> Option<Self> {
+        match path {
+            "/.well-known/oauth-authorization-server" => Some(Self::Metadata),
+            "/jwk" => Some(Self::Jwks),
+            "/token" => Some(Self::Token),
+            // Kept free: a sidecar's token endpoint, which hands tokens out and must not ask for one.
+            "/api/v1/token" => None,
+            path if exchange_provider(path).is_some() => Some(Self::Exchange),
+            path if path.starts_with("/api/") => Some(Self::Api),
+            _ => None,
+        }
+    }
+
+    /// The name in the JSON of the journal.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Metadata => "metadata",
+            Self::Jwks => "jwks",
+            Self::Token => "token",
+            Self::Exchange => "exchange",
+            Self::Api => "api",
+        }
+    }
+}
+
+pub(crate) fn exchange_provider(path: &str) -> Option<&str> {
+    path.strip_prefix("/authentication/api/v1/exchange/")
+        .filter(|provider| !provider.is_empty() && !provider.contains('/'))
+}
+
+/// True for the simulator's own pages, which are no part of the world.
+pub(crate) fn is_observer(path: &str) -> bool {
+    path.starts_with("/_sim/")
+}
