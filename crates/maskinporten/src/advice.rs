@@ -281,6 +281,9 @@ traps! {
         "the authority cannot be used",
         "use https://maskinporten.no/ for production or https://test.maskinporten.no/ for test; plain http is \
          for a server on this machine only";
+    NO_ALTINN: Settings, You, No,
+        "no Altinn is known to exchange at",
+        "set ALTINN_PLATFORM_URL, such as https://platform.tt02.altinn.no: only production and test          have an Altinn that follows from the authority";
     RETIRED_ENVIRONMENT: Settings, You, No,
         "the environment is retired",
         "ver1 and ver2 were closed in June 2024: use `test`, with a client made there";
@@ -326,6 +329,9 @@ traps! {
     AUTHORIZATION_DETAILS: Request, You, No,
         "authorization_details cannot be sent",
         "it is one JSON object, or an array with exactly one, that has a `type`";
+    ORIGIN: Origin, You, No,
+        "this is no origin that may see a token",
+        "an origin is a scheme, a host and, where it is not the usual one, a port: https://api.example.no";
     FOREIGN_ORIGIN: Origin, You, No,
         "the token is not released for this origin",
         "add the origin where the layer is built if the request is meant to go there; if it is a redirect, the \

@@ -1,22 +1,107 @@
-//! Tokens from Maskinporten and Altinn.
+//! Tokens from Maskinporten and Altinn, kept so that no request waits for one.
+//!
+//! The rooms below lie along the path a token takes:
+//! settings → signer → assertion → grant → token (→ exchange) → source → cache → provider → header.
+//!
+//! - [`MaskinportenClient`] is where everybody starts: made from settings, asked for tokens.
+//! - [`Authorizer`] sets the header on requests to listed origins, and on no others. The crate
+//!   `tower-maskinporten` makes a layer of it.
+//! - [`TokenSource`], [`Signer`], [`Transport`] and [`Clock`] are where other parts plug in.
+//! - [`Error`] says what happened, who can mend it, and how.
+//!
+//! ```no_run
+//! use maskinporten::{MaskinportenClient, TokenRequest};
+//!
+//! # async fn example() -> maskinporten::Result<()> {
+//! // The settings file that the platform mounts, or the environment.
+//! let client = MaskinportenClient::discover()?;
+//!
+//! // Maskinporten's token, on behalf of an organisation that has delegated the scope.
+//! let request = TokenRequest::scopes(["krr:global/kontaktinformasjon.read"])?
+//!     .consumer_org("991825827")?;
+//! let token = client.access_token(&request).await?;
+//!
+//! // Altinn's, kept for its own half hour.
+//! let altinn = client.altinn_token(["altinn:serviceowner"]).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Features
+//!
+//! - `client` (default): the default [`Transport`], hyper over rustls, with proxies.
 
-mod advice;
-pub use advice::{Advice, Owner, Retry};
+mod settings;
+pub use settings::{AltinnSettings, Authority, MaskinportenSettings};
+
+mod secret;
+pub use secret::Secret;
 
 mod environment;
 pub use environment::Environment;
 
-mod error;
-pub use error::{Error, ErrorKind, Result};
+mod metadata;
 
 mod organisation;
 pub use organisation::OrganisationNumber;
 
-mod request;
-pub use request::{Consent, IntoTokenRequest, SystemUser, TokenKind, TokenRequest};
-
 mod scope;
 pub use scope::{Scope, ScopeSet};
 
-mod secret;
-pub use secret::Secret;
+mod request;
+pub use request::{Consent, IntoTokenRequest, SystemUser, TokenKind, TokenRequest};
+
+mod key;
+pub use key::{GeneratedKey, SigningAlgorithm, SigningKey};
+
+mod signer;
+pub use signer::{BoxFuture, KeyReference, LocalSigner, Signer};
+
+mod assertion;
+pub use assertion::ASSERTION_LIFETIME;
+
+mod grant;
+
+mod token;
+pub use token::AccessToken;
+
+mod header;
+
+mod exchange;
+
+mod transport;
+pub use transport::Transport;
+#[cfg(feature = "client")]
+pub use transport::TransportBuilder;
+
+mod discovery;
+
+mod source;
+pub use source::{FixedToken, SourceIdentity, TokenSource};
+
+mod cache;
+
+mod provider;
+pub use provider::{TokenHandle, TokenProvider};
+
+mod origin;
+pub use origin::{IntoOrigins, Origin};
+
+mod authorizer;
+pub use authorizer::{
+    Acquire, Admission, Attempt, Authorizer, ExistingHeader, LocalAuthorizer, Receipt, Ticket,
+};
+
+mod client;
+pub use client::{MaskinportenClient, MaskinportenClientBuilder};
+
+mod clock;
+pub use clock::{Clock, SystemClock, TokioClock};
+
+mod random;
+
+mod advice;
+pub use advice::{Advice, Owner, Retry};
+
+mod error;
+pub use error::{Error, ErrorKind, Result};

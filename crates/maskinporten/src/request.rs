@@ -44,8 +44,7 @@ pub struct TokenRequest {
     scopes: ScopeSet,
     resources: Option<Arc<[Box<str>]>>,
     consumer_org: Option<OrganisationNumber>,
-    // Compact JSON with sorted members, so that equal requests are equal text.
-    authorization_details: Option<Arc<str>>,
+    authorization_details: Option<Arc<Value>>,
 }
 
 impl TokenRequest {
@@ -153,7 +152,7 @@ impl TokenRequest {
         let mut details = json!([details]);
         // Sorted already, unless another crate of the build asks serde_json to keep the order.
         details.sort_all_objects();
-        self.authorization_details = Some(details.to_string().into());
+        self.authorization_details = Some(details.into());
         self
     }
 }
@@ -169,7 +168,7 @@ impl TokenRequest {
         self.resources.as_deref()
     }
 
-    pub(crate) fn details_json(&self) -> Option<&str> {
+    pub(crate) fn details(&self) -> Option<&Value> {
         self.authorization_details.as_deref()
     }
 }
@@ -470,7 +469,7 @@ mod tests {
             .external_ref(" Ærlig_ref-1 ")
             .unwrap();
         assert_eq!(
-            request().system_user(user).details_json().unwrap(),
+            request().system_user(user).details().unwrap().to_string(),
             r#"[{"externalRef":"Ærlig_ref-1","systemuser_org":{"ID":"0192:311169963","authority":"iso6523-actorid-upis"},"type":"urn:altinn:systemuser"}]"#,
         );
         let plain = SystemUser::new("311169963").unwrap();
@@ -494,8 +493,9 @@ mod tests {
         let written = request().consent(consent);
         assert!(
             written
-                .details_json()
+                .details()
                 .unwrap()
+                .to_string()
                 .contains("urn:altinn:organization:identifier-no:991825827")
         );
         assert!(Consent::from_person(id, "1234567890").is_err());

@@ -1,0 +1,541 @@
+//! [`Authorizer`]: a token and the origins that may see it, for whatever sends requests.
+//!
+//! - A request to a listed origin gets the header; one to any other is refused before a token is
+//!   looked up, and nothing of it is changed.
+//! - Refused is also a request whose address has no host, unless an origin is assumed for those.
+//! - An `Authorization` that is already there is replaced; it can be kept, or refused, instead.
+//! - A request never leaves bare because there was no token: it fails.
+//!
+//! An [`Authorizer`] is for `&self`: share it, call [`authorize`](Authorizer::authorize). A
+//! [`LocalAuthorizer`] is what one service value holds, which middleware calls with `&mut self`: on
+//! a cached token it allocates nothing, takes no lock, and writes nothing another thread reads.
+//!
+//! ```
+//! use std::time::Duration;
+//! use http::{HeaderMap, Uri, header};
+//! use maskinporten::{FixedToken, MaskinportenClient};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), maskinporten::Error> {
+//! # let client = MaskinportenClient::builder()
+//! #     .source(FixedToken::new("fake", Duration::from_secs(600))?)
+//! #     .build()?;
+//! let authorizer = client.authorizer(["krr:read"], "https://api.example.no")?;
+//!
+//! let mut headers = HeaderMap::new();
+//! let uri = Uri::from_static("https://api.example.no/person");
+//! authorizer.authorize(&uri, &mut headers).await?;
+//! assert!(headers.contains_key(header::AUTHORIZATION));
+//!
+//! let elsewhere = Uri::from_static("https://evil.example/");
+//! assert!(authorizer.authorize(&elsewhere, &mut headers).await.is_err());
+//! # Ok(())
+//! # }
+//! ```
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock, Weak};
+use std::task::{Context, Poll, ready};
+
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue, Uri};
+
+use crate::advice;
+use crate::cache::{self, NO_TOKEN, STRIPES, Slot};
+use crate::clock::Moment;
+use crate::error::{Error, Result};
+use crate::header;
+use crate::origin::{IntoOrigins, Origin};
+use crate::provider::TokenProvider;
+use crate::request::{IntoTokenRequest, TokenKind};
+use crate::signer::BoxFuture;
+
+/// What becomes of an `Authorization` header that a request already has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ExistingHeader {
+    /// It is replaced by the token's: one value leaves, never two.
+    #[default]
+    Replace,
+    /// It stays, and no token is looked up.
+    Keep,
+    /// The request is refused.
+    Reject,
+}
+
+/// Whether a request may have the token, by where it goes.
+#[derive(Debug)]
+#[must_use]
+pub enum Admission {
+    /// It goes to a listed origin.
+    Listed,
+    /// It goes elsewhere, and such requests pass without a token.
+    Bare,
+    /// It goes elsewhere.
+    Refused(Error),
+}
+
+/// What came of trying to set the header at once.
+#[derive(Debug)]
+#[must_use]
+pub enum Attempt {
+    /// The header is set, or an existing one was kept.
+    Set(Receipt),
+    /// There is no token at hand: wait for one with `acquire`.
+    Wait,
+    /// The request already has a header, and is not to have one.
+    Refused(Error),
+}
+
+/// Which token a request left with: two numbers, cheap to carry until its response.
+#[derive(Clone, Copy, Debug)]
+pub struct Receipt {
+    slot: u64,
+    generation: u64,
+}
+
+impl Receipt {
+    /// For a request that left without a token of ours.
+    pub const NONE: Self = Self {
+        slot: 0,
+        generation: NO_TOKEN,
+    };
+
+    /// Tells that the API answered 401, with these headers.
+    ///
+    /// Where the challenge says that the token itself was not accepted (RFC 6750 §3.1), and it is
+    /// still the current one, its replacement is fetched, at most once in 30 s; everybody keeps it
+    /// until then. Anything else changes nothing.
+    #[cold]
+    pub fn unauthorized(self, response_headers: &HeaderMap) {
+        if self.generation == NO_TOKEN || !header::rejects_the_token(response_headers) {
+            return;
+        }
+        if let Some(slot) = cache::find(self.slot) {
+            slot.report_rejected(self.generation);
+        }
+    }
+}
+
+/// A token and the origins that may see it, shared. See the [module](self).
+#[derive(Clone)]
+pub struct Authorizer {
+    gate: Arc<Gate>,
+}
+
+/// Everything about a layer's requests that does not change.
+#[derive(Clone)]
+struct Gate {
+    origins: Box<[Origin]>,
+    any_https: bool,
+    pass_foreign: bool,
+    assumed: bool,
+    existing: ExistingHeader,
+    slot: Arc<Slot>,
+}
+
+impl Authorizer {
+    /// Finds the place of the token that is asked for; nothing is fetched yet.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Request`](crate::ErrorKind::Request) for scopes that are none,
+    /// [`ErrorKind::Origin`](crate::ErrorKind::Origin) for origins that are none or may never see a
+    /// token, and what the provider refuses.
+    pub fn new(
+        provider: &(impl TokenProvider + ?Sized),
+        kind: TokenKind,
+        request: impl IntoTokenRequest,
+        origins: impl IntoOrigins,
+    ) -> Result<Self> {
+        let origins = origins.into_origins()?;
+        let handle = provider.token(&request.into_token_request()?, kind)?;
+        let gate = Gate {
+            origins: origins.into(),
+            any_https: false,
+            pass_foreign: false,
+            assumed: false,
+            existing: ExistingHeader::default(),
+            slot: Arc::clone(handle.slot()),
+        };
+        Ok(Self {
+            gate: Arc::new(gate),
+        })
+    }
+
+    /// Lets requests to other origins pass, without a token, instead of refusing them.
+    #[must_use]
+    pub fn pass_foreign(self) -> Self {
+        self.edit(|gate| gate.pass_foreign = true)
+    }
+
+    /// Gives the token to every https origin there is, as the .NET handlers do.
+    ///
+    /// Whoever can make this client call an address of theirs then gets a token that is good
+    /// elsewhere: a redirect is enough.
+    #[must_use]
+    pub fn any_https_origin(self) -> Self {
+        self.edit(|gate| gate.any_https = true)
+    }
+
+    /// Lists an origin and takes it for the target of requests whose address has no host.
+    ///
+    /// A tonic client's requests have none above its channel.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Origin`](crate::ErrorKind::Origin) where it is none or may never see a token.
+    pub fn assume_origin(self, origin: impl AsRef<str>) -> Result<Self> {
+        let origin: Origin = origin.as_ref().parse()?;
+        Ok(self.edit(|gate| {
+            let mut origins = gate.origins.to_vec();
+            origins.push(origin);
+            gate.origins = origins.into();
+            gate.assumed = true;
+        }))
+    }
+
+    /// Decides about an `Authorization` header that is already there.
+    #[must_use]
+    pub fn existing_header(self, existing: ExistingHeader) -> Self {
+        self.edit(|gate| gate.existing = existing)
+    }
+
+    /// Sets the header on a request to `uri`, waiting for a token where there is none.
+    ///
+    /// Dropping the future leaves the headers as they were and harms nobody else.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Origin`](crate::ErrorKind::Origin) for a request that may not have the token,
+    /// and whatever kept it from being fetched.
+    pub async fn authorize(&self, uri: &Uri, headers: &mut HeaderMap) -> Result<Receipt> {
+        match self.admit(uri) {
+            Admission::Listed => {}
+            Admission::Bare => return Ok(Receipt::NONE),
+            Admission::Refused(error) => return Err(error),
+        }
+        match self.try_set(headers) {
+            Attempt::Set(receipt) => Ok(receipt),
+            Attempt::Refused(error) => Err(error),
+            Attempt::Wait => Ok(self.acquire().await?.set(headers)),
+        }
+    }
+
+    /// Whether a request to this address may have the token.
+    #[inline]
+    pub fn admit(&self, uri: &Uri) -> Admission {
+        self.gate.admit(uri)
+    }
+
+    /// Sets the header if a token is at hand.
+    #[inline]
+    pub fn try_set(&self, headers: &mut HeaderMap) -> Attempt {
+        if let Some(decided) = self.gate.decide_existing(headers) {
+            return decided;
+        }
+        let slot = &self.gate.slot;
+        let found = slot.peek(slot.now(), |snapshot| {
+            (snapshot.striped_header(), snapshot.generation)
+        });
+        match found {
+            Some((value, generation)) => {
+                headers.insert(AUTHORIZATION, value);
+                Attempt::Set(self.gate.receipt(generation))
+            }
+            None => Attempt::Wait,
+        }
+    }
+
+    /// Waits for a token. What it gives is good for one request, whatever the token's life.
+    #[must_use]
+    pub fn acquire(&self) -> Acquire {
+        self.gate.acquire()
+    }
+
+    /// What one service value holds, to authorise with `&mut self`.
+    #[must_use]
+    pub fn local(&self) -> LocalAuthorizer {
+        let table = Arc::new(Table {
+            gate: Arc::clone(&self.gate),
+            seats: Default::default(),
+        });
+        LocalAuthorizer {
+            seat: table.seat(),
+            table: OnceLock::from(table),
+            view: View::default(),
+        }
+    }
+
+    fn edit(mut self, change: impl FnOnce(&mut Gate)) -> Self {
+        change(Arc::make_mut(&mut self.gate));
+        self
+    }
+}
+
+// ===== impl Gate =====
+
+impl Gate {
+    #[inline]
+    fn admit(&self, uri: &Uri) -> Admission {
+        if self.origins.iter().any(|origin| origin.admits(uri)) {
+            return Admission::Listed;
+        }
+        self.admit_unlisted(uri)
+    }
+
+    #[cold]
+    fn admit_unlisted(&self, uri: &Uri) -> Admission {
+        if uri.authority().is_none() {
+            if self.assumed {
+                return Admission::Listed;
+            }
+            let message = "the request's address has no host, so it cannot be told who would see the token";
+            return Admission::Refused(Error::origin(message).with_advice(&advice::NO_AUTHORITY));
+        }
+        let origin = Origin::of(uri);
+        if self.any_https && origin.is_ok() {
+            return Admission::Listed;
+        }
+        if self.pass_foreign {
+            return Admission::Bare;
+        }
+        let listed: Vec<String> = self.origins.iter().map(ToString::to_string).collect();
+        let refused = match origin {
+            Ok(origin) => Error::origin(format!("the token is not released for {origin}"))
+                .with_advice(&advice::FOREIGN_ORIGIN)
+                .with_detail("released for", listed.join(" ")),
+            Err(error) => error,
+        };
+        Admission::Refused(refused)
+    }
+
+    /// Settles a request that already has a header; none where a token is to be set.
+    #[inline]
+    fn decide_existing(&self, headers: &HeaderMap) -> Option<Attempt> {
+        match self.existing {
+            ExistingHeader::Replace => None,
+            _ if !headers.contains_key(AUTHORIZATION) => None,
+            ExistingHeader::Keep => Some(Attempt::Set(Receipt::NONE)),
+            ExistingHeader::Reject => {
+                let message = "the request already has an authorization header";
+                let error = Error::origin(message).with_advice(&advice::HEADER_PRESENT);
+                Some(Attempt::Refused(error))
+            }
+        }
+    }
+
+    #[inline]
+    fn receipt(&self, generation: u64) -> Receipt {
+        Receipt {
+            slot: self.slot.id(),
+            generation,
+        }
+    }
+
+    fn acquire(&self) -> Acquire {
+        let slot = Arc::clone(&self.slot);
+        Acquire(Box::pin(async move {
+            let id = slot.id();
+            let snapshot = slot.acquire().await?;
+            Ok(Ticket {
+                value: snapshot.striped_header(),
+                receipt: Receipt {
+                    slot: id,
+                    generation: snapshot.generation,
+                },
+            })
+        }))
+    }
+}
+
+/// A wait for a token. Dropping it harms nobody else.
+#[must_use = "futures do nothing unless polled"]
+pub struct Acquire(BoxFuture<'static, Result<Ticket>>);
+
+impl Future for Acquire {
+    type Output = Result<Ticket>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Ready(ready!(self.0.as_mut().poll(cx)))
+    }
+}
+
+/// A header for one request.
+#[derive(Debug)]
+#[must_use]
+pub struct Ticket {
+    value: HeaderValue,
+    receipt: Receipt,
+}
+
+impl Ticket {
+    /// Sets the header, in place of any that is there.
+    pub fn set(self, headers: &mut HeaderMap) -> Receipt {
+        headers.insert(AUTHORIZATION, self.value);
+        self.receipt
+    }
+}
+
+/// What one service value holds: its own view of the token. See the [module](self).
+///
+/// A clone costs one count up, on a line that belongs to the thread that clones.
+pub struct LocalAuthorizer {
+    seat: Arc<Seat>,
+    /// Found at the first clone: to look for it is a shared write, which a service value that is
+    /// cloned once for a call and then dropped never makes.
+    table: OnceLock<Arc<Table>>,
+    view: View,
+}
+
+/// The gate as one stripe of threads holds it. Aligned, so that the counts of two seats share no
+/// line: each clone of a service counts up and down here.
+#[repr(align(128))]
+struct Seat {
+    gate: Arc<Gate>,
+    table: Weak<Table>,
+}
+
+/// The seats of one layer, made when a thread of their stripe first clones.
+struct Table {
+    gate: Arc<Gate>,
+    seats: [OnceLock<Arc<Seat>>; STRIPES],
+}
+
+impl Table {
+    fn seat(self: &Arc<Self>) -> Arc<Seat> {
+        let seat = self.seats[cache::of_this_thread()].get_or_init(|| {
+            Arc::new(Seat {
+                gate: Arc::clone(&self.gate),
+                table: Arc::downgrade(self),
+            })
+        });
+        Arc::clone(seat)
+    }
+}
+
+/// The token as one service value last saw it. Generation, time and header are always of one token.
+struct View {
+    generation: u64,
+    soft: Moment,
+    header: HeaderValue,
+    /// The first call reads its thread's stripe and the second takes a copy of its own: a service
+    /// that is cloned for every call would pay for a copy each time.
+    used: bool,
+}
+
+impl Default for View {
+    fn default() -> Self {
+        Self {
+            generation: NO_TOKEN,
+            soft: Moment::PAST,
+            header: HeaderValue::from_static(""),
+            used: false,
+        }
+    }
+}
+
+impl LocalAuthorizer {
+    /// Whether a request to this address may have the token.
+    #[inline]
+    pub fn admit(&self, uri: &Uri) -> Admission {
+        self.seat.gate.admit(uri)
+    }
+
+    /// Sets the header if a token is at hand.
+    #[inline]
+    pub fn try_set(&mut self, headers: &mut HeaderMap) -> Attempt {
+        let gate = &*self.seat.gate;
+        if let Some(decided) = gate.decide_existing(headers) {
+            return decided;
+        }
+        let now = gate.slot.now();
+        // A generation is never 0 once there is a token, and the view's moment is always past
+        // before there is one.
+        if now < self.view.soft && gate.slot.generation() == self.view.generation {
+            headers.insert(AUTHORIZATION, self.view.header.clone());
+            return Attempt::Set(gate.receipt(self.view.generation));
+        }
+        self.set_from_slot(now, headers)
+    }
+
+    /// Waits for a token. What it gives is good for one request, whatever the token's life.
+    pub fn acquire(&self) -> Acquire {
+        self.seat.gate.acquire()
+    }
+
+    fn set_from_slot(&mut self, now: Moment, headers: &mut HeaderMap) -> Attempt {
+        let gate = &*self.seat.gate;
+        let view = &mut self.view;
+        let found = gate.slot.peek(now, |snapshot| {
+            if snapshot.generation == view.generation {
+                return (view.header.clone(), view.generation);
+            }
+            if !view.used {
+                view.used = true;
+                return (snapshot.striped_header(), snapshot.generation);
+            }
+            *view = View {
+                generation: snapshot.generation,
+                soft: snapshot.window.soft,
+                header: header::copy(snapshot.token.bearer()),
+                used: true,
+            };
+            (view.header.clone(), view.generation)
+        });
+        match found {
+            Some((value, generation)) => {
+                headers.insert(AUTHORIZATION, value);
+                Attempt::Set(gate.receipt(generation))
+            }
+            None => Attempt::Wait,
+        }
+    }
+}
+
+impl Clone for LocalAuthorizer {
+    #[inline]
+    fn clone(&self) -> Self {
+        let table = self.table.get().or_else(|| {
+            let table = self.seat.table.upgrade()?;
+            Some(self.table.get_or_init(|| table))
+        });
+        Self {
+            // Where the layer and its first service are gone, nobody clones often any more.
+            seat: table.map_or_else(|| Arc::clone(&self.seat), Table::seat),
+            table: OnceLock::new(),
+            view: View::default(),
+        }
+    }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Gate");
+        out.field("origins", &self.origins);
+        out.field("any_https", &self.any_https);
+        out.field("pass_foreign", &self.pass_foreign);
+        out.field("existing", &self.existing);
+        out.field("slot", &self.slot);
+        out.finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Authorizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Authorizer").field(&self.gate).finish()
+    }
+}
+
+impl fmt::Debug for LocalAuthorizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LocalAuthorizer").field(&self.seat.gate).finish()
+    }
+}
+
+impl fmt::Debug for Acquire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Acquire").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,402 @@
+//! [`MaskinportenClient`]: the provider everyone starts with; tokens by hand.
+//!
+//! - [`from_settings`](MaskinportenClient::from_settings) and
+//!   [`discover`](MaskinportenClient::discover) check settings and key at once, and send nothing.
+//! - A token is asked for by scopes or by a [`TokenRequest`]; equal requests share one token.
+//! - It is cheap to clone, and needs a Tokio runtime only when a token is fetched.
+//!
+//! ```no_run
+//! use maskinporten::MaskinportenClient;
+//!
+//! # async fn example() -> Result<(), maskinporten::Error> {
+//! let client = MaskinportenClient::discover()?;
+//! let token = client.access_token(["krr:global/kontaktinformasjon.read"]).await?;
+//! println!("a token of {} characters", token.expose().len());
+//! # Ok(())
+//! # }
+//! ```
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+
+use crate::advice;
+use crate::authorizer::Authorizer;
+use crate::cache::{Cache, Identity, Slot};
+use crate::clock::{AnyClock, Clock};
+use crate::discovery::Discovery;
+use crate::environment::Environment;
+use crate::error::{Error, Result};
+use crate::metadata::Metadata;
+use crate::origin::IntoOrigins;
+use crate::provider::{TokenHandle, TokenProvider};
+use crate::request::{IntoTokenRequest, TokenKind, TokenRequest};
+use crate::settings::{AltinnSettings, Authority, MaskinportenSettings};
+use crate::signer::{LocalSigner, Signer};
+use crate::source::{AltinnExchange, Endpoint, SignedGrant, SourceIdentity, TokenSource};
+use crate::token::AccessToken;
+use crate::transport::Transport;
+
+/// Tokens of one Maskinporten client, kept for as long as they live. See the [module](self).
+#[derive(Clone, Debug)]
+pub struct MaskinportenClient(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    source: Arc<dyn TokenSource>,
+    altinn: Option<Altinn>,
+    clock: AnyClock,
+    cache: Cache,
+}
+
+/// What an exchange needs beside a token.
+#[derive(Debug)]
+struct Altinn {
+    settings: AltinnSettings,
+    subscription_key: Option<HeaderValue>,
+    transport: Transport,
+}
+
+impl MaskinportenClient {
+    /// A client from settings, over the default transport; Altinn is the one of its environment.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) and
+    /// [`ErrorKind::Key`](crate::ErrorKind::Key), naming everything that is wrong.
+    #[cfg(feature = "client")]
+    pub fn from_settings(settings: MaskinportenSettings) -> Result<Self> {
+        Self::builder().settings(settings).build()
+    }
+
+    /// A client from what the platform provides: the settings file, else the environment.
+    ///
+    /// The Altinn to exchange at is read from there too (`ALTINN_PLATFORM_URL`,
+    /// `PlatformSettings__ApiAuthenticationEndpoint`), else it is the one of the environment.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_settings`](Self::from_settings); where nothing is found, the error lists every place
+    /// that was looked at and what it lacked.
+    #[cfg(feature = "client")]
+    pub fn discover() -> Result<Self> {
+        let settings = MaskinportenSettings::discover()?;
+        let environment = settings.parsed_authority()?.environment();
+        let builder = match AltinnSettings::from_env(environment)? {
+            Some(altinn) => Self::builder().altinn(altinn),
+            None => Self::builder(),
+        };
+        builder.settings(settings).build()
+    }
+
+    /// Starts a client of chosen parts.
+    #[must_use]
+    pub fn builder() -> MaskinportenClientBuilder {
+        MaskinportenClientBuilder::default()
+    }
+
+    /// Maskinporten's token for scopes, or for a [`TokenRequest`].
+    ///
+    /// Dropping the future harms nobody else: the fetch goes on, and what it brings is kept.
+    ///
+    /// # Errors
+    ///
+    /// What the fetch failed with, or what an earlier one failed with whose
+    /// [`retry_at`](Error::retry_at) has not come.
+    pub async fn access_token(&self, request: impl IntoTokenRequest) -> Result<AccessToken> {
+        let request = request.into_token_request()?;
+        let handle = self.token(&request, TokenKind::Maskinporten)?;
+        handle.access_token().await
+    }
+
+    /// Altinn's token: Maskinporten's, exchanged once more and kept for its own life.
+    ///
+    /// # Errors
+    ///
+    /// As [`access_token`](Self::access_token), and
+    /// [`ErrorKind::Exchange`](crate::ErrorKind::Exchange) where Altinn refuses.
+    pub async fn altinn_token(&self, request: impl IntoTokenRequest) -> Result<AccessToken> {
+        let request = request.into_token_request()?;
+        let handle = self.token(&request, TokenKind::Altinn)?;
+        handle.access_token().await
+    }
+
+    /// Maskinporten's token as a header value, marked sensitive. Unguarded: nothing here asks where
+    /// it goes. Prefer [`authorizer`](Self::authorizer).
+    ///
+    /// # Errors
+    ///
+    /// As [`access_token`](Self::access_token).
+    pub async fn header_value(&self, request: impl IntoTokenRequest) -> Result<HeaderValue> {
+        let request = request.into_token_request()?;
+        let handle = self.token(&request, TokenKind::Maskinporten)?;
+        handle.header_value().await
+    }
+
+    /// Maskinporten's token, for requests to these origins: for clients that take no layer.
+    ///
+    /// # Errors
+    ///
+    /// As [`Authorizer::new`].
+    pub fn authorizer(
+        &self,
+        request: impl IntoTokenRequest,
+        origins: impl IntoOrigins,
+    ) -> Result<Authorizer> {
+        Authorizer::new(self, TokenKind::Maskinporten, request, origins)
+    }
+
+    /// Altinn's token, for requests to these origins: for clients that take no layer.
+    ///
+    /// # Errors
+    ///
+    /// As [`Authorizer::new`].
+    pub fn altinn_authorizer(
+        &self,
+        request: impl IntoTokenRequest,
+        origins: impl IntoOrigins,
+    ) -> Result<Authorizer> {
+        Authorizer::new(self, TokenKind::Altinn, request, origins)
+    }
+}
+
+impl TokenProvider for MaskinportenClient {
+    fn token(&self, request: &TokenRequest, kind: TokenKind) -> Result<TokenHandle> {
+        let slot = match kind {
+            TokenKind::Maskinporten => self.0.maskinporten_slot(request)?,
+            TokenKind::Altinn => self.0.altinn_slot(request)?,
+        };
+        Ok(TokenHandle::new(slot))
+    }
+}
+
+impl Inner {
+    fn maskinporten_slot(&self, request: &TokenRequest) -> Result<Arc<Slot>> {
+        self.source.supports(request)?;
+        let identity = Identity {
+            source: self.source.identity().clone(),
+            request: request.clone(),
+            exchange: None,
+        };
+        let source = || Arc::clone(&self.source);
+        Ok(self.cache.slot(identity, &self.clock, source))
+    }
+
+    fn altinn_slot(&self, request: &TokenRequest) -> Result<Arc<Slot>> {
+        let altinn = self.altinn.as_ref().ok_or_else(|| {
+            Error::settings("no altinn is known to exchange the token at")
+                .with_advice(&advice::NO_ALTINN)
+        })?;
+        let parent = self.maskinporten_slot(request)?;
+        let url = altinn.settings.exchange_uri()?;
+        let identity = Identity {
+            source: self.source.identity().clone(),
+            request: request.clone(),
+            exchange: Some(url.to_string().into()),
+        };
+        let source = || -> Arc<dyn TokenSource> {
+            Arc::new(AltinnExchange::new(
+                parent,
+                self.source.identity().clone(),
+                url,
+                altinn.subscription_key.clone(),
+                altinn.transport.clone(),
+                self.clock.clone(),
+            ))
+        };
+        Ok(self.cache.slot(identity, &self.clock, source))
+    }
+}
+
+/// The parts of a [`MaskinportenClient`]: settings or a source, and what differs from the default.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct MaskinportenClientBuilder {
+    credentials: Option<Credentials>,
+    altinn: Option<AltinnSettings>,
+    transport: Option<Transport>,
+    clock: AnyClock,
+}
+
+#[derive(Debug)]
+enum Credentials {
+    Settings(MaskinportenSettings),
+    Signer {
+        authority: String,
+        client_id: String,
+        signer: Arc<dyn Signer>,
+    },
+    Source(Arc<dyn TokenSource>),
+}
+
+impl MaskinportenClientBuilder {
+    /// Takes authority, client id and key from settings.
+    pub fn settings(mut self, settings: MaskinportenSettings) -> Self {
+        self.credentials = Some(Credentials::Settings(settings));
+        self
+    }
+
+    /// Signs elsewhere: a vault, an HSM. The key never comes here.
+    pub fn signer(
+        mut self,
+        authority: impl Into<String>,
+        client_id: impl Into<String>,
+        signer: impl Signer,
+    ) -> Self {
+        self.credentials = Some(Credentials::Signer {
+            authority: authority.into(),
+            client_id: client_id.into(),
+            signer: Arc::new(signer),
+        });
+        self
+    }
+
+    /// Takes tokens from a source of one's own instead of signing for them.
+    pub fn source(mut self, source: impl TokenSource) -> Self {
+        self.credentials = Some(Credentials::Source(Arc::new(source)));
+        self
+    }
+
+    /// Where Altinn exchanges tokens. The default is the Altinn of the authority's environment.
+    pub fn altinn(mut self, altinn: AltinnSettings) -> Self {
+        self.altinn = Some(altinn);
+        self
+    }
+
+    /// How token server and Altinn are reached. The default is built from feature `client`.
+    pub fn transport(mut self, transport: Transport) -> Self {
+        self.transport = Some(transport);
+        self
+    }
+
+    /// What time it is. The default is the machine's clocks.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = AnyClock::Custom(Arc::new(clock));
+        self
+    }
+
+    /// Checks everything and puts it together; nothing is sent.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) and
+    /// [`ErrorKind::Key`](crate::ErrorKind::Key), naming everything that is wrong.
+    pub fn build(self) -> Result<MaskinportenClient> {
+        let Self {
+            credentials,
+            altinn,
+            transport,
+            clock,
+        } = self;
+        let (authority, client_id, signer): (Authority, String, Arc<dyn Signer>) = match credentials
+        {
+            None => {
+                let message = "the client was given neither settings, a signer nor a source";
+                return Err(Error::settings(message).with_advice(&advice::NO_SETTINGS));
+            }
+            Some(Credentials::Source(source)) => {
+                let altinn = match altinn {
+                    Some(settings) => Some(Altinn::new(settings, or_default(transport)?)?),
+                    None => None,
+                };
+                return Ok(MaskinportenClient::new(source, altinn, clock));
+            }
+            Some(Credentials::Settings(settings)) => {
+                let authority = settings.parsed_authority()?;
+                let key = settings.signing_key()?;
+                (authority, settings.client_id, Arc::new(LocalSigner::new(key)))
+            }
+            Some(Credentials::Signer {
+                authority,
+                client_id,
+                signer,
+            }) => (Authority::parse(&authority)?, client_id, signer),
+        };
+        let transport = or_default(transport)?;
+        let altinn = altinn.or_else(|| AltinnSettings::of(authority.environment()?));
+        let altinn = match altinn {
+            Some(settings) => {
+                settings.check_against(&authority)?;
+                Some(Altinn::new(settings, transport.clone())?)
+            }
+            None => None,
+        };
+        let endpoint = endpoint(&authority, &transport, &clock)?;
+        let identity = SourceIdentity::new(authority.as_str(), client_id);
+        let source = SignedGrant::new(identity, signer, endpoint, transport, clock.clone());
+        Ok(MaskinportenClient::new(Arc::new(source), altinn, clock))
+    }
+}
+
+impl MaskinportenClient {
+    fn new(source: Arc<dyn TokenSource>, altinn: Option<Altinn>, clock: AnyClock) -> Self {
+        Self(Arc::new(Inner {
+            source,
+            altinn,
+            clock,
+            cache: Cache::default(),
+        }))
+    }
+}
+
+impl Altinn {
+    fn new(settings: AltinnSettings, transport: Transport) -> Result<Self> {
+        let subscription_key = match &settings.subscription_key {
+            None => None,
+            Some(key) => {
+                let mut value = HeaderValue::from_str(key.expose()).map_err(|_| {
+                    Error::settings("the subscription key cannot stand in a header")
+                        .with_advice(&advice::SUBSCRIPTION_KEY)
+                })?;
+                value.set_sensitive(true);
+                Some(value)
+            }
+        };
+        Ok(Self {
+            settings,
+            subscription_key,
+            transport,
+        })
+    }
+}
+
+/// A known environment is as its table says; any other authority is asked.
+fn endpoint(authority: &Authority, transport: &Transport, clock: &AnyClock) -> Result<Endpoint> {
+    match authority.environment() {
+        Some(environment) => known(environment),
+        None => Ok(Endpoint::Discovered(Discovery::new(
+            authority.as_str().to_owned(),
+            authority.metadata_url()?,
+            transport.clone(),
+            clock.clone(),
+        ))),
+    }
+}
+
+fn known(environment: Environment) -> Result<Endpoint> {
+    let issuer = environment.authority();
+    let token_endpoint = format!("{issuer}token")
+        .parse()
+        .map_err(|error: http::uri::InvalidUri| {
+            Error::settings("the environment's token endpoint is no URL").with_source(error)
+        })?;
+    Ok(Endpoint::Known(Arc::new(Metadata {
+        issuer: issuer.to_owned(),
+        token_endpoint,
+    })))
+}
+
+#[cfg(feature = "client")]
+fn or_default(transport: Option<Transport>) -> Result<Transport> {
+    match transport {
+        Some(transport) => Ok(transport),
+        None => Transport::builder().build(),
+    }
+}
+
+#[cfg(not(feature = "client"))]
+fn or_default(transport: Option<Transport>) -> Result<Transport> {
+    transport.ok_or_else(|| {
+        Error::settings("the client was given no transport, and the feature `client` is off")
+    })
+}

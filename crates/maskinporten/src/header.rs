@@ -1,0 +1,153 @@
+//! A token as a header (RFC 6750 §2.1), built once; and a challenge as it is read (§3).
+//!
+//! - The value is marked sensitive: HTTP/2 never indexes it, and its `Debug` shows nothing.
+//! - Its bytes are wiped when the last clone of the value is dropped.
+//! - A [`copy`] shares nothing with its original. One value cloned by two threads runs at a quarter
+//!   of one thread's speed: its reference count is the contended line, whatever guards it. Each
+//!   copy's count therefore has cache lines of its own.
+
+use bytes::Bytes;
+use http::header::WWW_AUTHENTICATE;
+use http::{HeaderMap, HeaderValue};
+use zeroize::Zeroizing;
+
+/// The scheme, and the space before the token.
+const SCHEME: &str = "Bearer ";
+
+/// `Bearer` and the token; none where the token holds what no header value may hold.
+pub(crate) fn bearer(token: &str) -> Option<HeaderValue> {
+    // RFC 6750 §2.1 knows only these; a line break or a space would end up in the request.
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+    if token.is_empty() || !token.bytes().all(allowed) {
+        return None;
+    }
+    value_of([SCHEME, token].concat().into_bytes())
+}
+
+/// The token inside a value made by [`bearer`].
+pub(crate) fn token_of(bearer: &HeaderValue) -> &str {
+    bearer
+        .to_str()
+        .ok()
+        .and_then(|text| text.strip_prefix(SCHEME))
+        .unwrap_or_default()
+}
+
+/// The same value in memory of its own.
+pub(crate) fn copy(value: &HeaderValue) -> HeaderValue {
+    // The bytes were checked when the original was made, so the fallback is never taken.
+    value_of(value.as_bytes().to_vec()).unwrap_or_else(|| value.clone())
+}
+
+fn value_of(bytes: Vec<u8>) -> Option<HeaderValue> {
+    let wiped = Wiped(Zeroizing::new(bytes.into_boxed_slice()));
+    let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(wiped)).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// Bytes that are wiped when dropped. `Bytes` keeps its count beside its owner, so the alignment
+/// keeps two counts from sharing a line, nor the pair of lines that processors fetch together.
+#[repr(align(128))]
+struct Wiped(Zeroizing<Box<[u8]>>);
+
+impl AsRef<[u8]> for Wiped {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Whether a 401 with these headers says that the token itself was not accepted.
+///
+/// It does where there is no challenge at all, or where a Bearer challenge carries no error or
+/// `invalid_token`. It does not where the token was understood but is not enough
+/// (`insufficient_scope`), or where only other schemes are offered.
+pub(crate) fn rejects_the_token(headers: &HeaderMap) -> bool {
+    let mut challenges = headers.get_all(WWW_AUTHENTICATE).iter().peekable();
+    if challenges.peek().is_none() {
+        return true;
+    }
+    challenges.any(|challenge| {
+        let Ok(challenge) = challenge.to_str() else {
+            return false;
+        };
+        bearer_parameters(challenge).is_some_and(|parameters| match error_of(parameters) {
+            None => true,
+            Some(error) => error.eq_ignore_ascii_case("invalid_token"),
+        })
+    })
+}
+
+/// What follows the scheme `Bearer` in a challenge, wherever in the list it stands.
+fn bearer_parameters(challenge: &str) -> Option<&str> {
+    let lower = challenge.to_ascii_lowercase();
+    lower.match_indices("bearer").find_map(|(at, scheme)| {
+        let starts = at == 0 || lower[..at].trim_end().ends_with(',');
+        let rest = &challenge[at + scheme.len()..];
+        let ends = rest.is_empty() || rest.starts_with([' ', ',']);
+        (starts && ends).then_some(rest)
+    })
+}
+
+/// The `error` parameter (RFC 6750 §3), quoted or not.
+fn error_of(parameters: &str) -> Option<&str> {
+    parameters.split([',', ' ']).find_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        name.trim()
+            .eq_ignore_ascii_case("error")
+            .then(|| value.trim().trim_matches('"'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bearer_is_sensitive_and_holds_its_token() {
+        let value = bearer("a.b-c_d~e+f/g=").unwrap();
+        assert!(value.is_sensitive());
+        assert_eq!(value.as_bytes(), b"Bearer a.b-c_d~e+f/g=");
+        assert_eq!(token_of(&value), "a.b-c_d~e+f/g=");
+        assert!(!format!("{value:?}").contains("a.b"));
+    }
+
+    #[test]
+    fn what_no_header_may_hold_is_no_token() {
+        for token in ["", "a b", "a\r\nb", "a\nX-Evil: 1", "æ", "a\u{0}", "\"a\""] {
+            assert!(bearer(token).is_none(), "{token:?}");
+        }
+    }
+
+    #[test]
+    fn a_copy_is_equal_sensitive_and_elsewhere() {
+        let value = bearer("token").unwrap();
+        let copied = copy(&value);
+        assert_eq!(copied, value);
+        assert!(copied.is_sensitive());
+        assert_ne!(copied.as_bytes().as_ptr(), value.as_bytes().as_ptr());
+    }
+
+    #[test]
+    fn a_challenge_is_read_as_rfc_6750_writes_it() {
+        let check = |challenges: &[&'static str], rejected: bool| {
+            let mut headers = HeaderMap::new();
+            for challenge in challenges {
+                headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            }
+            assert_eq!(rejects_the_token(&headers), rejected, "{challenges:?}");
+        };
+        check(&[], true);
+        check(&["Bearer"], true);
+        check(&["Bearer realm=\"api\""], true);
+        check(&["bearer error=\"invalid_token\", error_description=\"expired\""], true);
+        check(&["Bearer error=invalid_token"], true);
+        check(&["Basic realm=\"x\", Bearer realm=\"y\""], true);
+        check(&["Basic realm=\"x\"", "Bearer error=\"invalid_token\""], true);
+        check(&["Bearer error=\"insufficient_scope\", scope=\"a:b\""], false);
+        check(&["Bearer realm=\"x\", error=\"invalid_request\""], false);
+        check(&["Basic realm=\"x\""], false);
+        check(&["Negotiate"], false);
+        check(&["Basic realm=\"bearer of news\""], false);
+    }
+}

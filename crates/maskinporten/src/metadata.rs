@@ -1,0 +1,164 @@
+//! Issuer and token endpoint as an authority publishes them (RFC 8414 §3.2).
+//!
+//! - The issuer must equal the authority to the last slash: it becomes the audience of every
+//!   assertion, and a wrong one would be an assertion made out to somebody else (§3.3).
+//! - The token endpoint must have the authority's origin, unless it was pinned by whoever wrote the
+//!   settings: an assertion goes nowhere else.
+//! - Members of no use here are ignored; Maskinporten's own document lacks one that RFC 8414 requires.
+
+use bytes::Bytes;
+use http::{Response, Uri};
+use serde::Deserialize;
+
+use crate::advice;
+use crate::error::{Error, Result};
+use crate::token;
+
+/// What must be known of a token server before it can be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Metadata {
+    /// The audience of every assertion, verbatim.
+    pub(crate) issuer: String,
+    pub(crate) token_endpoint: Uri,
+}
+
+/// Reads the answer to a metadata request. `authority` is what the settings say, verbatim.
+pub(crate) fn from_response(authority: &str, response: &Response<Bytes>) -> Result<Metadata> {
+    let status = response.status();
+    if status.is_server_error() || status.as_u16() == 429 {
+        return Err(token::busy("the authority's metadata", response));
+    }
+    if status.is_redirection() {
+        return Err(token::redirected(response));
+    }
+    let unusable = |message: String| {
+        Error::protocol(message)
+            .with_status(status)
+            .with_advice(&advice::METADATA)
+    };
+    if !status.is_success() {
+        let message = format!(
+            "the authority publishes no metadata (status {})",
+            status.as_u16()
+        );
+        return Err(unusable(message));
+    }
+    let document: Document = serde_json::from_slice(response.body())
+        .map_err(|_| unusable("the authority's metadata cannot be read".to_owned()))?;
+    let issuer = document.issuer.unwrap_or_default();
+    if issuer != authority {
+        let shown = token::clean(&issuer, 200);
+        let only_slash = issuer.trim_end_matches('/') == authority.trim_end_matches('/');
+        let difference = if only_slash { ": they differ in the last slash only" } else { "" };
+        let message =
+            format!("the authority {authority} calls itself {shown:?}{difference}");
+        return Err(unusable(message).with_transient(false));
+    }
+    let token_endpoint = document
+        .token_endpoint
+        .and_then(|endpoint| endpoint.parse::<Uri>().ok())
+        .ok_or_else(|| unusable("the authority's metadata names no token endpoint".to_owned()))?;
+    let authority: Uri = authority
+        .parse()
+        .map_err(|_| unusable("the authority is no URL".to_owned()))?;
+    if !same_origin(&authority, &token_endpoint) {
+        let message = format!(
+            "the authority's metadata names a token endpoint elsewhere: {}",
+            token::clean(&token_endpoint.to_string(), 200)
+        );
+        return Err(unusable(message).with_transient(false));
+    }
+    Ok(Metadata {
+        issuer,
+        token_endpoint,
+    })
+}
+
+#[derive(Deserialize)]
+struct Document {
+    issuer: Option<String>,
+    token_endpoint: Option<String>,
+}
+
+/// Scheme, host and port (RFC 6454 §5).
+fn same_origin(one: &Uri, other: &Uri) -> bool {
+    let origin = |uri: &Uri| {
+        let scheme = uri.scheme_str()?.to_ascii_lowercase();
+        let port = uri.port_u16().or(match scheme.as_str() {
+            "https" => Some(443),
+            "http" => Some(80),
+            _ => None,
+        })?;
+        Some((scheme, uri.host()?.to_ascii_lowercase(), port))
+    };
+    origin(one).is_some_and(|found| origin(other) == Some(found))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::*;
+
+    const AUTHORITY: &str = "https://test.maskinporten.no/";
+
+    fn read(body: &str) -> Result<Metadata> {
+        from_response(AUTHORITY, &Response::new(Bytes::from(body.to_owned())))
+    }
+
+    // The members of the real test environment's document.
+    #[test]
+    fn maskinportens_own_document_is_read() {
+        let metadata = read(
+            r#"{"issuer":"https://test.maskinporten.no/","token_endpoint":"https://test.maskinporten.no/token","jwks_uri":"https://test.maskinporten.no/jwk","token_endpoint_auth_methods_supported":["private_key_jwt"],"grant_types_supported":["urn:ietf:params:oauth:grant-type:jwt-bearer"],"token_endpoint_auth_signing_alg_values_supported":["RS256","RS384","RS512"],"authorization_details_types_supported":["urn:altinn:systemuser","urn:altinn:consent"]}"#,
+        )
+        .unwrap();
+        assert_eq!(metadata.issuer, AUTHORITY);
+        assert_eq!(metadata.token_endpoint, "https://test.maskinporten.no/token");
+    }
+
+    #[test]
+    fn an_issuer_that_is_not_the_authority_is_refused() {
+        let check = |issuer: &str, words: &str| {
+            let body = format!(
+                r#"{{"issuer":{issuer},"token_endpoint":"https://test.maskinporten.no/token"}}"#
+            );
+            let error = read(&body).unwrap_err();
+            assert!(error.to_string().contains(words), "{error}");
+        };
+        check(r#""https://test.maskinporten.no""#, "last slash only");
+        check(r#""https://evil.example/""#, "calls itself");
+        check("null", "calls itself");
+        check(r#"" ""#, "calls itself");
+    }
+
+    #[test]
+    fn a_token_endpoint_elsewhere_is_refused() {
+        let check = |endpoint: &str, accepted: bool| {
+            let body =
+                format!(r#"{{"issuer":"{AUTHORITY}","token_endpoint":"{endpoint}"}}"#);
+            assert_eq!(read(&body).is_ok(), accepted, "{endpoint}");
+        };
+        check("https://test.maskinporten.no:443/oauth/token", true);
+        check("https://TEST.maskinporten.no/token", true);
+        check("https://evil.example/token", false);
+        check("http://test.maskinporten.no/token", false);
+        check("https://test.maskinporten.no:8443/token", false);
+        check("https://test.maskinporten.no@evil.example/token", false);
+        check("/token", false);
+        check("", false);
+    }
+
+    #[test]
+    fn what_is_no_document_is_refused() {
+        for body in ["", "[]", "<html>", "{}", "{\"issuer\":7}"] {
+            assert!(read(body).is_err(), "{body}");
+        }
+        for (status, transient) in [(404, true), (500, true), (302, false)] {
+            let mut response = Response::new(Bytes::new());
+            *response.status_mut() = StatusCode::from_u16(status).unwrap();
+            let error = from_response(AUTHORITY, &response).unwrap_err();
+            assert_eq!(error.is_transient(), transient, "{status}");
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Who may see a token: origins (RFC 6454 §4), compared exactly.
+//!
+//! - An origin is a scheme, a host and a port; nothing else of an address counts, and the `Host`
+//!   header is never consulted.
+//! - Plain http is for a server on this machine only.
+//! - Hosts are compared without regard to case; a trailing dot, a user name or another spelling of
+//!   the same address makes another origin, or none. What is not surely listed is not listed.
+
+use std::fmt;
+use std::str::FromStr;
+
+use http::Uri;
+use http::uri::Scheme;
+
+use crate::advice::{self, Advice};
+use crate::error::{Error, Result};
+use crate::transport::is_loopback;
+
+/// One origin that may see a token.
+///
+/// ```
+/// use maskinporten::Origin;
+///
+/// let origin: Origin = "https://API.example.no".parse()?;
+/// assert_eq!(origin.to_string(), "https://api.example.no");
+/// assert!("http://api.example.no".parse::<Origin>().is_err());
+/// assert!("http://127.0.0.1:8080".parse::<Origin>().is_ok());
+/// # Ok::<(), maskinporten::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Origin {
+    https: bool,
+    host: Box<str>,
+    port: u16,
+    /// Host and port as nearly every request spells them: compared first.
+    authority: Box<str>,
+}
+
+impl Origin {
+    /// Whether a request to this address goes to this origin.
+    #[inline]
+    pub(crate) fn admits(&self, uri: &Uri) -> bool {
+        let Some(authority) = uri.authority() else {
+            return false;
+        };
+        let same_scheme = match uri.scheme() {
+            Some(scheme) => *scheme == if self.https { Scheme::HTTPS } else { Scheme::HTTP },
+            None => false,
+        };
+        same_scheme
+            && (authority.as_str() == &*self.authority || self.admits_spelled_otherwise(uri))
+    }
+
+    /// The same host in other letters, or with its scheme's own port written out.
+    #[cold]
+    fn admits_spelled_otherwise(&self, uri: &Uri) -> bool {
+        let port = match port_of(uri) {
+            Some(port) => port,
+            None => return false,
+        };
+        port == self.port
+            && uri
+                .host()
+                .is_some_and(|host| host.eq_ignore_ascii_case(&self.host))
+    }
+
+    /// Reads an address whose path, if any, counts for nothing.
+    pub(crate) fn of(uri: &Uri) -> Result<Self> {
+        let shown = || uri.to_string().chars().take(120).collect::<String>();
+        let refuse = |why: &str, advice: &'static Advice| {
+            Err(Error::origin(format!("{:?} {why}", shown())).with_advice(advice))
+        };
+        let Some(host) = uri.host().filter(|host| !host.is_empty()) else {
+            return refuse("is no origin: it has no host", &advice::ORIGIN);
+        };
+        if uri.authority().is_some_and(|a| a.as_str().contains('@')) {
+            return refuse("is no origin: it names a user", &advice::ORIGIN);
+        }
+        let https = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") if is_loopback(host) => false,
+            Some("http") => {
+                return refuse("is plain http, and not on this machine", &advice::PLAIN_HTTP);
+            }
+            _ => return refuse("is no origin: its scheme is not https", &advice::ORIGIN),
+        };
+        let Some(port) = port_of(uri) else {
+            return refuse("is no origin: its port is no number", &advice::ORIGIN);
+        };
+        let host = host.to_ascii_lowercase().into_boxed_str();
+        let usual = port == if https { 443 } else { 80 };
+        let authority = if usual {
+            host.clone()
+        } else {
+            format!("{host}:{port}").into_boxed_str()
+        };
+        Ok(Self {
+            https,
+            host,
+            port,
+            authority,
+        })
+    }
+}
+
+/// The port, the scheme's own where none is written; none where it cannot be told.
+fn port_of(uri: &Uri) -> Option<u16> {
+    let authority = uri.authority()?;
+    match authority.port_u16() {
+        Some(port) => Some(port),
+        // A colon without a number after it is a port that was not understood.
+        None if authority.as_str().ends_with(':') => None,
+        None => match uri.scheme_str() {
+            Some("https") => Some(443),
+            Some("http") => Some(80),
+            _ => None,
+        },
+    }
+}
+
+impl FromStr for Origin {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let trimmed = text.trim();
+        let refuse = |why: &str| {
+            let shown: String = trimmed.chars().take(120).collect();
+            Err(Error::origin(format!("{shown:?} {why}")).with_advice(&advice::ORIGIN))
+        };
+        let Ok(uri) = trimmed.parse::<Uri>() else {
+            return refuse("is no origin");
+        };
+        let bare = matches!(uri.path(), "" | "/") && uri.query().is_none();
+        if !bare {
+            return refuse("is more than an origin: path and query do not restrict where a token goes");
+        }
+        Self::of(&uri)
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.https { "https" } else { "http" };
+        write!(f, "{scheme}://{}", self.authority)
+    }
+}
+
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What can stand where origins are asked for: one or several addresses.
+pub trait IntoOrigins {
+    /// Checks and converts.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Origin`](crate::ErrorKind::Origin) where one of them is no origin, or may never
+    /// see a token, or where there is none at all.
+    fn into_origins(self) -> Result<Vec<Origin>>;
+}
+
+fn parsed<S: AsRef<str>>(texts: impl IntoIterator<Item = S>) -> Result<Vec<Origin>> {
+    let origins = texts
+        .into_iter()
+        .map(|text| text.as_ref().parse())
+        .collect::<Result<Vec<Origin>>>()?;
+    if origins.is_empty() {
+        return Err(Error::origin("no origin was given").with_advice(&advice::ORIGIN));
+    }
+    Ok(origins)
+}
+
+impl IntoOrigins for &str {
+    fn into_origins(self) -> Result<Vec<Origin>> {
+        parsed([self])
+    }
+}
+
+impl IntoOrigins for &String {
+    fn into_origins(self) -> Result<Vec<Origin>> {
+        parsed([self])
+    }
+}
+
+impl IntoOrigins for String {
+    fn into_origins(self) -> Result<Vec<Origin>> {
+        parsed([self])
+    }
+}
+
+impl IntoOrigins for Origin {
+    fn into_origins(self) -> Result<Vec<Origin>> {
+        Ok(vec![self])
+    }
+}
+
+impl<S: AsRef<str>, const N: usize> IntoOrigins for [S; N] {
+    fn into_origins(self) -> Result<Vec<Origin>> {
+        parsed(self)
+    }
+}
+
+impl<S: AsRef<str>> IntoOrigins for &[S] {
+    fn into_origins(self) -> Result<Vec<Origin>> {
+        parsed(self)
+    }
+}
+
+impl<S: AsRef<str>> IntoOrigins for Vec<S> {
+    fn into_origins(self) -> Result<Vec<Origin>> {
+        parsed(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_scheme_host_and_port() {
+        let check = |text: &str, expected: Option<&str>| {
+            let origin = text.parse::<Origin>().ok().map(|origin| origin.to_string());
+            assert_eq!(origin.as_deref(), expected, "{text}");
+        };
+        check("https://api.example.no", Some("https://api.example.no"));
+        check(" https://API.Example.no:443/ ", Some("https://api.example.no"));
+        check("https://api.example.no:8443", Some("https://api.example.no:8443"));
+        check("http://localhost:8080", Some("http://localhost:8080"));
+        check("http://127.0.0.1", Some("http://127.0.0.1"));
+        check("http://[::1]:9", Some("http://[::1]:9"));
+        check("http://api.example.no", None);
+        check("http://127.0.0.1.example.no", None);
+        check("https://api.example.no/path", None);
+        check("https://api.example.no?q", None);
+        check("https://user@api.example.no", None);
+        check("https://api.example.no:", None);
+        check("https://api.example.no:99999", None);
+        check("ftp://api.example.no", None);
+        check("api.example.no", None);
+        check("//api.example.no", None);
+        check("https://", None);
+        check("", None);
+    }
+
+    #[test]
+    fn only_the_same_origin_is_admitted() {
+        let origin: Origin = "https://api.example.no".parse().unwrap();
+        let check = |uri: &str, admitted: bool| {
+            let uri: Uri = uri.parse().unwrap();
+            assert_eq!(origin.admits(&uri), admitted, "{uri}");
+        };
+        check("https://api.example.no/a/b?c=d", true);
+        check("https://api.example.no:443/", true);
+        check("https://API.EXAMPLE.NO/", true);
+        check("https://user:password@api.example.no/", true);
+        check("http://api.example.no/", false);
+        check("https://api.example.no:8443/", false);
+        check("https://api.example.no./", false);
+        check("https://api.example.no.evil.example/", false);
+        check("https://evil.example/api.example.no", false);
+        check("https://api.example.no@evil.example/", false);
+        check("https://xapi.example.no/", false);
+        check("https://example.no/", false);
+        check("api.example.no:443", false);
+        check("/path", false);
+        check("*", false);
+    }
+
+    #[test]
+    fn no_origin_at_all_is_refused() {
+        assert!(Vec::<String>::new().into_origins().is_err());
+        assert!([""; 0].into_origins().is_err());
+    }
+}

@@ -1,0 +1,109 @@
+//! [`TokenProvider`]: the one question a layer may ask.
+//!
+//! A layer asks once, when it is built: where is the token for this request kept? What it gets is a
+//! [`TokenHandle`], and from then on a request reads the handle and asks nobody.
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::HeaderValue;
+
+use crate::cache::{Identity, Slot};
+use crate::clock::AnyClock;
+use crate::error::Result;
+use crate::request::{TokenKind, TokenRequest};
+use crate::scope::ScopeSet;
+use crate::source::TokenSource;
+use crate::token::AccessToken;
+
+/// Who knows where tokens are kept.
+///
+/// [`MaskinportenClient`](crate::MaskinportenClient) is the one everybody starts with. A fake is a
+/// few lines over any [`TokenSource`]:
+///
+/// ```
+/// use std::time::Duration;
+/// use maskinporten::{FixedToken, Result, TokenHandle, TokenKind, TokenProvider, TokenRequest};
+///
+/// #[derive(Debug)]
+/// struct Fake;
+///
+/// impl TokenProvider for Fake {
+///     fn token(&self, _: &TokenRequest, _: TokenKind) -> Result<TokenHandle> {
+///         let source = FixedToken::new("fake", Duration::from_secs(600))?;
+///         TokenHandle::from_source(source)
+///     }
+/// }
+/// ```
+pub trait TokenProvider: fmt::Debug + Send + Sync + 'static {
+    /// The place where the token for a request is kept. Nothing is fetched yet.
+    ///
+    /// # Errors
+    ///
+    /// Where no such token can ever be had: the source does not support the request, or no Altinn is
+    /// known to exchange at.
+    fn token(&self, request: &TokenRequest, kind: TokenKind) -> Result<TokenHandle>;
+}
+
+/// The place where one token is kept, shared by everybody who needs that token.
+#[derive(Clone)]
+pub struct TokenHandle {
+    slot: Arc<Slot>,
+}
+
+impl TokenHandle {
+    /// A place of its own for a source's token.
+    ///
+    /// # Errors
+    ///
+    /// None today; a source may refuse what it does not support.
+    pub fn from_source(source: impl TokenSource) -> Result<Self> {
+        let identity = Identity {
+            source: source.identity().clone(),
+            request: ScopeSet::new(["fixed"])?.into(),
+            exchange: None,
+        };
+        Ok(Self::new(Slot::new(
+            Arc::new(identity),
+            Arc::new(source),
+            AnyClock::default(),
+        )))
+    }
+
+    /// The token, fetched where there is none.
+    ///
+    /// Dropping the future harms nobody else: the fetch goes on, and what it brings is kept.
+    ///
+    /// # Errors
+    ///
+    /// What the fetch failed with, or what an earlier one failed with whose
+    /// [`retry_at`](crate::Error::retry_at) has not come.
+    pub async fn access_token(&self) -> Result<AccessToken> {
+        let snapshot = Arc::clone(&self.slot).acquire().await?;
+        Ok(snapshot.token.clone())
+    }
+
+    /// The token as a header value, marked sensitive. Unguarded: nothing here asks where it goes.
+    ///
+    /// # Errors
+    ///
+    /// As [`access_token`](Self::access_token).
+    pub async fn header_value(&self) -> Result<HeaderValue> {
+        let snapshot = Arc::clone(&self.slot).acquire().await?;
+        Ok(snapshot.striped_header())
+    }
+
+    pub(crate) fn new(slot: Arc<Slot>) -> Self {
+        Self { slot }
+    }
+
+    pub(crate) fn slot(&self) -> &Arc<Slot> {
+        &self.slot
+    }
+}
+
+impl fmt::Debug for TokenHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TokenHandle").field(&self.slot).finish()
+    }
+}

@@ -1,0 +1,391 @@
+//! [`TokenSource`]: where a token comes from: a signed grant, the exchange, or a fixed text.
+//!
+//! - A source is asked by the cache, in a task of its own, once for however many wait.
+//! - It asks anew each time: what is kept, when it is renewed and what a failure means to callers
+//!   is decided above it.
+//! - Its [`SourceIdentity`] is part of every cache key: two sources that could give different tokens
+//!   for one request must have different identities.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, Uri};
+
+use crate::advice::Retry;
+use crate::assertion::{self, Assertion};
+use crate::cache::{ATTEMPT_TIMEOUT, Slot};
+use crate::clock::AnyClock;
+use crate::discovery::Discovery;
+use crate::error::{Error, ErrorKind, Result};
+use crate::exchange;
+use crate::grant;
+use crate::metadata::Metadata;
+use crate::random;
+use crate::request::TokenRequest;
+use crate::signer::{BoxFuture, KeyReference, Signer};
+use crate::token::{self, AccessToken};
+use crate::transport::Transport;
+
+/// Where a token comes from.
+///
+/// ```
+/// use std::time::Duration;
+/// use maskinporten::{AccessToken, BoxFuture, Result, SourceIdentity, TokenRequest, TokenSource};
+///
+/// /// A file that some other program keeps fresh.
+/// #[derive(Debug)]
+/// struct TokenFile(SourceIdentity);
+///
+/// impl TokenSource for TokenFile {
+///     fn identity(&self) -> &SourceIdentity {
+///         &self.0
+///     }
+///
+///     fn fetch<'a>(&'a self, _: &'a TokenRequest) -> BoxFuture<'a, Result<AccessToken>> {
+///         Box::pin(async { AccessToken::new("read-from-a-file", Duration::from_secs(60)) })
+///     }
+/// }
+///
+/// let source = TokenFile(SourceIdentity::new("file:/run/token", ""));
+/// ```
+pub trait TokenSource: fmt::Debug + Send + Sync + 'static {
+    /// Whose tokens these are.
+    fn identity(&self) -> &SourceIdentity;
+
+    /// Asks for a token, anew each time.
+    ///
+    /// It is not called from a caller's future: no caller's timeout ends it, the flight's own
+    /// deadline of 10 s does. A transient error is tried again, twice.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the source from a token.
+    fn fetch<'a>(&'a self, request: &'a TokenRequest) -> BoxFuture<'a, Result<AccessToken>>;
+
+    /// Refuses, before anything is sent, what this source can never give.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Request`], naming what is not supported and what to do instead.
+    fn supports(&self, request: &TokenRequest) -> Result<()> {
+        let _ = request;
+        Ok(())
+    }
+}
+
+/// Issuer and client: the part of a cache key that a source contributes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SourceIdentity {
+    issuer: Arc<str>,
+    client_id: Arc<str>,
+}
+
+impl SourceIdentity {
+    /// The issuer's address (a sidecar's or file's stands in its place), and the client's id.
+    #[must_use]
+    pub fn new(issuer: impl Into<Arc<str>>, client_id: impl Into<Arc<str>>) -> Self {
+        Self {
+            issuer: issuer.into(),
+            client_id: client_id.into(),
+        }
+    }
+
+    /// Who issues the tokens.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// To whom they are issued.
+    #[must_use]
+    pub fn client_id(&self) -> &str {
+        &self.client_id
+    }
+}
+
+/// One text for every request: for tests, and for tokens that somebody else has made.
+///
+/// ```
+/// use std::time::Duration;
+/// use maskinporten::{FixedToken, MaskinportenClient};
+///
+/// let source = FixedToken::new("made-elsewhere", Duration::from_secs(3600))?;
+/// let client = MaskinportenClient::builder().source(source).build()?;
+/// # Ok::<(), maskinporten::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct FixedToken {
+    identity: SourceIdentity,
+    token: AccessToken,
+}
+
+impl FixedToken {
+    /// A source that gives this text whatever is asked, each time as if it lived that long from then.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Protocol`] where the text cannot stand in a header.
+    pub fn new(text: &str, lifetime: Duration) -> Result<Self> {
+        Ok(Self {
+            identity: SourceIdentity::new("fixed", ""),
+            token: AccessToken::new(text, lifetime)?,
+        })
+    }
+}
+
+impl TokenSource for FixedToken {
+    fn identity(&self) -> &SourceIdentity {
+        &self.identity
+    }
+
+    fn fetch<'a>(&'a self, _: &'a TokenRequest) -> BoxFuture<'a, Result<AccessToken>> {
+        Box::pin(std::future::ready(Ok(self.token.clone())))
+    }
+}
+
+// ===== the signed grant =====
+
+/// Signs an assertion and trades it for a token (RFC 7523 §2.1).
+#[derive(Debug)]
+pub(crate) struct SignedGrant {
+    identity: SourceIdentity,
+    signer: Arc<dyn Signer>,
+    endpoint: Endpoint,
+    transport: Transport,
+    clock: AnyClock,
+    /// The server's clock minus ours, in seconds: zero until a refusal for the time's sake.
+    skew: AtomicI64,
+}
+
+/// How issuer and token endpoint are known.
+#[derive(Debug)]
+pub(crate) enum Endpoint {
+    Known(Arc<Metadata>),
+    Discovered(Discovery),
+}
+
+impl SignedGrant {
+    pub(crate) fn new(
+        identity: SourceIdentity,
+        signer: Arc<dyn Signer>,
+        endpoint: Endpoint,
+        transport: Transport,
+        clock: AnyClock,
+    ) -> Self {
+        Self {
+            identity,
+            signer,
+            endpoint,
+            transport,
+            clock,
+            skew: AtomicI64::new(0),
+        }
+    }
+
+    /// One grant; after a refusal that the table says a new assertion can mend, one more.
+    async fn fetch_token(&self, request: &TokenRequest) -> Result<AccessToken> {
+        let metadata = match &self.endpoint {
+            Endpoint::Known(metadata) => Arc::clone(metadata),
+            Endpoint::Discovered(discovery) => discovery.metadata().await?,
+        };
+        match self.grant(&metadata, request).await {
+            Err(refused) if refused.can_be_mended => self
+                .grant(&metadata, request)
+                .await
+                .map_err(|refused| refused.error),
+            outcome => outcome.map_err(|refused| refused.error),
+        }
+    }
+
+    async fn grant(
+        &self,
+        metadata: &Metadata,
+        request: &TokenRequest,
+    ) -> Result<AccessToken, Refused> {
+        let jti = random::uuid()?;
+        let assertion = Assertion {
+            audience: &metadata.issuer,
+            client_id: self.identity.client_id(),
+            request,
+            issued_at: shifted(self.clock.wall(), self.skew.load(Ordering::Relaxed)),
+            jti: &jti,
+        };
+        let input = assertion.signing_input(self.signer.algorithm(), self.signer.key_reference())?;
+        let signature = self.signer.sign(input.clone().into_bytes()).await?;
+        let jws = assertion::compact(&input, &signature);
+
+        let request_to_send = grant::request(&metadata.token_endpoint, &jws);
+        let response = self
+            .transport
+            .round_trip(request_to_send, ATTEMPT_TIMEOUT)
+            .await?;
+        token::from_response(&response, self.clock.wall()).map_err(|error| {
+            let error = error.with_endpoint(&metadata.token_endpoint);
+            match error.oauth_error() {
+                Some(_) => self.explain(error, metadata, request, &response),
+                None => error.into(),
+            }
+        })
+    }
+
+    /// Adds to a refusal what was sent, and sees whether a new assertion can mend it.
+    fn explain(
+        &self,
+        error: Error,
+        metadata: &Metadata,
+        request: &TokenRequest,
+        response: &Response<Bytes>,
+    ) -> Refused {
+        let key = match self.signer.key_reference() {
+            KeyReference::Kid(kid) => kid.to_owned(),
+            KeyReference::Chain(_) => "a certificate chain".to_owned(),
+        };
+        let mut error = error
+            .with_detail("audience", metadata.issuer.as_str())
+            .with_detail("client id", self.identity.client_id())
+            .with_detail("kid", key)
+            .with_detail("scope", request.scope_set().as_str());
+        let retry = error.advice().map_or(Retry::No, |advice| advice.retry());
+        let can_be_mended = match retry {
+            Retry::NewAssertion => true,
+            Retry::CorrectedClock => match token::server_time(response.headers()) {
+                Some(server) => {
+                    let skew = seconds_between(self.clock.wall(), server);
+                    error = error.with_detail(
+                        "clock",
+                        format!("the server's clock is {skew} s ahead of this machine's"),
+                    );
+                    // Once: the same reading again would be refused for the same reason again.
+                    self.skew.swap(skew, Ordering::Relaxed) != skew
+                }
+                None => false,
+            },
+            Retry::No | Retry::OtherKey | Retry::Later => false,
+        };
+        Refused {
+            error,
+            can_be_mended,
+        }
+    }
+}
+
+impl TokenSource for SignedGrant {
+    fn identity(&self) -> &SourceIdentity {
+        &self.identity
+    }
+
+    fn fetch<'a>(&'a self, request: &'a TokenRequest) -> BoxFuture<'a, Result<AccessToken>> {
+        Box::pin(self.fetch_token(request))
+    }
+}
+
+/// A grant that brought no token.
+struct Refused {
+    error: Error,
+    can_be_mended: bool,
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self {
+            error,
+            can_be_mended: false,
+        }
+    }
+}
+
+fn shifted(time: SystemTime, seconds: i64) -> SystemTime {
+    let by = Duration::from_secs(seconds.unsigned_abs());
+    let shifted = match seconds < 0 {
+        true => time.checked_sub(by),
+        false => time.checked_add(by),
+    };
+    shifted.unwrap_or(time)
+}
+
+/// `to` minus `from` in whole seconds.
+fn seconds_between(from: SystemTime, to: SystemTime) -> i64 {
+    let whole = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    match to.duration_since(from) {
+        Ok(ahead) => whole(ahead),
+        Err(behind) => -whole(behind.duration()),
+    }
+}
+
+// ===== the exchange =====
+
+/// Trades the token of another slot for Altinn's: a second stage with a life of its own.
+#[derive(Debug)]
+pub(crate) struct AltinnExchange {
+    identity: SourceIdentity,
+    parent: Arc<Slot>,
+    url: Uri,
+    subscription_key: Option<HeaderValue>,
+    transport: Transport,
+    clock: AnyClock,
+}
+
+/// How long after a refused exchange the second attempt is made, with a new Maskinporten token: the
+/// refusal may have been Altinn's own trouble, which it does not tell from a bad token.
+const SECOND_EXCHANGE_AFTER: Duration = Duration::from_millis(250);
+
+impl AltinnExchange {
+    pub(crate) fn new(
+        parent: Arc<Slot>,
+        identity: SourceIdentity,
+        url: Uri,
+        subscription_key: Option<HeaderValue>,
+        transport: Transport,
+        clock: AnyClock,
+    ) -> Self {
+        Self {
+            identity,
+            parent,
+            url,
+            subscription_key,
+            transport,
+            clock,
+        }
+    }
+
+    async fn fetch_token(&self) -> Result<AccessToken> {
+        let parent = Arc::clone(&self.parent).acquire().await?;
+        let refused = match self.exchange(&parent.token).await {
+            Err(error) if is_ambiguous(&error) => error,
+            outcome => return outcome,
+        };
+        // Dropped by comparison and asked for once more; a parent forced anew just now is not it.
+        let parent = Arc::clone(&self.parent).renewed(parent.generation).await;
+        let Some(parent) = parent.transpose()? else {
+            return Err(refused);
+        };
+        tokio::time::sleep(SECOND_EXCHANGE_AFTER).await;
+        self.exchange(&parent.token).await
+    }
+
+    async fn exchange(&self, maskinporten: &AccessToken) -> Result<AccessToken> {
+        let request = exchange::request(&self.url, maskinporten, self.subscription_key.as_ref());
+        let response = self.transport.round_trip(request, ATTEMPT_TIMEOUT).await?;
+        exchange::from_response(&response, self.clock.wall())
+            .map_err(|error| error.with_endpoint(&self.url))
+    }
+}
+
+/// Whether Altinn refused with the answer it gives to bad tokens and to its own failures alike.
+fn is_ambiguous(error: &Error) -> bool {
+    error.kind() == ErrorKind::Exchange && error.status() == Some(StatusCode::UNAUTHORIZED)
+}
+
+impl TokenSource for AltinnExchange {
+    fn identity(&self) -> &SourceIdentity {
+        &self.identity
+    }
+
+    // The request is the parent slot's already.
+    fn fetch<'a>(&'a self, _: &'a TokenRequest) -> BoxFuture<'a, Result<AccessToken>> {
+        Box::pin(self.fetch_token())
+    }
+}
