@@ -91,7 +91,10 @@ impl Advice {
     /// The row for a code such as `MP-250`.
     #[must_use]
     pub fn for_code(code: &str) -> Option<&'static Self> {
-        let same = |row: &&Self| row.code.is_some_and(|known| known.eq_ignore_ascii_case(code));
+        let same = |row: &&Self| {
+            row.code
+                .is_some_and(|known| known.eq_ignore_ascii_case(code))
+        };
         REFUSALS.iter().find(same)
     }
 
@@ -140,119 +143,345 @@ const INVALID_GRANT: Option<&str> = Some("invalid_grant");
 const INVALID_SCOPE: Option<&str> = Some("invalid_scope");
 
 static REFUSALS: &[Advice] = &[
-    refusal!(Some("MP-011"), INVALID_REQUEST, ["invalid parameter value"], Rejected, You, No,
+    refusal!(
+        Some("MP-011"),
+        INVALID_REQUEST,
+        ["invalid parameter value"],
+        Rejected,
+        You,
+        No,
         "the grant was malformed on arrival",
-        "something between here and Maskinporten changed the request: look for a proxy that rewrites bodies"),
-    refusal!(Some("MP-012"), INVALID_GRANT, ["grant is used before"], Rejected, You, NewAssertion,
+        "something between here and Maskinporten changed the request: look for a proxy that rewrites bodies"
+    ),
+    refusal!(
+        Some("MP-012"),
+        INVALID_GRANT,
+        ["grant is used before"],
+        Rejected,
+        You,
+        NewAssertion,
         "the assertion's jti was used before",
         "an assertion is good for one request: if a retrying or mirroring client stands below this library's \
-         transport, move the retry above it, where each attempt signs anew"),
-    refusal!(Some("MP-110"), INVALID_GRANT, ["invalid jwt claim aud", "claim aud"], Rejected, You, No,
+         transport, move the retry above it, where each attempt signs anew"
+    ),
+    refusal!(
+        Some("MP-110"),
+        INVALID_GRANT,
+        ["invalid jwt claim aud", "claim aud"],
+        Rejected,
+        You,
+        No,
         "the assertion was made for another audience",
         "the audience must equal the issuer to the last slash: compare the authority in your settings with \
-         `issuer` in the server's metadata"),
-    refusal!(Some("MP-120"), INVALID_GRANT, ["invalid certificate"], Rejected, You, No,
+         `issuer` in the server's metadata"
+    ),
+    refusal!(
+        Some("MP-120"),
+        INVALID_GRANT,
+        ["invalid certificate"],
+        Rejected,
+        You,
+        No,
         "the enterprise certificate was refused",
         "use a valid enterprise certificate of the right environment: production certificates are refused in \
-         test and test certificates in production"),
-    refusal!(Some("MP-121"), INVALID_GRANT, ["expired key"], Rejected, You, OtherKey,
+         test and test certificates in production"
+    ),
+    refusal!(
+        Some("MP-121"),
+        INVALID_GRANT,
+        ["expired key"],
+        Rejected,
+        You,
+        OtherKey,
         "the registered key has expired",
         "keys last a year from the day they were posted: post the key again or a new one in the portal; \
-         posting replaces the whole set, so post every key that is still in use"),
-    refusal!(Some("MP-122"), INVALID_GRANT, ["organization number", "organisation number"], Rejected, You, No,
+         posting replaces the whole set, so post every key that is still in use"
+    ),
+    refusal!(
+        Some("MP-122"),
+        INVALID_GRANT,
+        ["organization number", "organisation number"],
+        Rejected,
+        You,
+        No,
         "the certificate belongs to another organisation",
-        "the organisation number in the certificate must be the one that owns the client"),
-    refusal!(Some("MP-123"), INVALID_GRANT, ["x5c"], Rejected, You, No,
+        "the organisation number in the certificate must be the one that owns the client"
+    ),
+    refusal!(
+        Some("MP-123"),
+        INVALID_GRANT,
+        ["x5c"],
+        Rejected,
+        You,
+        No,
         "the certificate chain in the header was not understood",
-        "x5c is an array of base64 DER certificates, leaf first"),
-    refusal!(Some("MP-124"), INVALID_GRANT, ["invalid jwt signature"], Rejected, You, OtherKey,
+        "x5c is an array of base64 DER certificates, leaf first"
+    ),
+    refusal!(
+        Some("MP-124"),
+        INVALID_GRANT,
+        ["invalid jwt signature"],
+        Rejected,
+        You,
+        OtherKey,
         "the signature does not match the registered key",
         "the private key here is not the one registered under this kid: compare the public key in the portal \
-         with the one `maskinporten keygen` printed for it"),
-    refusal!(None, INVALID_GRANT, ["unknown key identifier"], Rejected, You, OtherKey,
+         with the one `maskinporten keygen` printed for it"
+    ),
+    refusal!(
+        None,
+        INVALID_GRANT,
+        ["unknown key identifier"],
+        Rejected,
+        You,
+        OtherKey,
         "the kid is not registered on this client",
         "register the public key on this client, or set the kid the portal shows; a key posted just now needs \
-         up to 15 minutes to spread"),
-    refusal!(None, INVALID_GRANT, ["no key identifier"], Rejected, You, No,
+         up to 15 minutes to spread"
+    ),
+    refusal!(
+        None,
+        INVALID_GRANT,
+        ["no key identifier"],
+        Rejected,
+        You,
+        No,
         "the client has registered keys, so a kid is required",
         "set `kid` (in the JWK or beside it) to the identifier the portal shows for the key; a client with \
-         registered keys takes no certificate chain"),
-    refusal!(Some("MP-130"), INVALID_GRANT, ["jwt is expired"], Rejected, You, CorrectedClock,
+         registered keys takes no certificate chain"
+    ),
+    refusal!(
+        Some("MP-130"),
+        INVALID_GRANT,
+        ["jwt is expired"],
+        Rejected,
+        You,
+        CorrectedClock,
         "the assertion had expired on arrival",
-        "this machine's clock is behind or the network is very slow: synchronise the clock (NTP)"),
-    refusal!(None, INVALID_GRANT, ["issue time", "in the future"], Rejected, You, CorrectedClock,
+        "this machine's clock is behind or the network is very slow: synchronise the clock (NTP)"
+    ),
+    refusal!(
+        None,
+        INVALID_GRANT,
+        ["issue time", "in the future"],
+        Rejected,
+        You,
+        CorrectedClock,
         "the assertion was issued in the server's future",
-        "this machine's clock is ahead by more than 10 seconds: synchronise the clock (NTP)"),
-    refusal!(None, INVALID_GRANT, ["too long lifetime"], Rejected, You, No,
+        "this machine's clock is ahead by more than 10 seconds: synchronise the clock (NTP)"
+    ),
+    refusal!(
+        None,
+        INVALID_GRANT,
+        ["too long lifetime"],
+        Rejected,
+        You,
+        No,
         "the assertion lives longer than the server allows",
-        "assertions made here live 120 seconds: the server wants less, ask its operator"),
-    refusal!(Some("MP-200"), INVALID_SCOPE, ["invalid scopes for client"], ScopeRejected, You, No,
+        "assertions made here live 120 seconds: the server wants less, ask its operator"
+    ),
+    refusal!(
+        Some("MP-200"),
+        INVALID_SCOPE,
+        ["invalid scopes for client"],
+        ScopeRejected,
+        You,
+        No,
         "the scope is not on the client",
         "add the scope to this client in the self-service portal, and check its spelling; if it cannot be \
-         found there, its owner must first grant your organisation access"),
-    refusal!(Some("MP-201"), INVALID_SCOPE, ["not allowed for maskinporten"], ScopeRejected, You, No,
+         found there, its owner must first grant your organisation access"
+    ),
+    refusal!(
+        Some("MP-201"),
+        INVALID_SCOPE,
+        ["not allowed for maskinporten"],
+        ScopeRejected,
+        You,
+        No,
         "the scope is not for Maskinporten clients",
         "this scope belongs to another integration type: make a client of that type, or ask for the \
-         Maskinporten scope of the API"),
-    refusal!(Some("MP-250"), Some("forbidden"), ["has not been granted access to the scope",
-        "not been granted access"], OrganisationRejected, ApiOwner, No,
+         Maskinporten scope of the API"
+    ),
+    refusal!(
+        Some("MP-250"),
+        Some("forbidden"),
+        [
+            "has not been granted access to the scope",
+            "not been granted access"
+        ],
+        OrganisationRejected,
+        ApiOwner,
+        No,
         "the organisation has not been granted the scope",
         "the scope's owner must grant access to your organisation number; if you act for another organisation, \
-         `consumer_org` is missing"),
-    refusal!(Some("MP-251"), Some("forbidden"), ["has not delegated access"], OrganisationRejected, Customer, No,
+         `consumer_org` is missing"
+    ),
+    refusal!(
+        Some("MP-251"),
+        Some("forbidden"),
+        ["has not delegated access"],
+        OrganisationRejected,
+        Customer,
+        No,
         "the consumer has not delegated the scope",
         "the consumer organisation must delegate the API to yours in Altinn, in this environment: delegations \
-         made in production do not exist in test, nor the other way round"),
-    refusal!(Some("MP-301"), None, ["unknown authorization details type"], Rejected, You, No,
+         made in production do not exist in test, nor the other way round"
+    ),
+    refusal!(
+        Some("MP-301"),
+        None,
+        ["unknown authorization details type"],
+        Rejected,
+        You,
+        No,
         "the type in authorization_details is unknown",
-        "use `urn:altinn:systemuser` or `urn:altinn:consent`"),
-    refusal!(Some("MP-302"), None, ["unknown fields"], Rejected, You, No,
+        "use `urn:altinn:systemuser` or `urn:altinn:consent`"
+    ),
+    refusal!(
+        Some("MP-302"),
+        None,
+        ["unknown fields"],
+        Rejected,
+        You,
+        No,
         "authorization_details holds a field or value that is not accepted",
-        "an external reference is at most 255 of the letters a to å, digits, `_` and `-`; remove other fields"),
-    refusal!(Some("MP-303"), Some("invalid_altinn_customer_configuration"), [], OrganisationRejected, Customer, No,
+        "an external reference is at most 255 of the letters a to å, digits, `_` and `-`; remove other fields"
+    ),
+    refusal!(
+        Some("MP-303"),
+        Some("invalid_altinn_customer_configuration"),
+        [],
+        OrganisationRejected,
+        Customer,
+        No,
         "no approved system user answers to this request",
         "check three things: the customer has approved the system user, this client id is on the system, and \
-         the external reference equals the one it was made with"),
-    refusal!(None, INVALID_REQUEST, ["combination consumer_org", "consumer_org"], OrganisationRejected, You, No,
+         the external reference equals the one it was made with"
+    ),
+    refusal!(
+        None,
+        INVALID_REQUEST,
+        ["combination consumer_org", "consumer_org"],
+        OrganisationRejected,
+        You,
+        No,
         "consumer_org is the client's own organisation",
-        "leave `consumer_org` out when you act for yourself"),
-    refusal!(None, Some("invalid_target"), ["fragment"], Rejected, You, No,
+        "leave `consumer_org` out when you act for yourself"
+    ),
+    refusal!(
+        None,
+        Some("invalid_target"),
+        ["fragment"],
+        Rejected,
+        You,
+        No,
         "the resource was not accepted",
-        "a resource is an absolute URI without a fragment (`#`)"),
+        "a resource is an absolute URI without a fragment (`#`)"
+    ),
     // After the more telling texts of authentication above: Maskinporten opens many with these words.
-    refusal!(Some("MP-100"), INVALID_GRANT, ["client not found", "client authentication failed"], Rejected, You, No,
+    refusal!(
+        Some("MP-100"),
+        INVALID_GRANT,
+        ["client not found", "client authentication failed"],
+        Rejected,
+        You,
+        No,
         "the client is not known here",
         "check the client id, and that it belongs to this environment: client ids are not shared between test \
-         and production"),
-    refusal!(None, Some("invalid_altinn_customer_configuration"), [], OrganisationRejected, Customer, No,
+         and production"
+    ),
+    refusal!(
+        None,
+        Some("invalid_altinn_customer_configuration"),
+        [],
+        OrganisationRejected,
+        Customer,
+        No,
         "no approved system user answers to this request",
         "check three things: the customer has approved the system user, this client id is on the system, and \
-         the external reference equals the one it was made with"),
-    refusal!(None, INVALID_SCOPE, [], ScopeRejected, You, No,
+         the external reference equals the one it was made with"
+    ),
+    refusal!(
+        None,
+        INVALID_SCOPE,
+        [],
+        ScopeRejected,
+        You,
+        No,
         "the scope was refused",
-        "compare the scopes asked for with those on the client in the self-service portal"),
-    refusal!(None, Some("forbidden"), [], OrganisationRejected, ApiOwner, No,
+        "compare the scopes asked for with those on the client in the self-service portal"
+    ),
+    refusal!(
+        None,
+        Some("forbidden"),
+        [],
+        OrganisationRejected,
+        ApiOwner,
+        No,
         "the organisation has no access",
-        "the scope's owner must grant your organisation access, or the consumer must delegate it to you in Altinn"),
-    refusal!(None, INVALID_GRANT, [], Rejected, You, No,
+        "the scope's owner must grant your organisation access, or the consumer must delegate it to you in Altinn"
+    ),
+    refusal!(
+        None,
+        INVALID_GRANT,
+        [],
+        Rejected,
+        You,
+        No,
         "the grant was refused",
         "check client id, key, kid and environment against the client in the self-service portal; give the \
-         trace id to support if they agree"),
-    refusal!(None, Some("invalid_client"), [], Rejected, You, No,
+         trace id to support if they agree"
+    ),
+    refusal!(
+        None,
+        Some("invalid_client"),
+        [],
+        Rejected,
+        You,
+        No,
         "the client was refused",
-        "check client id, key, kid and environment against the client in the self-service portal"),
-    refusal!(None, Some("unauthorized_client"), [], Rejected, You, No,
+        "check client id, key, kid and environment against the client in the self-service portal"
+    ),
+    refusal!(
+        None,
+        Some("unauthorized_client"),
+        [],
+        Rejected,
+        You,
+        No,
         "the client may not use this grant",
-        "make a client for Maskinporten in the self-service portal: this one is of another type"),
-    refusal!(None, Some("invalid_target"), [], Rejected, You, No,
+        "make a client for Maskinporten in the self-service portal: this one is of another type"
+    ),
+    refusal!(
+        None,
+        Some("invalid_target"),
+        [],
+        Rejected,
+        You,
+        No,
         "the resource was not accepted",
-        "a resource is an absolute URI without a fragment (`#`) that the API's owner has told you"),
-    refusal!(None, INVALID_REQUEST, [], Rejected, You, No,
+        "a resource is an absolute URI without a fragment (`#`) that the API's owner has told you"
+    ),
+    refusal!(
+        None,
+        INVALID_REQUEST,
+        [],
+        Rejected,
+        You,
+        No,
         "the request was not understood",
-        "check resource, consumer_org and authorization_details; give the trace id to support if they are right"),
-    refusal!(None, Some("unsupported_grant_type"), [], Rejected, You, No,
+        "check resource, consumer_org and authorization_details; give the trace id to support if they are right"
+    ),
+    refusal!(
+        None,
+        Some("unsupported_grant_type"),
+        [],
+        Rejected,
+        You,
+        No,
         "the server does not take signed assertions",
-        "the authority is not a Maskinporten: check it in your settings"),
+        "the authority is not a Maskinporten: check it in your settings"
+    ),
 ];
 
 macro_rules! traps {
@@ -283,7 +512,17 @@ traps! {
          for a server on this machine only";
     NO_ALTINN: Settings, You, No,
         "no Altinn is known to exchange at",
-        "set ALTINN_PLATFORM_URL, such as https://platform.tt02.altinn.no: only production and test          have an Altinn that follows from the authority";
+        "set ALTINN_PLATFORM_URL, such as https://platform.tt02.altinn.no: only production and test have an Altinn that follows from the authority";
+    INSECURE_ADDRESS: Settings, You, No,
+        "a token server is asked over https only",
+        "use https; plain http is for a server on this machine only";
+    PROXY_ADDRESS: Settings, You, No,
+        "the proxy's address cannot be used",
+        "write it as http://proxy.example.no:3128, with user:password@ before the host if the proxy asks for them; \
+         SOCKS is not spoken here";
+    ROOT_CERTIFICATES: Settings, You, No,
+        "the root certificates cannot be used",
+        "give a PEM with one or more BEGIN CERTIFICATE blocks: the certificate of the authority, not of the server";
     RETIRED_ENVIRONMENT: Settings, You, No,
         "the environment is retired",
         "ver1 and ver2 were closed in June 2024: use `test`, with a client made there";
@@ -352,6 +591,12 @@ traps! {
     CERTIFICATE: Unreachable, Network, No,
         "the server's certificate was not accepted",
         "if the network inspects TLS, add its root certificate; if not, somebody else is answering: check the address";
+    HANDSHAKE: Unreachable, Network, Later,
+        "no TLS connection came about",
+        "the server must speak TLS 1.2 or newer on this port: look for a gateway in between, or for a wrong port";
+    PROXY: Unreachable, Network, Later,
+        "the proxy did not let the request through",
+        "check the proxy's address and credentials, and that it allows CONNECT to this host and port";
     NETWORK: Unreachable, Network, Later,
         "the server was not reached",
         "check name resolution, egress rules and proxy for this host and port; Digdir lists its addresses \

@@ -142,7 +142,10 @@ mod tests {
     fn every_row_stands_where_its_environment_looks() {
         for row in &TABLE {
             assert_eq!(row.environment.authority(), row.authority);
-            assert_eq!(row.names[0].parse::<Environment>().unwrap(), row.environment);
+            assert_eq!(
+                row.names[0].parse::<Environment>().unwrap(),
+                row.environment
+            );
         }
     }
 
@@ -166,8 +169,14 @@ mod tests {
         };
         check("https://platform.altinn.no", Some(Environment::Production));
         check("https://platform.tt02.altinn.no/x", Some(Environment::Test));
-        check("https://platform.at22.altinn.cloud", Some(Environment::Test));
-        check("https://platform.yt01.altinn.cloud", Some(Environment::Test));
+        check(
+            "https://platform.at22.altinn.cloud",
+            Some(Environment::Test),
+        );
+        check(
+            "https://platform.yt01.altinn.cloud",
+            Some(Environment::Test),
+        );
         check("http://127.0.0.1:5101", None);
         check("https://altinn.example.no", None);
     }

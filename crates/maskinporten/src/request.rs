@@ -512,7 +512,15 @@ mod tests {
             .authorization_details(r#"[{"a":2,"b":1,"type":"urn:x"}]"#)
             .unwrap();
         assert_eq!(bare, wrapped);
-        for json in ["", "{", "[]", "[1]", "{}", "[{\"type\":\"a\"},{\"type\":\"b\"}]", "{\"type\":1}"] {
+        for json in [
+            "",
+            "{",
+            "[]",
+            "[1]",
+            "{}",
+            "[{\"type\":\"a\"},{\"type\":\"b\"}]",
+            "{\"type\":1}",
+        ] {
             assert!(request().authorization_details(json).is_err(), "{json}");
         }
     }
