@@ -9,6 +9,9 @@ pub use environment::Environment;
 mod error;
 pub use error::{Error, ErrorKind, Result};
 
+mod key;
+pub use key::{GeneratedKey, SigningAlgorithm, SigningKey};
+
 mod organisation;
 pub use organisation::OrganisationNumber;
 
