@@ -23,3 +23,6 @@ pub use scope::{Scope, ScopeSet};
 
 mod secret;
 pub use secret::Secret;
+
+mod signer;
+pub use signer::{BoxFuture, KeyReference, LocalSigner, Signer};
