@@ -42,6 +42,9 @@ pub use environment::Environment;
 
 mod metadata;
 
+mod key;
+pub use key::{GeneratedKey, SigningAlgorithm, SigningKey};
+
 mod organisation;
 pub use organisation::OrganisationNumber;
 

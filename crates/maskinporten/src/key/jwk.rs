@@ -1,0 +1,207 @@
+//! One JWK → the numbers of a key, and all that is wrong with it.
+//!
+//! RFC 7517 for the members every key has, RFC 7518 §6.3 for those of RSA.
+
+use zeroize::Zeroizing;
+
+use crate::advice::{self, Advice};
+use crate::error::{Error, Result};
+
+use super::members::{Fault, Member, Members};
+use super::{
+    Components, Number, Problems, SigningAlgorithm, check_kid, check_modulus, decode_base64, given,
+};
+
+/// What stands in a JWK. The components are there where all of them could be read.
+pub(super) struct Found {
+    pub(super) components: Option<Components>,
+    pub(super) kid: Option<String>,
+    pub(super) algorithm: SigningAlgorithm,
+}
+
+/// Longest value of `kty`, `use` or `alg` that is repeated in a message. Names are shorter; what is
+/// longer may be a secret in the wrong place.
+const SHOWN_NAME: usize = 12;
+
+pub(super) fn read(json: &str, kid: Option<&str>, problems: &mut Problems) -> Result<Found> {
+    let members = Members::parse(json).map_err(not_a_jwk)?;
+    if members.count("keys") > 0 && members.count("kty") == 0 {
+        let message = "the key is a JWK set (`keys`): give one key of it";
+        return Err(Error::key(message).with_advice(&advice::KEY_FORMAT));
+    }
+    let jwk = Jwk { members, problems };
+    Ok(jwk.found(kid))
+}
+
+fn not_a_jwk(fault: Fault) -> Error {
+    let message = format!("the key is no JWK: it is {fault}");
+    Error::key(message).with_advice(&advice::KEY_FORMAT)
+}
+
+struct Jwk<'a, 'p> {
+    members: Members<'a>,
+    problems: &'p mut Problems,
+}
+
+impl Jwk<'_, '_> {
+    fn found(mut self, kid: Option<&str>) -> Found {
+        // The most telling first: a key of another family has none of the members that follow.
+        let components = if self.is_rsa() {
+            self.components()
+        } else {
+            None
+        };
+        self.check_use();
+        let algorithm = self.algorithm();
+        let kid = self.kid(kid);
+        Found {
+            components,
+            kid,
+            algorithm,
+        }
+    }
+
+    fn is_rsa(&mut self) -> bool {
+        // Where it is missing the other members are looked at all the same.
+        let Some(kty) = self.required("kty") else {
+            return true;
+        };
+        match kty.as_str() {
+            "RSA" => return true,
+            family @ ("EC" | "OKP") => {
+                let text = format!("`kty` is {family}: Maskinporten takes RSA keys only");
+                self.problems.add(text, &advice::EC_KEY);
+            }
+            "oct" => {
+                let text = "`kty` is oct, a shared secret: Maskinporten takes RSA keys only";
+                self.problems.add(text, &advice::NEW_KEY);
+            }
+            other => {
+                let text = format!("`kty` is {}, not RSA", shown(other));
+                self.problems.add(text, &advice::NEW_KEY);
+            }
+        }
+        false
+    }
+
+    fn components(&mut self) -> Option<Components> {
+        // Without `d` the CRT members are missing as well, and naming them would hide the cause.
+        let public_only = ["d", "p", "q", "dp", "dq", "qi"]
+            .iter()
+            .all(|name| !self.has(name));
+        if public_only {
+            let text = "`d` is missing: this is the public half of a key";
+            self.problems.add(text, &advice::PUBLIC_KEY);
+            self.number("n");
+            self.number("e");
+            return None;
+        }
+        if self.has("oth") {
+            let text = "`oth` is there: a key of more than two primes cannot be used";
+            self.problems.add(text, &advice::NEW_KEY);
+        }
+        let [n, e, d, p, q, dp, dq, qi] =
+            ["n", "e", "d", "p", "q", "dp", "dq", "qi"].map(|name| self.number(name));
+        if let Some(n) = &n {
+            check_modulus(n, self.problems);
+        }
+        Some(Components {
+            n: n?,
+            e: e?,
+            d: d?,
+            p: p?,
+            q: q?,
+            dp: dp?,
+            dq: dq?,
+            qi: qi?,
+        })
+    }
+
+    /// A Base64urlUInt (RFC 7518 §2). Exporters pad, and some write leading zero bytes; neither
+    /// changes the number.
+    fn number(&mut self, name: &'static str) -> Option<Number> {
+        let text = self.required(name)?;
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'=');
+        let decoded = if text.bytes().all(allowed) {
+            decode_base64(&text)
+        } else {
+            None
+        };
+        let Some(mut bytes) = decoded else {
+            let text = format!("`{name}` is not base64url");
+            self.problems.add(text, &advice::NEW_KEY);
+            return None;
+        };
+        let leading = bytes.iter().take_while(|byte| **byte == 0).count();
+        bytes.drain(..leading);
+        if bytes.is_empty() {
+            let text = format!("`{name}` is zero");
+            self.problems.add(text, &advice::NEW_KEY);
+            return None;
+        }
+        Some(bytes)
+    }
+
+    fn check_use(&mut self) {
+        if let Some(found) = self.text("use", &advice::NEW_KEY)
+            && found.as_str() != "sig"
+        {
+            let text = format!("`use` is {}, not sig", shown(&found));
+            self.problems.add(text, &advice::NEW_KEY);
+        }
+    }
+
+    fn algorithm(&mut self) -> SigningAlgorithm {
+        let Some(name) = self.text("alg", &advice::NEW_KEY) else {
+            return SigningAlgorithm::Rs256;
+        };
+        SigningAlgorithm::named(&name).unwrap_or_else(|| {
+            let text = format!("`alg` is {}, not RS256, RS384 or RS512", shown(&name));
+            self.problems.add(text, &advice::NEW_KEY);
+            SigningAlgorithm::Rs256
+        })
+    }
+
+    fn kid(&mut self, beside: Option<&str>) -> Option<String> {
+        if given(beside).is_some() || !self.has("kid") {
+            return check_kid(beside, self.problems);
+        }
+        let inside = self.text("kid", &advice::KID_MISSING)?;
+        check_kid(Some(&inside), self.problems)
+    }
+
+    /// Whether a member is there. `null` counts as left out.
+    fn has(&self, name: &str) -> bool {
+        !matches!(self.members.get(name), None | Some(Member::Null))
+    }
+
+    fn required(&mut self, name: &'static str) -> Option<Zeroizing<String>> {
+        if !self.has(name) {
+            let text = format!("`{name}` is missing");
+            self.problems.add(text, &advice::NEW_KEY);
+        }
+        self.text(name, &advice::NEW_KEY)
+    }
+
+    /// A member that is there, and is text, and not blank; else a problem.
+    fn text(&mut self, name: &str, advice: &'static Advice) -> Option<Zeroizing<String>> {
+        let problem = match self.members.get(name)? {
+            Member::Null => return None,
+            _ if self.members.count(name) > 1 => format!("`{name}` stands in the key twice"),
+            Member::Text(text) if text.trim().is_empty() => format!("`{name}` is blank"),
+            Member::Text(text) => return Some(text),
+            other => format!("`{name}` is {}, not a string", other.kind()),
+        };
+        self.problems.add(problem, advice);
+        None
+    }
+}
+
+fn shown(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'_');
+    if name.len() <= SHOWN_NAME && name.bytes().all(plain) {
+        name.to_owned()
+    } else {
+        "something else".to_owned()
+    }
+}

@@ -1,0 +1,187 @@
+//! The members of a JSON object that may hold secrets, borrowed from its text.
+//!
+//! - Nothing is copied before a member is asked for, and a member that is text is wiped when dropped.
+//! - A fault tells where the text stops being JSON and never what stands there: the JSON library's
+//!   own errors repeat values.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use zeroize::Zeroizing;
+
+/// One JSON object: its members in the order they stand, doubles among them.
+pub(crate) struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+/// What a member holds.
+pub(crate) enum Member<'a> {
+    Text(Zeroizing<String>),
+    /// The whole object as it stands.
+    Object(&'a str),
+    Null,
+    /// Something else, named with its article: `a number`.
+    Other(&'static str),
+}
+
+/// Why a text is no JSON object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It ends before the object does, as a file does that is being written.
+    Half {
+        line: usize,
+        column: usize,
+    },
+    NotJson {
+        line: usize,
+        column: usize,
+    },
+    NotAnObject(&'static str),
+}
+
+impl<'a> Members<'a> {
+    pub(crate) fn parse(json: &'a str) -> Result<Self, Fault> {
+        let opening = json.trim_start();
+        if !opening.is_empty() && !opening.starts_with('{') {
+            let whole = serde_json::from_str::<&RawValue>(json).map_err(Fault::new)?;
+            return Err(Fault::NotAnObject(kind(whole.get())));
+        }
+        serde_json::from_str(json).map_err(Fault::new)
+    }
+
+    /// The members whose name is `name`, exactly.
+    pub(crate) fn get(&self, name: &str) -> Option<Member<'a>> {
+        let found = self.0.iter().find(|(found, _)| found == name);
+        found.map(|(_, raw)| Member::new(raw.get()))
+    }
+
+    /// Every member's name and what it holds.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, Member<'a>)> {
+        self.0
+            .iter()
+            .map(|(name, raw)| (name.as_str(), Member::new(raw.get())))
+    }
+
+    /// How often a name stands in the object.
+    pub(crate) fn count(&self, name: &str) -> usize {
+        self.0.iter().filter(|(found, _)| found == name).count()
+    }
+}
+
+impl<'a> Member<'a> {
+    // The text is one JSON value: the parser has been over it.
+    fn new(json: &'a str) -> Self {
+        match json.as_bytes().first() {
+            Some(b'"') => serde_json::from_str::<String>(json)
+                .map_or(Self::Other("no text"), |text| {
+                    Self::Text(Zeroizing::new(text))
+                }),
+            Some(b'{') => Self::Object(json),
+            Some(b'n') => Self::Null,
+            _ => Self::Other(kind(json)),
+        }
+    }
+
+    /// What it is, with its article, for a message about a member of the wrong type.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Text(_) => "a string",
+            Self::Object(_) => "an object",
+            Self::Null => "null",
+            Self::Other(kind) => kind,
+        }
+    }
+}
+
+fn kind(json: &str) -> &'static str {
+    match json.trim_start().as_bytes().first() {
+        Some(b'"') => "a string",
+        Some(b'[') => "an array",
+        Some(b'{') => "an object",
+        Some(b't' | b'f') => "a boolean",
+        Some(b'n') => "null",
+        _ => "a number",
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Vec<(String, &'de RawValue)>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(members)
+            }
+        }
+
+        deserializer.deserialize_map(Object).map(Self)
+    }
+}
+
+impl Fault {
+    fn new(error: serde_json::Error) -> Self {
+        let (line, column) = (error.line(), error.column());
+        if error.is_eof() {
+            Self::Half { line, column }
+        } else {
+            Self::NotJson { line, column }
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Half { line, column } => {
+                write!(f, "half a JSON: it ends in line {line}, column {column}")
+            }
+            Self::NotJson { line, column } => {
+                write!(f, "no JSON: line {line}, column {column} is wrong")
+            }
+            Self::NotAnObject(kind) => write!(f, "{kind}, not a JSON object"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(json: &str, expected: &str) {
+        let fault = Members::parse(json).err().unwrap();
+        assert_eq!(fault.to_string(), expected);
+    }
+
+    #[test]
+    fn a_fault_tells_where_and_never_what() {
+        check("", "half a JSON: it ends in line 1, column 0");
+        check(
+            "{\n\"d\": \"sec",
+            "half a JSON: it ends in line 2, column 9",
+        );
+        check("{\"d\": hush}", "no JSON: line 1, column 7 is wrong");
+        check("hush", "no JSON: line 1, column 1 is wrong");
+        check("{} {}", "no JSON: line 1, column 4 is wrong");
+        check("[1]", "an array, not a JSON object");
+        check("\"hush\"", "a string, not a JSON object");
+        check("7", "a number, not a JSON object");
+    }
+
+    #[test]
+    fn doubles_are_seen() {
+        let members = Members::parse("{\"a\": 1, \"A\": 2, \"a\": \"x\\ny\"}").unwrap();
+        assert_eq!(members.count("a"), 2);
+        let names: Vec<&str> = members.iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["a", "A", "a"]);
+    }
+}

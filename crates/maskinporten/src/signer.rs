@@ -1,0 +1,190 @@
+//! Who signs an assertion: a key in this process, or whatever holds it elsewhere.
+//!
+//! - A [`Signer`] is asked for a signature over bytes; the key itself is never asked for, so a vault
+//!   or an HSM can stand behind it.
+//! - It refers to its key by `kid` or by certificate chain and never by both: the header of an
+//!   assertion carries one of them (RFC 7515 §4.1.4 and §4.1.6).
+//! - [`LocalSigner`] signs on the runtime's blocking pool: an RSA signature takes about a
+//!   millisecond, and a runtime's worker never stands still for it.
+//!
+//! ```
+//! use maskinporten::{KeyReference, LocalSigner, Signer, SigningKey};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), maskinporten::Error> {
+//! let made = SigningKey::generate(2048, Some("my-key"))?;
+//! let signer = LocalSigner::new(SigningKey::from_jwk(made.private_jwk().expose(), None)?);
+//! let signature = signer.sign(b"header.claims".to_vec()).await?;
+//! assert_eq!(signature.len(), 256);
+//! assert!(matches!(signer.key_reference(), KeyReference::Kid("my-key")));
+//! # Ok(())
+//! # }
+//! ```
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use crate::advice;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{SigningAlgorithm, SigningKey};
+
+/// A future behind a trait object.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// How the token server finds the public half of the key that signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeyReference<'a> {
+    /// By the identifier it is registered under: `kid` (RFC 7515 §4.1.4).
+    Kid(&'a str),
+    /// By its certificate and those above it: the entries of `x5c` (RFC 7515 §4.1.6), each DER in
+    /// standard base64, the key's own first.
+    Chain(&'a [String]),
+}
+
+/// Signs assertions with a key it need not show.
+///
+/// The answer is RSASSA-PKCS1-v1_5 over the input itself, not over a digest that was taken before.
+/// A signer that is asked from several tasks at once answers each of them.
+pub trait Signer: fmt::Debug + Send + Sync + 'static {
+    /// How it signs: `alg` of the assertion.
+    fn algorithm(&self) -> SigningAlgorithm;
+
+    /// What the assertion refers to the key by.
+    fn key_reference(&self) -> KeyReference<'_>;
+
+    /// Signs `input`. A dropped future must leave the signer able to sign again.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the signature from coming about, as an [`Error`] of this crate.
+    fn sign(&self, input: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>>>;
+}
+
+/// Signs with a key held in this process, on the blocking pool of the runtime that asks.
+///
+/// A call that is dropped leaves its signature to be finished on the pool, and nobody to wait for it.
+#[derive(Clone, Debug)]
+pub struct LocalSigner {
+    key: Arc<SigningKey>,
+}
+
+impl LocalSigner {
+    /// Signs with `key`.
+    #[must_use]
+    pub fn new(key: SigningKey) -> Self {
+        Self { key: Arc::new(key) }
+    }
+
+    /// The key it signs with.
+    #[must_use]
+    pub fn key(&self) -> &SigningKey {
+        &self.key
+    }
+}
+
+impl Signer for LocalSigner {
+    fn algorithm(&self) -> SigningAlgorithm {
+        self.key.algorithm()
+    }
+
+    fn key_reference(&self) -> KeyReference<'_> {
+        KeyReference::Kid(self.key.kid())
+    }
+
+    fn sign(&self, input: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>>> {
+        let key = Arc::clone(&self.key);
+        Box::pin(on_blocking_pool(move || key.sign(&input)))
+    }
+}
+
+async fn on_blocking_pool<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    // Looked up for every signature, so that a signer outlives the runtime it was made on.
+    let Ok(runtime) = Handle::try_current() else {
+        let message = "there is no Tokio runtime to sign on";
+        return Err(Error::new(ErrorKind::Runtime, message).with_advice(&advice::NO_RUNTIME));
+    };
+    match runtime.spawn_blocking(work).await {
+        Ok(done) => done,
+        // A panic's message is its author's and may hold anything: it goes to the panic hook only.
+        Err(lost) => {
+            let message = if lost.is_panic() {
+                "the signature was lost: signing panicked"
+            } else {
+                "the signature was lost: the runtime shut down"
+            };
+            Err(Error::new(ErrorKind::Runtime, message).with_advice(&advice::RUNTIME_GONE))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::future::poll_fn;
+    use std::task::{Context, Poll, Waker};
+
+    fn signer() -> LocalSigner {
+        let jwk = include_str!("../../../tests/vectors/keys/rsa-2048.jwk.json");
+        LocalSigner::new(SigningKey::from_jwk(jwk, None).unwrap())
+    }
+
+    #[tokio::test]
+    async fn the_pool_signs_what_the_key_signs() {
+        let signer = signer();
+        let signed = signer.sign(b"header.claims".to_vec()).await.unwrap();
+        assert_eq!(signed, signer.key().sign(b"header.claims").unwrap());
+        assert_eq!(signer.algorithm(), SigningAlgorithm::Rs256);
+        let kid = KeyReference::Kid("maskinporten-test-key");
+        assert_eq!(signer.key_reference(), kid);
+    }
+
+    #[test]
+    fn without_a_runtime_there_is_an_error_and_no_panic() {
+        let signer = signer();
+        let mut signing = signer.sign(Vec::new());
+        let mut context = Context::from_waker(Waker::noop());
+        let Poll::Ready(Err(error)) = signing.as_mut().poll(&mut context) else {
+            panic!("it must answer at once");
+        };
+        assert_eq!(error.kind(), ErrorKind::Runtime);
+        assert!(error.hint().unwrap().contains("Tokio"));
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_the_pool_is_an_error() {
+        let lost = on_blocking_pool::<()>(|| panic!("planted")).await;
+        let error = lost.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Runtime);
+        assert!(!format!("{error:?} {error}").contains("planted"));
+    }
+
+    #[tokio::test]
+    async fn a_dropped_call_leaves_the_signer_signing() {
+        let signer = signer();
+        let mut dropped = signer.sign(b"a".to_vec());
+        poll_fn(|context| {
+            let _ = dropped.as_mut().poll(context);
+            Poll::Ready(())
+        })
+        .await;
+        drop(dropped);
+        assert!(signer.sign(b"b".to_vec()).await.is_ok());
+    }
+
+    #[test]
+    fn it_prints_without_its_key() {
+        let printed = format!("{:?}", signer());
+        assert!(
+            printed.contains("RSA-2048 kid=maskinporten-test-key [redacted]"),
+            "{printed}"
+        );
+    }
+}
