@@ -41,9 +41,9 @@ pub(crate) fn exchange(
         Credentials::Missing => return unauthorized("no bearer token"),
         Credentials::Ambiguous => return unauthorized("several Authorization headers"),
     };
-    if Jws::parse(token).is_none() {
+    let Some(token) = Jws::parse(token) else {
         return unauthorized("the token is not a JWT");
-    }
+    };
     match provider.to_ascii_lowercase().as_str() {
         "maskinporten" => {}
         "id-porten" | "altinnstudio" => {
@@ -97,8 +97,7 @@ fn gateway(world: &World, headers: &HeaderMap) -> Option<Answer> {
     Some(answer.json(&json!({ "statusCode": 401, "message": message })))
 }
 
-fn verified(world: &World, token: &str) -> Result<Map<String, Value>, &'static str> {
-    let token = Jws::parse(token).ok_or("the token is not a JWT")?;
+fn verified(world: &World, token: Jws<'_>) -> Result<Map<String, Value>, &'static str> {
     if !world.keys().maskinporten.signed(&token) {
         return Err("the token is not signed by Maskinporten");
     }

@@ -42,11 +42,10 @@ pub(crate) fn authenticate(
         Refusal::request("Invalid parameter value: assertion is not a signed JWT in compact form")
             .code("MP-011")
     })?;
-    let client = match jws.claims.get("iss").and_then(Value::as_str) {
-        Some(iss) => world.registry().client(iss),
-        None => None,
-    };
-    let client = client.ok_or_else(|| Refusal::grant("Client not found.").code("MP-100"))?;
+    let iss = jws.claims.get("iss").and_then(Value::as_str);
+    let client = iss
+        .and_then(|iss| world.registry().client(iss))
+        .ok_or_else(|| Refusal::grant("Client not found.").code("MP-100"))?;
     let algorithm = jws.algorithm().ok_or_else(|| {
         Refusal::grant("Unsupported signing algorithm (alg): expected RS256, RS384 or RS512.")
     })?;

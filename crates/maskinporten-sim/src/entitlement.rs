@@ -118,6 +118,11 @@ fn consumer<'a>(
     let Some(consumer) = claims.get("consumer_org") else {
         return Ok(None);
     };
+    if claims.contains_key("iss_onbehalfof") {
+        return Err(Refusal::request(
+            "Invalid combination consumer_org and iss_onbehalfof",
+        ));
+    }
     match consumer.as_str().filter(|number| is_digits(number, 9)) {
         None => Err(Refusal::request(
             "Invalid parameter value: consumer_org is an organisation number of nine digits",

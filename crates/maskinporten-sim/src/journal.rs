@@ -283,12 +283,21 @@ fn shown(headers: &HeaderMap) -> Vec<(&'static str, String)> {
 
 fn authorization(headers: &HeaderMap) -> Option<Value> {
     let value = headers.get(http::header::AUTHORIZATION)?;
-    // Without a space there is no telling the scheme from the secret.
-    let Some((scheme, token)) = value.to_str().ok().and_then(|text| text.split_once(' ')) else {
-        return Some(json!({ "scheme": null, "claims": null }));
-    };
-    Some(json!({ "scheme": scheme, "claims": Jws::parse(token.trim()).map(|token| token.claims) }))
+    let parts = value.to_str().ok().and_then(|text| text.split_once(' '));
+    let (scheme, token) = parts.unwrap_or_default();
+    // A secret without a scheme, or split by accident, is not shown as one.
+    let is_scheme = (1..=MAX_SCHEME).contains(&scheme.len())
+        && scheme
+            .bytes()
+            .all(|byte| byte.is_ascii_alphabetic() || byte == b'-');
+    Some(json!({
+        "scheme": is_scheme.then_some(scheme),
+        "claims": Jws::parse(token.trim()).map(|token| token.claims),
+    }))
 }
+
+/// Room for the longest registered scheme, `SCRAM-SHA-256`, and a little more.
+const MAX_SCHEME: usize = 16;
 
 /// A JWT begins with the base64url of `{"`, which is `eyJ`, wherever it is put.
 fn redacted(text: &str) -> String {

@@ -106,6 +106,12 @@ impl Sim {
         self
     }
 
+    /// Takes [`not_granted`](Self::not_granted) back.
+    pub fn granted(&self, scope: &str) -> &Self {
+        self.world.registry().ungranted.remove(scope);
+        self
+    }
+
     /// `consumer` delegates a scope to `supplier`, so that clients of the supplier may name it as
     /// `consumer_org`. Both are organisation numbers, with or without `0192:`.
     pub fn delegate(&self, consumer: &str, supplier: &str, scope: impl Into<String>) -> &Self {

@@ -215,6 +215,31 @@ fn a_rotated_key_works_beside_the_old_one_until_that_is_removed() {
 }
 
 #[test]
+fn what_was_missing_can_be_put_right() {
+    let mut grant = Grant::new();
+    let sim = grant.sim.clone();
+    let mut next = |scope: &str| {
+        grant.claims["jti"] = json!(format!("{:?}", sim.journal().token_requests()));
+        grant.claims["scope"] = json!(scope);
+        run(grant.send()).status.as_u16()
+    };
+    assert_eq!(next("x:y"), 400);
+    let id = sim.journal().entries()[0].assertion_claims().unwrap()["iss"].clone();
+    assert!(sim.add_scopes(id.as_str().unwrap(), ["x:y"]));
+    assert!(!sim.add_scopes("nobody", ["x:y"]));
+    assert_eq!(next("x:y"), 200);
+    sim.not_granted("x:y");
+    assert_eq!(next("x:y"), 403);
+    sim.granted("x:y");
+    assert_eq!(next("x:y"), 200);
+    sim.scope("z:z");
+    assert_eq!(
+        sim.scopes(),
+        ["a:b", "a:c", "altinn:serviceowner", "x:y", "z:z"]
+    );
+}
+
+#[test]
 fn the_metadata_has_exactly_the_members_of_the_real_one() {
     let sim = Sim::new();
     let document = run(get(

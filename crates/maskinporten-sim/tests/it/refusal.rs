@@ -689,6 +689,15 @@ fn a_consumer_that_is_oneself_or_no_number_is_refused() {
         None,
         "combination consumer_org",
     );
+    check(
+        |grant| {
+            grant.claims["consumer_org"] = json!("974760673");
+            grant.claims["iss_onbehalfof"] = json!("974760673");
+        },
+        "invalid_request",
+        None,
+        "combination consumer_org",
+    );
     for wrong in [
         json!("0192:974760673"),
         json!("97476067"),

@@ -194,6 +194,33 @@ async fn a_request_that_hangs_is_entered_when_its_caller_gives_up() {
 
 // ===== journal =====
 
+#[test]
+fn a_secret_in_place_of_a_scheme_is_not_shown() {
+    let sim = Sim::new();
+    let shown = |authorization: &str| {
+        run(get(
+            &sim,
+            &sim.api_url(),
+            &[("authorization", authorization)],
+        ));
+        let journal = sim.journal();
+        journal.entries().last().unwrap().authorization().unwrap()["scheme"].clone()
+    };
+    assert_eq!(shown("Bearer opaque"), "Bearer");
+    assert_eq!(shown("opaque"), json!(null));
+    assert_eq!(shown("s3cret and more"), json!(null));
+    assert_eq!(shown("aVeryLongSecretInLetters and more"), json!(null));
+}
+
+#[test]
+fn a_world_and_its_answers_may_cross_threads() {
+    fn check<T: Send + Sync + 'static>() {}
+    check::<Sim>();
+    check::<Body>();
+    check::<maskinporten_sim::ResponseFuture>();
+    check::<maskinporten_sim::SimServer>();
+}
+
 #[tokio::test(start_paused = true)]
 async fn entries_stand_in_the_order_of_arrival_once_their_verdict_is_reached() {
     let mut sim = Sim::new();
