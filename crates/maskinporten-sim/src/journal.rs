@@ -15,7 +15,7 @@ use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::Route;
-use crate::clock::unix_time;
+use crate::clock::unix_milliseconds;
 use crate::jws::Jws;
 
 /// Entries kept; a day of virtual time with ten requests a second still fits in most tests.
@@ -106,7 +106,8 @@ impl Journal {
         self.requests(Route::Api).count()
     }
 
-    /// The journal as `/_sim/journal` gives it: an object with an array `entries`.
+    /// The journal as `/_sim/journal` gives it: an object with an array `entries`, each with its
+    /// time in milliseconds since 1970.
     pub fn to_json(&self) -> Value {
         json!({ "entries": self.entries.iter().map(Entry::to_json).collect::<Vec<_>>() })
     }
@@ -233,7 +234,7 @@ impl Entry {
             .map(|(name, value)| ((*name).to_owned(), json!(value)))
             .collect();
         json!({
-            "time": unix_time(record.time),
+            "unix_ms": unix_milliseconds(record.time),
             "method": record.method.as_str(),
             "path": record.path,
             "route": record.route.map(Route::name),

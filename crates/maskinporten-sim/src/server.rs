@@ -55,7 +55,7 @@ impl SimServer {
     pub async fn bind(sim: Sim, addr: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(addr).await?;
         let addr = listener.local_addr()?;
-        sim.settle_issuer(&url(addr));
+        sim.world.settle_issuer(&url(addr));
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, sim.clone()));
         Ok(Self {

@@ -35,13 +35,12 @@ pub(crate) struct World {
     pub(crate) max_assertion_lifetime: Duration,
     issuer: RwLock<Issuer>,
     keys: RwLock<IssuerKeys>,
-    // The locks below are held for single statements between which nothing is awaited.
+    // No lock is held across an await: whoever takes one is a plain function.
     registry: Mutex<Registry>,
     faults: Mutex<Faults>,
     book: Mutex<Book>,
 }
 
-#[derive(Clone)]
 struct Issuer {
     url: String,
     /// Chosen by hand, so that a port does not change it.
@@ -124,19 +123,6 @@ impl fmt::Debug for Sim {
             .field("issuer", &self.issuer())
             .field("clock", &self.world.clock)
             .finish_non_exhaustive()
-    }
-}
-
-impl Sim {
-    pub(crate) fn settle_issuer(&self, url: &str) {
-        let mut issuer = self
-            .world
-            .issuer
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        if !issuer.chosen {
-            issuer.url = url.to_owned();
-        }
     }
 }
 
@@ -231,6 +217,14 @@ impl World {
             .unwrap_or_else(PoisonError::into_inner)
             .url
             .clone()
+    }
+
+    /// Takes the address of a port as issuer, unless one was chosen.
+    pub(crate) fn settle_issuer(&self, url: &str) {
+        let mut issuer = self.issuer.write().unwrap_or_else(PoisonError::into_inner);
+        if !issuer.chosen {
+            issuer.url = url.to_owned();
+        }
     }
 
     /// An address below the issuer, whether that ends in a slash or not.

@@ -289,7 +289,7 @@ fn a_key_past_its_end_is_refused_as_mp_121() {
             grant
                 .sim
                 .clock()
-                .advance(Duration::from_secs(365 * 24 * 60 * 60))
+                .advance(Duration::from_secs(366 * 24 * 60 * 60))
         },
         "invalid_grant",
         "MP-121",
