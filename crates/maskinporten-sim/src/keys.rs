@@ -300,3 +300,34 @@ impl fmt::Display for RegistrationError {
 }
 
 impl std::error::Error for RegistrationError {}
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::rsa::{KeyPairComponents, PublicKeyComponents};
+
+    use super::*;
+
+    #[test]
+    fn the_members_of_a_private_jwk_fit_together() {
+        let jwk = shared_client_key().private_jwk("name");
+        let number = |member: &str| {
+            URL_SAFE_NO_PAD
+                .decode(jwk[member].as_str().unwrap())
+                .unwrap()
+        };
+        // The library refuses a key whose numbers contradict each other.
+        let pair = KeyPair::from_components(&KeyPairComponents {
+            public_key: PublicKeyComponents {
+                n: number("n"),
+                e: number("e"),
+            },
+            d: number("d"),
+            p: number("p"),
+            q: number("q"),
+            dP: number("dp"),
+            dQ: number("dq"),
+            qInv: number("qi"),
+        });
+        assert_eq!(pair.unwrap().public_modulus_len(), 256);
+    }
+}

@@ -24,6 +24,9 @@ const DEFAULT_ASSERTION_LIFETIME: Duration = Duration::from_secs(120);
 ///
 /// As a service it is always ready and never fails. Any host is answered: the path decides. Dropping
 /// the future of a call is what a caller that gives up does; the journal shows it as abandoned.
+///
+/// It takes requests with a [`Body`](crate::Body), which bytes and text turn into: in front of a
+/// client that sends `Request<Bytes>`, put tower's `map_request` with `|request| request.map(Body::from)`.
 #[derive(Clone)]
 pub struct Sim {
     pub(crate) world: Arc<World>,
