@@ -232,20 +232,7 @@ impl Authorizer {
     /// Sets the header if a token is at hand.
     #[inline]
     pub fn try_set(&self, headers: &mut HeaderMap) -> Attempt {
-        if let Some(decided) = self.gate.decide_existing(headers) {
-            return decided;
-        }
-        let slot = &self.gate.slot;
-        let found = slot.peek(slot.now(), |snapshot| {
-            (snapshot.striped_header(), snapshot.generation)
-        });
-        match found {
-            Some((value, generation)) => {
-                headers.insert(AUTHORIZATION, value);
-                Attempt::Set(self.gate.receipt(generation))
-            }
-            None => Attempt::Wait,
-        }
+        self.gate.try_set(headers)
     }
 
     /// Waits for a token. What it gives is good for one request, whatever the token's life.
@@ -323,6 +310,29 @@ impl Gate {
                 let error = Error::origin(message).with_advice(&advice::HEADER_PRESENT);
                 Some(Attempt::Refused(error))
             }
+        }
+    }
+
+    /// Sets the header from the calling thread's stripe.
+    #[inline]
+    fn try_set(&self, headers: &mut HeaderMap) -> Attempt {
+        if let Some(decided) = self.decide_existing(headers) {
+            return decided;
+        }
+        let found = self.slot.peek(self.slot.now(), |snapshot| {
+            (snapshot.striped_header(), snapshot.generation)
+        });
+        self.set(found, headers)
+    }
+
+    #[inline]
+    fn set(&self, found: Option<(HeaderValue, u64)>, headers: &mut HeaderMap) -> Attempt {
+        match found {
+            Some((value, generation)) => {
+                headers.insert(AUTHORIZATION, value);
+                Attempt::Set(self.receipt(generation))
+            }
+            None => Attempt::Wait,
         }
     }
 
@@ -460,6 +470,14 @@ impl LocalAuthorizer {
         self.set_from_slot(now, headers)
     }
 
+    /// Sets the header if a token is at hand, where the value is shared.
+    ///
+    /// It reads a copy that few threads share instead of one of its own.
+    #[inline]
+    pub fn try_set_shared(&self, headers: &mut HeaderMap) -> Attempt {
+        self.seat.gate.try_set(headers)
+    }
+
     /// Waits for a token. What it gives is good for one request, whatever the token's life.
     pub fn acquire(&self) -> Acquire {
         self.seat.gate.acquire()
@@ -484,13 +502,7 @@ impl LocalAuthorizer {
             };
             (view.header.clone(), view.generation)
         });
-        match found {
-            Some((value, generation)) => {
-                headers.insert(AUTHORIZATION, value);
-                Attempt::Set(gate.receipt(generation))
-            }
-            None => Attempt::Wait,
-        }
+        gate.set(found, headers)
     }
 }
 

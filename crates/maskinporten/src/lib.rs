@@ -42,9 +42,6 @@ pub use environment::Environment;
 
 mod metadata;
 
-mod key;
-pub use key::{GeneratedKey, SigningAlgorithm, SigningKey};
-
 mod organisation;
 pub use organisation::OrganisationNumber;
 

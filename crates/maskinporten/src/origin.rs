@@ -106,15 +106,12 @@ impl Origin {
 /// The port, the scheme's own where none is written; none where it cannot be told.
 fn port_of(uri: &Uri) -> Option<u16> {
     let authority = uri.authority()?;
-    match authority.port_u16() {
-        Some(port) => Some(port),
-        // A colon without a number after it is a port that was not understood.
-        None if authority.as_str().ends_with(':') => None,
-        None => match uri.scheme_str() {
-            Some("https") => Some(443),
-            Some("http") => Some(80),
-            _ => None,
-        },
+    // `port_u16` gives nothing for a port it cannot read either, which is not the usual port.
+    let after_user = authority.as_str().rsplit('@').next()?;
+    match after_user.strip_prefix(authority.host())? {
+        "" if uri.scheme() == Some(&Scheme::HTTPS) => Some(443),
+        "" if uri.scheme() == Some(&Scheme::HTTP) => Some(80),
+        port => port.strip_prefix(':')?.parse().ok(),
     }
 }
 

@@ -1,1 +1,61 @@
-//! Placeholder.
+//! Maskinporten and Altinn tokens as Tower layers.
+//!
+//! A service wraps its outbound HTTP client in a [`MaskinportenAuthLayer`] or an [`AltinnAuthLayer`],
+//! and every request to a listed origin leaves with a good bearer token:
+//!
+//! ```
+//! use http::{Request, Response, header};
+//! use tower::{Layer, Service, ServiceExt, service_fn};
+//! use tower_maskinporten::MaskinportenAuthLayer;
+//! # use std::{convert::Infallible, time::Duration};
+//! # use tower_maskinporten::maskinporten::{FixedToken, MaskinportenClient};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), tower_maskinporten::BoxError> {
+//! # let client = MaskinportenClient::builder()
+//! #     .source(FixedToken::new("token", Duration::from_secs(120))?)
+//! #     .build()?;
+//! // `client` is `MaskinportenClient::discover()?`, the HTTP client any Tower service.
+//! # let http_client = service_fn(|request: Request<String>| async move {
+//! #     assert!(request.headers().contains_key(header::AUTHORIZATION));
+//! #     Ok::<_, Infallible>(Response::new(String::new()))
+//! # });
+//! let layer = MaskinportenAuthLayer::new(&client, ["krr:read"], "https://api.example.no")?;
+//! let mut http_client = layer.layer(http_client);
+//!
+//! let request = Request::get("https://api.example.no/person").body(String::new())?;
+//! http_client.ready().await?.call(request).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! - Where it stands: `Trace > Timeout > Retry > FollowRedirect >` **here** `> client`, and the
+//!   client itself follows no redirects. Every attempt and every hop then passes the guard.
+//! - On a cached token a request costs one look at the clock and one at a number: nothing is
+//!   allocated, no lock is taken, and the inner service is called directly.
+//! - What keeps a request from its token comes out as a [`BoxError`] with a [`maskinporten::Error`]
+//!   inside; [`maskinporten::Error::find_in`] finds it, whatever is wrapped around it.
+//!
+//! # Features
+//!
+//! - `client` (default): the engine's default transport.
+//! - `tower`: [`ServiceBuilderExt`], the layers as methods of [`tower::ServiceBuilder`] 0.5.
+
+pub use maskinporten;
+
+mod layer;
+pub use layer::{AltinnAuthLayer, MaskinportenAuthLayer};
+
+#[cfg(feature = "tower")]
+mod builder;
+#[cfg(feature = "tower")]
+pub use builder::ServiceBuilderExt;
+
+mod service;
+pub use service::BearerAuth;
+
+mod future;
+pub use future::ResponseFuture;
+
+/// What comes out of a layer: its own error or the inner service's.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

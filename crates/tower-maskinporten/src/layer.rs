@@ -1,0 +1,96 @@
+//! [`MaskinportenAuthLayer`] and [`AltinnAuthLayer`]: two doors to one room.
+//!
+//! They differ in whose token they set; what they do to a request is [`BearerAuth`]'s.
+
+use maskinporten::{
+    Authorizer, Error, ExistingHeader, IntoOrigins, IntoTokenRequest, TokenKind, TokenProvider,
+};
+use tower_layer::Layer;
+
+use crate::service::BearerAuth;
+
+macro_rules! auth_layer {
+    ($(#[$doc:meta])* $name:ident, $kind:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug)]
+        #[must_use]
+        pub struct $name {
+            authorizer: Authorizer,
+        }
+
+        impl $name {
+            /// A layer for one request's token and the origins that may see it.
+            ///
+            /// The place of the token is found here, once; nothing is fetched before the first
+            /// request.
+            ///
+            /// # Errors
+            ///
+            /// What [`Authorizer::new`] refuses: scopes or origins that are none, a request that the
+            /// provider can never fulfil.
+            pub fn new(
+                provider: &(impl TokenProvider + ?Sized),
+                request: impl IntoTokenRequest,
+                origins: impl IntoOrigins,
+            ) -> Result<Self, Error> {
+                let authorizer = Authorizer::new(provider, $kind, request, origins)?;
+                Ok(Self { authorizer })
+            }
+
+            /// Lets requests to other origins pass, without a token, instead of refusing them.
+            pub fn pass_foreign(self) -> Self {
+                let authorizer = self.authorizer.pass_foreign();
+                Self { authorizer }
+            }
+
+            /// Gives the token to every https origin there is, as the .NET handlers do. See
+            /// [`Authorizer::any_https_origin`] for what that means.
+            pub fn any_https_origin(self) -> Self {
+                let authorizer = self.authorizer.any_https_origin();
+                Self { authorizer }
+            }
+
+            /// Lists an origin and takes it for the target of requests whose address has no host, as
+            /// a tonic client's have none above its channel.
+            ///
+            /// # Errors
+            ///
+            /// [`ErrorKind::Origin`](maskinporten::ErrorKind::Origin) where it is none or may never
+            /// see a token.
+            pub fn assume_origin(self, origin: impl AsRef<str>) -> Result<Self, Error> {
+                let authorizer = self.authorizer.assume_origin(origin)?;
+                Ok(Self { authorizer })
+            }
+
+            /// Decides about an `Authorization` header that is already there. The default replaces it.
+            pub fn existing_header(self, existing: ExistingHeader) -> Self {
+                let authorizer = self.authorizer.existing_header(existing);
+                Self { authorizer }
+            }
+        }
+
+        impl<S> Layer<S> for $name {
+            type Service = BearerAuth<S>;
+
+            fn layer(&self, inner: S) -> Self::Service {
+                BearerAuth::new(inner, &self.authorizer)
+            }
+        }
+    };
+}
+
+auth_layer! {
+    /// Sets Maskinporten's token on every request to a listed origin.
+    ///
+    /// The counterpart of .NET's `UseMaskinportenAuthorization`. See the [crate](crate) for an
+    /// example and for where it stands among other layers.
+    MaskinportenAuthLayer, TokenKind::Maskinporten
+}
+
+auth_layer! {
+    /// Sets Altinn's token on every request to a listed origin: Maskinporten's, exchanged once more.
+    ///
+    /// The counterpart of .NET's `UseMaskinportenAltinnAuthorization`. See the [crate](crate) for
+    /// where it stands among other layers.
+    AltinnAuthLayer, TokenKind::Altinn
+}

@@ -1,0 +1,130 @@
+//! [`BearerAuth`]: one room behind both layers.
+//!
+//! - A request to a listed origin gets the token; to any other it is refused, and nothing is sent.
+//! - Where the token is cached, the inner service is called at once and directly: not cloned, its
+//!   future not boxed.
+//! - Where it is not, the request waits for it together with the instance that was polled ready.
+//! - A response of 401 is reported to whoever keeps the token, and passed on as it is.
+
+use std::fmt;
+use std::mem;
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use maskinporten::{Admission, Attempt, Authorizer, LocalAuthorizer, Receipt};
+use tower_service::Service;
+
+use crate::BoxError;
+use crate::future::ResponseFuture;
+
+/// A service whose requests carry a token. Made by
+/// [`MaskinportenAuthLayer`](crate::MaskinportenAuthLayer) and
+/// [`AltinnAuthLayer`](crate::AltinnAuthLayer).
+///
+/// Keep one and call it, clone one for every call, or, where the inner service can be called by
+/// reference (as hyper-util's client can), share one and call `&BearerAuth`.
+#[derive(Clone)]
+pub struct BearerAuth<S> {
+    inner: S,
+    authorizer: LocalAuthorizer,
+}
+
+impl<S> BearerAuth<S> {
+    pub(crate) fn new(inner: S, authorizer: &Authorizer) -> Self {
+        Self {
+            inner,
+            authorizer: authorizer.local(),
+        }
+    }
+
+    /// The inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service, to change it.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Gives the inner service back.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for BearerAuth<S>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone,
+    S::Error: Into<BoxError>,
+{
+    type Response = S::Response;
+    type Error = BoxError;
+    type Future = ResponseFuture<S, B>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    #[inline]
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        match self.authorizer.admit(request.uri()) {
+            Admission::Listed => {}
+            Admission::Bare => {
+                return ResponseFuture::respond(self.inner.call(request), Receipt::NONE);
+            }
+            Admission::Refused(error) => return ResponseFuture::refuse(error),
+        }
+        match self.authorizer.try_set(request.headers_mut()) {
+            Attempt::Set(receipt) => ResponseFuture::respond(self.inner.call(request), receipt),
+            Attempt::Refused(error) => ResponseFuture::refuse(error),
+            Attempt::Wait => {
+                // Readiness belongs to the instance that was polled: the clone stays behind and the
+                // ready one leaves with the request.
+                let clone = self.inner.clone();
+                let ready = mem::replace(&mut self.inner, clone);
+                ResponseFuture::acquire(self.authorizer.acquire(), request, ready)
+            }
+        }
+    }
+}
+
+impl<'a, S, B, R> Service<Request<B>> for &'a BearerAuth<S>
+where
+    &'a S: Service<Request<B>, Response = Response<R>>,
+    <&'a S as Service<Request<B>>>::Error: Into<BoxError>,
+{
+    type Response = Response<R>;
+    type Error = BoxError;
+    type Future = ResponseFuture<&'a S, B>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        (&self.inner).poll_ready(cx).map_err(Into::into)
+    }
+
+    #[inline]
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let mut inner = &self.inner;
+        match self.authorizer.admit(request.uri()) {
+            Admission::Listed => {}
+            Admission::Bare => return ResponseFuture::respond(inner.call(request), Receipt::NONE),
+            Admission::Refused(error) => return ResponseFuture::refuse(error),
+        }
+        match self.authorizer.try_set_shared(request.headers_mut()) {
+            Attempt::Set(receipt) => ResponseFuture::respond(inner.call(request), receipt),
+            Attempt::Refused(error) => ResponseFuture::refuse(error),
+            Attempt::Wait => ResponseFuture::acquire(self.authorizer.acquire(), request, inner),
+        }
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for BearerAuth<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("BearerAuth");
+        out.field("inner", &self.inner);
+        out.field("authorizer", &self.authorizer);
+        out.finish()
+    }
+}
