@@ -281,6 +281,16 @@ traps! {
         "the authority cannot be used",
         "use https://maskinporten.no/ for production or https://test.maskinporten.no/ for test; plain http is \
          for a server on this machine only";
+    INSECURE_ADDRESS: Settings, You, No,
+        "a token server is asked over https only",
+        "use https; plain http is for a server on this machine only";
+    PROXY_ADDRESS: Settings, You, No,
+        "the proxy's address cannot be used",
+        "write it as http://proxy.example.no:3128, with user:password@ before the host if the proxy asks for them; \
+         SOCKS is not spoken here";
+    ROOT_CERTIFICATES: Settings, You, No,
+        "the root certificates cannot be used",
+        "give a PEM with one or more BEGIN CERTIFICATE blocks: the certificate of the authority, not of the server";
     RETIRED_ENVIRONMENT: Settings, You, No,
         "the environment is retired",
         "ver1 and ver2 were closed in June 2024: use `test`, with a client made there";
@@ -346,6 +356,12 @@ traps! {
     CERTIFICATE: Unreachable, Network, No,
         "the server's certificate was not accepted",
         "if the network inspects TLS, add its root certificate; if not, somebody else is answering: check the address";
+    HANDSHAKE: Unreachable, Network, Later,
+        "no TLS connection came about",
+        "the server must speak TLS 1.2 or newer on this port: look for a gateway in between, or for a wrong port";
+    PROXY: Unreachable, Network, Later,
+        "the proxy did not let the request through",
+        "check the proxy's address and credentials, and that it allows CONNECT to this host and port";
     NETWORK: Unreachable, Network, Later,
         "the server was not reached",
         "check name resolution, egress rules and proxy for this host and port; Digdir lists its addresses \

@@ -20,3 +20,8 @@ pub use scope::{Scope, ScopeSet};
 
 mod secret;
 pub use secret::Secret;
+
+mod transport;
+pub use transport::Transport;
+#[cfg(feature = "client")]
+pub use transport::TransportBuilder;
