@@ -1,32 +1,11 @@
 //! The door to the network: one request out, one bounded answer in.
 //!
-//! - Any Tower service over `http` types can stand behind it: see [`Transport::new`]. The default is
-//!   hyper over rustls, with the certificates the platform trusts: see `Transport::builder`.
-//! - https only. A server on this machine (`localhost`, 127.0.0.0/8, `::1`) may be asked over plain
-//!   http, and needs no switch for it. Anything else is refused before a byte is sent.
-//! - One limit covers everything: readiness, connection, answer and the whole of its body.
-//! - A body ends at 64 KiB, announced or not. No compression is asked for and none is undone.
-//! - Redirects are not followed: an assertion goes where the settings say, or nowhere.
-//! - A connection serves one request and is closed. What is asked about every ninetieth second finds
-//!   no idle connection alive, and one that was opened on another runtime can be silent for ever.
-//! - Nothing is sent twice. Asking again takes a new assertion, and so is not decided here.
-//! - The environment is read only when asked: `TransportBuilder::proxy_from_env`.
-//!
-//! ```
-//! # #[cfg(feature = "client")]
-//! # fn main() -> maskinporten::Result<()> {
-//! use maskinporten::Transport;
-//!
-//! // Egress through a proxy: CONNECT, so that the proxy sees a host name and TLS, no assertion.
-//! let transport = Transport::builder()
-//!     .proxy("http://proxy.example.no:3128".parse().unwrap())
-//!     .build()?;
-//! # let _ = transport;
-//! # Ok(())
-//! # }
-//! # #[cfg(not(feature = "client"))]
-//! # fn main() {}
-//! ```
+//! - Nothing else here knows that a network exists, and this knows nothing of tokens.
+//! - What holds for every transport is done in `round_trip`, above whatever service is behind it; see
+//!   [`Transport`] for the list.
+//! - The default is hyper over rustls. A connection serves one request and is closed: what is asked
+//!   about every ninetieth second seldom finds an idle one alive, and one that was opened on a runtime
+//!   that nobody drives any more stays silent until the time is up.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -61,7 +40,31 @@ const BODY_LIMIT: usize = 64 * 1024;
 
 /// What carries a token request to its server. Cheap to clone; clones share the service.
 ///
-/// See the [module](self) for what holds whatever the service behind it is.
+/// Whatever service is behind it:
+///
+/// - It is https only. A server on this machine (`localhost`, 127.0.0.0/8, `::1`) may be asked over
+///   plain http, and needs no switch for it. Anything else is refused before a byte is sent.
+/// - One limit covers everything: readiness, connection, answer and the whole of its body.
+/// - A body ends at 64 KiB, announced or not. No compression is asked for and none is undone.
+/// - A redirect is an answer like any other; it is not followed.
+/// - Nothing is sent twice. Asking again takes a new assertion, and so is not decided here.
+/// - The environment is read only when asked (`TransportBuilder::proxy_from_env`).
+///
+/// ```
+/// # #[cfg(feature = "client")]
+/// # fn main() -> maskinporten::Result<()> {
+/// use maskinporten::Transport;
+///
+/// // Out through a proxy by CONNECT: it sees a host name and TLS, and no assertion.
+/// let transport = Transport::builder()
+///     .proxy(http::Uri::from_static("http://proxy.example.no:3128"))
+///     .build()?;
+/// # let _ = transport;
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "client"))]
+/// # fn main() {}
+/// ```
 #[derive(Clone)]
 pub struct Transport(Arc<dyn Carry>);
 
@@ -69,10 +72,13 @@ impl Transport {
     /// A transport over any Tower service that takes and answers `http` messages.
     ///
     /// Each request gets its own clone of `service`, which is polled ready and then called. Rules for
-    /// the service: it must not follow redirects, retry, or write requests to a log, for their bodies
-    /// hold assertions; its futures run on the Tokio runtime of whoever asks for a token, with the
-    /// timer enabled. It is dropped mid-request when the time is up, and should close its connection
-    /// then.
+    /// the service:
+    ///
+    /// - It follows no redirects, repeats nothing, and shows request bodies neither in a log nor in
+    ///   its errors, which become the source of ours: bodies hold assertions.
+    /// - Its futures run on the Tokio runtime of whoever asks for a token. One that is dropped because
+    ///   the time is up should close its connection.
+    /// - It keeps no connection that would fall silent with the runtime it was opened on.
     ///
     /// ```
     /// use std::{convert::Infallible, future::{Ready, ready}, task::{Context, Poll}};
@@ -129,7 +135,8 @@ impl Transport {
 
     /// One round trip; `limit` covers connecting, the answer and its whole body.
     ///
-    /// Dropping the future drops the service's future: the default closes its connection.
+    /// Runs on a Tokio runtime with its timer enabled. Dropping the future drops the service's: the
+    /// default closes its connection then.
     pub(crate) async fn round_trip(
         &self,
         request: Request<Bytes>,

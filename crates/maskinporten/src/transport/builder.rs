@@ -113,20 +113,19 @@ impl TransportBuilder {
         }
         let proxies = match self.proxy {
             Proxy::None => None,
-            Proxy::Given(proxies) => match scheme(&proxies) {
-                Some(Scheme::Spoken) => Some(proxies),
-                Some(Scheme::Foreign) | None => return Err(bad_proxy()),
-            },
-            Proxy::Environment(proxies) => match scheme(&proxies) {
-                Some(Scheme::Foreign) => return Err(bad_proxy()),
-                Some(Scheme::Spoken) | None => Some(proxies),
-            },
+            Proxy::Given(proxies) if is_http(&proxies) != Some(true) => return Err(bad_proxy()),
+            Proxy::Environment(proxies) if is_http(&proxies) == Some(false) => {
+                return Err(bad_proxy());
+            }
+            Proxy::Given(proxies) | Proxy::Environment(proxies) => Some(proxies),
         };
         let connector = Connector::new(proxies, Trust::new(self.roots), self.connect_timeout);
 
         let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new())
-            // No pool: a connection belongs to the runtime it was opened on, and says nothing when that
-            // runtime is there but not driven. Tokens are asked too seldom to win by keeping it.
+            // No pool: a connection lives on the runtime it was opened on. When that one is still there
+            // but nobody drives it, a pooled connection looks open and answers nothing until the time
+            // is up; a test has shown it. Tokens are asked too seldom to win much by keeping one, and
+            // a new one resumes the TLS session of the last.
             .pool_max_idle_per_host(0)
             // hyper-util repeats only what was not yet written, and only on a pooled connection, so there
             // is nothing to repeat. Said all the same: an assertion is never sent twice.
@@ -153,18 +152,11 @@ impl fmt::Debug for TransportBuilder {
     }
 }
 
-enum Scheme {
-    Spoken,
-    Foreign,
-}
-
-fn scheme(proxies: &Matcher) -> Option<Scheme> {
+/// Whether the proxy is one that takes CONNECT; nothing where there is no proxy.
+fn is_http(proxies: &Matcher) -> Option<bool> {
     let somewhere = Uri::from_static("https://server.invalid");
     let proxy = proxies.intercept(&somewhere)?;
-    Some(match proxy.uri().scheme_str() {
-        Some("http" | "https") => Scheme::Spoken,
-        _ => Scheme::Foreign,
-    })
+    Some(matches!(proxy.uri().scheme_str(), Some("http" | "https")))
 }
 
 fn bad_proxy() -> Error {

@@ -55,30 +55,29 @@ impl Connector {
         }
     }
 
-    async fn connect(self, server: Uri) -> Result<Connection, BoxError> {
+    /// The proxy for this server. This machine is never reached through one.
+    fn proxy(&self, server: &Uri) -> Option<Intercept> {
+        let proxies = self.proxies.as_ref()?;
+        match server.host() {
+            Some(host) if !is_loopback(host) => proxies.intercept(server),
+            _ => None,
+        }
+    }
+
+    async fn connect(self, server: Uri, proxy: Option<Intercept>) -> Result<Connection, BoxError> {
         if server.scheme_str() == Some("http") {
             // Only this machine gets here; `refuse_insecure` has seen to it.
             let stream = oneshot(self.tcp, server).await?;
             return Ok(MaybeHttpsStream::Http(MaybeHttpsStream::Http(stream)));
         }
         let tls = self.trust.config()?;
-        let proxy = match self.proxies {
-            Some(proxies) if !is_loopback(server.host().unwrap_or_default()) => {
-                proxies.intercept(&server)
-            }
-            _ => None,
+        let Some(proxy) = proxy else {
+            let stream = oneshot(HttpsConnector::from((self.tcp, tls)), server).await?;
+            return Ok(MaybeHttpsStream::Http(stream));
         };
-        match proxy {
-            None => {
-                let stream = oneshot(HttpsConnector::from((self.tcp, tls)), server).await?;
-                Ok(MaybeHttpsStream::Http(stream))
-            }
-            Some(proxy) => {
-                let to_proxy = HttpsConnector::from((self.tcp, Arc::clone(&tls)));
-                let tunnel = Proxied::new(&proxy, to_proxy);
-                oneshot(HttpsConnector::from((tunnel, tls)), server).await
-            }
-        }
+        let to_proxy = HttpsConnector::from((self.tcp, Arc::clone(&tls)));
+        let tunnel = Proxied::new(&proxy, to_proxy);
+        oneshot(HttpsConnector::from((tunnel, tls)), server).await
     }
 }
 
@@ -95,11 +94,14 @@ impl Service<Uri> for Connector {
         let this = self.clone();
         Box::pin(async move {
             let timeout = this.timeout;
-            let host = server.host().unwrap_or_default().to_owned();
-            match tokio::time::timeout(timeout, this.connect(server)).await {
-                Ok(connection) => connection,
-                Err(_elapsed) => Err(failure::silence(&host, timeout).into()),
-            }
+            let proxy = this.proxy(&server);
+            let silence = failure::silence(server.host().unwrap_or_default(), timeout);
+            let silence = match proxy.as_ref().and_then(|proxy| proxy.uri().host()) {
+                Some(proxy) => silence.with_detail("proxy", proxy),
+                None => silence,
+            };
+            let connected = tokio::time::timeout(timeout, this.connect(server, proxy)).await;
+            connected.unwrap_or_else(|_elapsed| Err(silence.into()))
         })
     }
 }

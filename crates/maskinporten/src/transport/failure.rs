@@ -69,6 +69,8 @@ fn handshake(host: &str, cause: &rustls::Error) -> Error {
                 "is for another name"
             }
             Certificate::UnknownIssuer => "comes from an authority that is not known here",
+            // Also an authority that was made anew under its old name.
+            Certificate::BadSignature => "is not signed by the authority it names",
             Certificate::Revoked => "was revoked",
             _ => "cannot be used",
         },
