@@ -24,5 +24,8 @@ pub use scope::{Scope, ScopeSet};
 mod secret;
 pub use secret::Secret;
 
+mod settings;
+pub use settings::{AltinnSettings, Authority, MaskinportenSettings};
+
 mod signer;
 pub use signer::{BoxFuture, KeyReference, LocalSigner, Signer};
