@@ -506,6 +506,10 @@ traps! {
     ONE_KEY: Settings, You, No,
         "the settings hold two keys",
         "keep exactly one of Jwk, JwkBase64 and the PEM, the one registered for this client, and remove the other";
+    TWO_CLIENTS: Settings, You, No,
+        "two places hold settings of two clients",
+        "keep the settings of one client and remove the others, or name the file to use by \
+         MASKINPORTEN_SETTINGS_FILE";
     AUTHORITY: Settings, You, No,
         "the authority cannot be used",
         "use https://maskinporten.no/ for production or https://test.maskinporten.no/ for test; plain http is \
@@ -530,6 +534,10 @@ traps! {
         "Maskinporten and Altinn are of different environments",
         "a test token is worth nothing at production's Altinn, nor the other way round: use test with TT02 \
          (platform.tt02.altinn.no) and production with platform.altinn.no";
+    ALTINN_ADDRESS: Settings, You, No,
+        "the Altinn address cannot be used",
+        "set ALTINN_PLATFORM_URL to https://platform.altinn.no for production or \
+         https://platform.tt02.altinn.no for test; plain http is for localhost only";
     NEW_KEY: Key, You, No,
         "the key cannot be used",
         "make a new one with `maskinporten keygen --out key.jwk` and register the public half it prints";

@@ -1,0 +1,319 @@
+//! Where Altinn exchanges tokens.
+//!
+//! - Altinn follows Maskinporten's environment unless an address is given; a pair of two
+//!   environments that are known not to match is refused before anything is sent.
+//! - An address is https; plain http only to a server on this machine.
+//!
+//! ```
+//! use maskinporten::{AltinnSettings, Authority};
+//!
+//! let altinn = AltinnSettings::platform("https://platform.tt02.altinn.no")?.with_test_org();
+//! assert_eq!(
+//!     altinn.exchange_uri(),
+//!     "https://platform.tt02.altinn.no/authentication/api/v1/exchange/maskinporten?test=true",
+//! );
+//! assert!(altinn.check_against(&Authority::parse("prod")?).is_err());
+//! # Ok::<(), maskinporten::Error>(())
+//! ```
+
+use http::Uri;
+
+use crate::advice;
+use crate::environment::Environment;
+use crate::error::{Error, Result};
+use crate::secret::Secret;
+
+use super::authority::{Authority, checked_url};
+use super::names;
+use super::variables::Variables;
+
+/// The authentication API on a platform's host.
+const AUTHENTICATION_API: &str = "/authentication/api/v1";
+
+/// The exchange below the authentication API.
+const EXCHANGE: &str = "/exchange/maskinporten";
+
+/// Altinn's exchange of tokens, and what is sent along.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct AltinnSettings {
+    exchange_url: Uri,
+    exchange_url_for_test_org: Uri,
+    /// The key for the gateway before Altinn, where it asks for one.
+    pub subscription_key: Option<Secret>,
+    /// Whether the token shall name the test organisation `ttd` in place of Digdir, whom test
+    /// tokens else name. Altinn heeds it in its test environments only.
+    pub test_org: bool,
+}
+
+impl AltinnSettings {
+    /// Altinn's platform by its host: `https://platform.tt02.altinn.no`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) where it is not an https address without
+    /// a path, or plain http to this machine.
+    pub fn platform(url: &str) -> Result<Self> {
+        let uri = checked(url)?;
+        if uri.path() != "/" {
+            let message = "the Altinn address has a path where the platform's host is expected";
+            return Err(Error::settings(message).with_advice(&advice::ALTINN_ADDRESS));
+        }
+        let host = url.trim().trim_end_matches('/');
+        Self::new(&format!("{host}{AUTHENTICATION_API}{EXCHANGE}"))
+    }
+
+    /// Altinn's authentication API, as Altinn apps name it:
+    /// `https://platform.tt02.altinn.no/authentication/api/v1/`.
+    ///
+    /// # Errors
+    ///
+    /// As [`platform`](Self::platform), with any path.
+    pub fn api_authentication_endpoint(url: &str) -> Result<Self> {
+        checked(url)?;
+        let endpoint = url.trim().trim_end_matches('/');
+        Self::new(&format!("{endpoint}{EXCHANGE}"))
+    }
+
+    /// The Altinn that takes this environment's tokens; none for Digdir's own development.
+    #[must_use]
+    pub fn of(environment: Environment) -> Option<Self> {
+        Self::platform(environment.altinn_platform()?).ok()
+    }
+
+    /// Reads `ALTINN_PLATFORM_URL`, else `PlatformSettings__ApiAuthenticationEndpoint`, and
+    /// `PlatformSettings__SubscriptionKey`. Where neither address is set, `fallback` gives it.
+    ///
+    /// # Errors
+    ///
+    /// As [`platform`](Self::platform), and where a subscription key is set that no address can be
+    /// told for.
+    pub fn from_env(fallback: Option<Environment>) -> Result<Option<Self>> {
+        Self::read(&Variables::of_process()?, fallback)
+    }
+
+    /// Reads variables as [`from_env`](Self::from_env) reads those of the process.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_env`](Self::from_env).
+    pub fn from_vars(
+        vars: impl IntoIterator<Item = (String, String)>,
+        fallback: Option<Environment>,
+    ) -> Result<Option<Self>> {
+        Self::read(&Variables::new(vars), fallback)
+    }
+
+    fn read(variables: &Variables, fallback: Option<Environment>) -> Result<Option<Self>> {
+        let endpoint = variables.get_in_any_case(names::API_AUTHENTICATION_ENDPOINT)?;
+        let found = match (variables.get(names::ALTINN_PLATFORM_URL), endpoint) {
+            (Some(url), _) => Some(Self::platform(url.expose())?),
+            (None, Some(url)) => Some(Self::api_authentication_endpoint(url.expose())?),
+            (None, None) => fallback.and_then(Self::of),
+        };
+        let key = variables.get_in_any_case(names::SUBSCRIPTION_KEY)?;
+        let trimmed = |key: &Secret| Secret::from(key.expose().trim());
+        match (found, key) {
+            (found, None) => Ok(found),
+            (Some(found), Some(key)) => Ok(Some(found.with_subscription_key(trimmed(key)))),
+            (None, Some(_)) => {
+                let (key, url) = (names::SUBSCRIPTION_KEY, names::ALTINN_PLATFORM_URL);
+                let message = format!("{key} is set and {url} is not: for which Altinn is it?");
+                Err(Error::settings(message).with_advice(&advice::ALTINN_ADDRESS))
+            }
+        }
+    }
+
+    fn new(exchange_url: &str) -> Result<Self> {
+        let test = format!("{exchange_url}?test=true");
+        Ok(Self {
+            exchange_url: checked(exchange_url)?,
+            // What was checked is still a URL with a query behind it, unless it grows too long.
+            exchange_url_for_test_org: test.parse().map_err(|_| too_long())?,
+            subscription_key: None,
+            test_org: false,
+        })
+    }
+
+    /// Sends this key to the gateway before Altinn.
+    #[must_use]
+    pub fn with_subscription_key(mut self, key: impl Into<Secret>) -> Self {
+        self.subscription_key = Some(key.into());
+        self
+    }
+
+    /// Asks for the test organisation `ttd`; see [`test_org`](Self::test_org).
+    #[must_use]
+    pub fn with_test_org(mut self) -> Self {
+        self.test_org = true;
+        self
+    }
+
+    /// The address tokens are exchanged at, without a query.
+    #[must_use]
+    pub fn exchange_url(&self) -> &Uri {
+        &self.exchange_url
+    }
+
+    /// The address the exchange is asked for at: with `?test=true` for the test organisation.
+    #[must_use]
+    pub fn exchange_uri(&self) -> Uri {
+        if self.test_org {
+            self.exchange_url_for_test_org.clone()
+        } else {
+            self.exchange_url.clone()
+        }
+    }
+
+    /// Refuses a pair that is known not to match: Altinn takes the tokens of one environment only.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) naming both. An address on either side
+    /// that is not known is taken to be right.
+    pub fn check_against(&self, authority: &Authority) -> Result<()> {
+        let altinn = Environment::of_altinn(&self.exchange_url);
+        let (Some(altinn), Some(issuer)) = (altinn, authority.environment()) else {
+            return Ok(());
+        };
+        if altinn == issuer {
+            return Ok(());
+        }
+        let host = self.exchange_url.host().unwrap_or_default();
+        let message =
+            format!("{host} takes tokens of {altinn}, and {authority} issues those of {issuer}");
+        Err(Error::settings(message).with_advice(&advice::CROSSED_ENVIRONMENTS))
+    }
+}
+
+fn checked(url: &str) -> Result<Uri> {
+    checked_url(url.trim(), "Altinn address", &advice::ALTINN_ADDRESS)
+}
+
+fn too_long() -> Error {
+    Error::settings("the Altinn address is too long").with_advice(&advice::ALTINN_ADDRESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TT02: &str =
+        "https://platform.tt02.altinn.no/authentication/api/v1/exchange/maskinporten";
+
+    #[test]
+    fn the_exchange_follows_from_either_address() {
+        let check = |settings: Result<AltinnSettings>, expected: &str| {
+            assert_eq!(settings.unwrap().exchange_uri(), expected);
+        };
+        check(
+            AltinnSettings::platform("https://platform.tt02.altinn.no"),
+            TT02,
+        );
+        check(
+            AltinnSettings::platform(" https://platform.tt02.altinn.no/\n"),
+            TT02,
+        );
+        let api = "https://platform.tt02.altinn.no/authentication/api/v1";
+        check(AltinnSettings::api_authentication_endpoint(api), TT02);
+        check(
+            AltinnSettings::api_authentication_endpoint(&format!("{api}//")),
+            TT02,
+        );
+        let local = "http://localhost:5101/authentication/api/v1/";
+        check(
+            AltinnSettings::api_authentication_endpoint(local),
+            "http://localhost:5101/authentication/api/v1/exchange/maskinporten",
+        );
+    }
+
+    #[test]
+    fn the_test_organisation_is_asked_for_by_query() {
+        let altinn = AltinnSettings::of(Environment::Test)
+            .unwrap()
+            .with_test_org();
+        assert_eq!(altinn.exchange_uri(), format!("{TT02}?test=true").as_str());
+        assert_eq!(*altinn.exchange_url(), TT02);
+        assert!(AltinnSettings::of(Environment::Development).is_none());
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        let check = |url: &str, why: &str| {
+            let error = AltinnSettings::platform(url).unwrap_err();
+            assert!(error.to_string().contains(why), "{error}");
+            assert!(error.hint().unwrap().contains("platform.altinn.no"));
+        };
+        check("", "no URL");
+        check("platform.altinn.no", "opens with https://");
+        check("http://platform.altinn.no", "plain http");
+        check("http://local.altinn.cloud", "plain http");
+        check(
+            "https://platform.altinn.no/authentication/api/v1/",
+            "has a path",
+        );
+        check("https://platform.altinn.no/?a=b", "query");
+        let endpoint = "http://platform.altinn.no/authentication/api/v1/";
+        assert!(AltinnSettings::api_authentication_endpoint(endpoint).is_err());
+    }
+
+    #[test]
+    fn environments_are_not_crossed() {
+        let check = |platform: &str, authority: &str, fits: bool| {
+            let authority = Authority::parse(authority).unwrap();
+            let checked = AltinnSettings::platform(platform)
+                .unwrap()
+                .check_against(&authority);
+            assert_eq!(checked.is_ok(), fits, "{checked:?}");
+        };
+        check("https://platform.altinn.no", "prod", true);
+        check("https://platform.altinn.no", "test", false);
+        check("https://platform.tt02.altinn.no", "prod", false);
+        check("https://platform.tt02.altinn.no", "test", true);
+        check("https://platform.at22.altinn.cloud", "test", true);
+        check("https://platform.at22.altinn.cloud", "dev", false);
+        check("https://proxy.example.no", "prod", true);
+        check(
+            "https://platform.altinn.no",
+            "https://proxy.example.no/mp",
+            true,
+        );
+        check("http://127.0.0.1:5101", "http://127.0.0.1:5102", true);
+    }
+
+    #[test]
+    fn the_environment_names_address_and_key() {
+        let endpoint = (
+            "PlatformSettings__ApiAuthenticationEndpoint",
+            "https://e.no/api/",
+        );
+        let platform = ("ALTINN_PLATFORM_URL", "https://p.no");
+        let key = ("PLATFORMSETTINGS__SUBSCRIPTIONKEY", " hush ");
+        let read = |vars: &[(&str, &str)], fallback| {
+            let owned = vars
+                .iter()
+                .map(|(name, value)| (name.to_string(), value.to_string()));
+            AltinnSettings::from_vars(owned, fallback)
+        };
+        let check = |vars: &[(&str, &str)], fallback, expected: Option<&str>| {
+            let found = read(vars, fallback).unwrap();
+            let host = found.as_ref().and_then(|found| found.exchange_url().host());
+            assert_eq!(host, expected);
+            assert!(!format!("{found:?}").contains("hush"));
+            found.and_then(|found| found.subscription_key)
+        };
+        assert!(check(&[], None, None).is_none());
+        assert!(check(&[endpoint], None, Some("e.no")).is_none());
+        assert!(check(&[endpoint, platform], None, Some("p.no")).is_none());
+        let found = check(&[key, endpoint], None, Some("e.no"));
+        assert_eq!(found.unwrap().expose(), "hush");
+        let test = Some(Environment::Test);
+        let found = check(&[key], test, Some("platform.tt02.altinn.no"));
+        assert_eq!(found.unwrap().expose(), "hush");
+        for fallback in [None, Some(Environment::Development)] {
+            let error = read(&[key], fallback).unwrap_err();
+            assert!(error.to_string().contains("ALTINN_PLATFORM_URL"));
+            assert!(!format!("{error:?}").contains("hush"));
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! The authority: who issues the tokens, and where it publishes itself.
+//!
+//! - `prod`, `test` and `dev` stand for Digdir's environments; a URL that names one of them gets the
+//!   trailing slash its issuer has, because the audience must equal the issuer to the last character.
+//! - Any other URL is taken verbatim, path and slash as they are, and asked for its metadata.
+//! - It is https; plain http only to a server on this machine.
+//! - A URL of the token endpoint or of the metadata is refused with what to write instead.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::str::FromStr;
+
+use http::Uri;
+
+use crate::advice::{self, Advice};
+use crate::environment::Environment;
+use crate::error::{Error, Result};
+
+/// Where metadata is published below the authority. RFC 8414 §3 would put the authority's path
+/// behind it; Maskinporten, and OpenID Connect Discovery before it, put the path first.
+const METADATA_PATH: &str = ".well-known/oauth-authorization-server";
+
+const WELL_KNOWN: &str = "/.well-known";
+
+/// The token endpoint of Digdir's environments, below the issuer.
+const TOKEN_PATH: &str = "token";
+
+/// Hosts of the environments closed in June 2024, with the names they had.
+const RETIRED_HOSTS: [&str; 2] = ["ver1.maskinporten.no", "ver2.maskinporten.no"];
+
+/// Longest part of a refused authority that is repeated in the message.
+const SHOWN: usize = 80;
+
+/// An issuer of tokens, checked when it is made.
+///
+/// ```
+/// use maskinporten::{Authority, Environment};
+///
+/// let authority = Authority::parse("https://test.maskinporten.no")?;
+/// assert_eq!(authority.as_str(), "https://test.maskinporten.no/");
+/// assert_eq!(authority.environment(), Some(Environment::Test));
+/// assert_eq!(authority, Authority::parse("test")?);
+/// # Ok::<(), maskinporten::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Authority {
+    issuer: String,
+    environment: Option<Environment>,
+    token_endpoint: Option<Uri>,
+    metadata_url: Uri,
+}
+
+impl Authority {
+    /// Reads a URL or the short name of an environment; white space around it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings), with what to write instead where that
+    /// is known.
+    pub fn parse(text: &str) -> Result<Self> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(refuse("the authority is blank"));
+        }
+        if !text.contains([':', '/', '.']) {
+            return Self::of(text.parse()?);
+        }
+        let uri = checked_url(text, "authority", &advice::AUTHORITY)?;
+        let host = uri.host().unwrap_or_default().to_ascii_lowercase();
+        if RETIRED_HOSTS.contains(&host.as_str()) {
+            let message = format!("the authority {host} was closed in June 2024");
+            return Err(Error::settings(message).with_advice(&advice::RETIRED_ENVIRONMENT));
+        }
+        if let Some(base) = without_endpoint(uri.path()) {
+            return Err(Self::names_an_endpoint(text, &uri, base));
+        }
+        let plain = uri.path() == "/" && matches!(uri.port_u16(), None | Some(443));
+        if plain && uri.scheme_str() == Some("https") {
+            if let Some(known) = Environment::of_authority(&format!("https://{host}/")) {
+                return Self::of(known);
+            }
+        }
+        Self::custom(text)
+    }
+
+    fn of(environment: Environment) -> Result<Self> {
+        let issuer = environment.authority();
+        let mut authority = Self::custom(issuer)?;
+        authority.environment = Some(environment);
+        authority.token_endpoint = Some(below(issuer, TOKEN_PATH)?);
+        Ok(authority)
+    }
+
+    fn custom(issuer: &str) -> Result<Self> {
+        Ok(Self {
+            issuer: issuer.to_owned(),
+            environment: None,
+            token_endpoint: None,
+            metadata_url: below(issuer, METADATA_PATH)?,
+        })
+    }
+
+    fn names_an_endpoint(text: &str, uri: &Uri, base: &str) -> Error {
+        let (Some(scheme), Some(host)) = (uri.scheme_str(), uri.authority()) else {
+            return refuse("the authority names an endpoint");
+        };
+        let instead = format!("{scheme}://{host}{base}/");
+        let shown = shown(text);
+        refuse(format!(
+            "the authority is {shown}, an endpoint and not the issuer: write {instead}"
+        ))
+    }
+
+    /// The issuer, which is also the audience of every assertion, to the last character.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.issuer
+    }
+
+    /// Which of Digdir's environments it is; none for any other authority.
+    #[must_use]
+    pub fn environment(&self) -> Option<Environment> {
+        self.environment
+    }
+
+    /// The token endpoint, where it is known without asking: that of Digdir's environments.
+    #[must_use]
+    pub fn token_endpoint(&self) -> Option<&Uri> {
+        self.token_endpoint.as_ref()
+    }
+
+    /// Where the authority publishes its metadata (RFC 8414), its path kept.
+    #[must_use]
+    pub fn metadata_url(&self) -> &Uri {
+        &self.metadata_url
+    }
+}
+
+impl FromStr for Authority {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::parse(text)
+    }
+}
+
+impl fmt::Display for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.issuer)
+    }
+}
+
+impl fmt::Debug for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.issuer, f)
+    }
+}
+
+// ===== addresses an operator writes =====
+
+/// An absolute URL of scheme, host, port and path, over https or to this machine. `what` names the
+/// setting in messages.
+pub(super) fn checked_url(text: &str, what: &str, advice: &'static Advice) -> Result<Uri> {
+    let refuse = |why: &str| {
+        let message = format!("the {what} {} cannot be used: {why}", shown(text));
+        Error::settings(message).with_advice(advice)
+    };
+    if !text.contains("://") {
+        return Err(refuse("it is no URL, which opens with https://"));
+    }
+    // Looked for in the text: `Uri` drops a fragment without a word.
+    if text.contains(['?', '#']) {
+        return Err(refuse("it has a query or a fragment"));
+    }
+    let uri: Uri = text.parse().map_err(|_| refuse("it is no URL"))?;
+    let Some(authority) = uri.authority() else {
+        return Err(refuse("it has no host"));
+    };
+    if uri.host().is_none_or(str::is_empty) {
+        return Err(refuse("it has no host"));
+    }
+    if authority.as_str().contains('@') {
+        return Err(refuse("it has a user name before its host"));
+    }
+    match uri.scheme_str() {
+        Some("https") => Ok(uri),
+        Some("http") if is_loopback(&uri) => Ok(uri),
+        Some("http") => Err(refuse("plain http is for a server on this machine only")),
+        _ => Err(refuse("it opens with something else than https://")),
+    }
+}
+
+fn is_loopback(uri: &Uri) -> bool {
+    let Some(host) = uri.host() else {
+        return false;
+    };
+    host.eq_ignore_ascii_case("localhost")
+        || host == "[::1]"
+        || host
+            .parse::<Ipv4Addr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
+/// The address as a message may repeat it: without user name and query, where secrets can stand.
+fn shown(text: &str) -> String {
+    let text = text.split(['?', '#']).next().unwrap_or_default();
+    if text.contains('@') {
+        return "(with a user name, not shown)".to_owned();
+    }
+    format!("{:?}", text.chars().take(SHOWN).collect::<String>())
+}
+
+/// What stands before a path's token endpoint or metadata, where it names one.
+fn without_endpoint(path: &str) -> Option<&str> {
+    if let Some((base, _)) = path.split_once(WELL_KNOWN) {
+        return Some(base.trim_end_matches('/'));
+    }
+    let base = path.trim_end_matches('/').strip_suffix("/token")?;
+    Some(base.trim_end_matches('/'))
+}
+
+fn below(issuer: &str, path: &str) -> Result<Uri> {
+    let slash = if issuer.ends_with('/') { "" } else { "/" };
+    let url = format!("{issuer}{slash}{path}");
+    url.parse()
+        .map_err(|_| refuse(format!("the authority {} is no URL", shown(issuer))))
+}
+
+fn refuse(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+    Error::settings(message).with_advice(&advice::AUTHORITY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, issuer: &str, token: Option<&str>, metadata: &str) {
+        let authority = Authority::parse(text).unwrap();
+        assert_eq!(authority.as_str(), issuer);
+        let endpoint = authority.token_endpoint().map(ToString::to_string);
+        assert_eq!(endpoint.as_deref(), token);
+        assert_eq!(authority.metadata_url().to_string(), metadata);
+        assert_eq!(authority.environment().is_some(), token.is_some());
+    }
+
+    // The .NET reference's table of both slash forms. Here we differ on purpose: the token endpoint
+    // of an authority that is not known comes from its metadata and is not guessed, and neither is
+    // its audience; the path of the authority is kept for its metadata with and without a slash.
+    #[test]
+    fn addresses_follow_from_the_authority() {
+        for text in [
+            "https://maskinporten.dev/",
+            "https://maskinporten.dev",
+            "dev",
+        ] {
+            check(
+                text,
+                "https://maskinporten.dev/",
+                Some("https://maskinporten.dev/token"),
+                "https://maskinporten.dev/.well-known/oauth-authorization-server",
+            );
+        }
+        let metadata = "https://proxy/mp/.well-known/oauth-authorization-server";
+        check("https://proxy/mp", "https://proxy/mp", None, metadata);
+        check("https://proxy/mp/", "https://proxy/mp/", None, metadata);
+    }
+
+    #[test]
+    fn a_known_authority_is_known_however_it_is_written() {
+        let check = |text: &str, expected| {
+            let authority = Authority::parse(text).unwrap();
+            assert_eq!(authority.environment(), expected, "{text}");
+        };
+        check("prod", Some(Environment::Production));
+        check(" Test\n", Some(Environment::Test));
+        check("https://maskinporten.no", Some(Environment::Production));
+        check("HTTPS://Test.Maskinporten.no:443/", Some(Environment::Test));
+        check("https://test.maskinporten.no:8443/", None);
+        check("https://test.maskinporten.no/mp", None);
+        check("https://test.maskinporten.no.example.no/", None);
+        check("https://example.no", None);
+    }
+
+    #[test]
+    fn plain_http_is_for_this_machine_only() {
+        for text in [
+            "127.0.0.1:80",
+            "127.9.9.9",
+            "[::1]:1",
+            "localhost:8080",
+            "LocalHost",
+        ] {
+            assert!(
+                Authority::parse(&format!("http://{text}/")).is_ok(),
+                "{text}"
+            );
+        }
+        for text in [
+            "test.maskinporten.no",
+            "128.0.0.1",
+            "localhost.example.no",
+            "[::2]",
+            "0.0.0.0",
+        ] {
+            let error = Authority::parse(&format!("http://{text}/")).unwrap_err();
+            assert!(error.to_string().contains("plain http"), "{error}");
+            assert!(error.hint().unwrap().contains("https://maskinporten.no/"));
+        }
+    }
+
+    #[track_caller]
+    fn refused(text: &str, why: &str) {
+        let error = Authority::parse(text).unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::Settings);
+        assert!(error.to_string().contains(why), "{error}");
+        assert!(error.hint().is_some());
+        assert!(!format!("{error:?}").contains("hush"));
+    }
+
+    #[test]
+    fn an_endpoint_is_answered_with_the_issuer_to_write() {
+        let test = "write https://test.maskinporten.no/";
+        refused("https://test.maskinporten.no/token", test);
+        refused("https://test.maskinporten.no/token/", test);
+        refused(
+            "https://test.maskinporten.no/.well-known/oauth-authorization-server",
+            test,
+        );
+        refused(
+            "https://proxy/mp/.well-known/openid-configuration",
+            "write https://proxy/mp/",
+        );
+        refused(
+            "http://localhost:8080/token",
+            "write http://localhost:8080/",
+        );
+    }
+
+    #[test]
+    fn what_is_no_authority_is_refused() {
+        refused("", "blank");
+        refused("ver2", "closed in June 2024");
+        refused("https://ver2.maskinporten.no/", "closed in June 2024");
+        refused("https://VER1.maskinporten.no/token", "closed in June 2024");
+        refused("tt02", "no environment");
+        refused("maskinporten.no", "opens with https://");
+        refused("ftp://maskinporten.no/", "something else than https://");
+        refused("https://user:hush@maskinporten.no/", "user name");
+        refused("https://maskinporten.no/?key=hush", "query");
+        refused("https://maskinporten.no/#hush", "fragment");
+        refused("https://maskin porten.no/", "no URL");
+        refused("https://", "cannot be used");
+        refused("https:///path", "cannot be used");
+    }
+}
