@@ -25,7 +25,6 @@ use crate::authorizer::Authorizer;
 use crate::cache::{Cache, Identity, Slot};
 use crate::clock::{AnyClock, Clock};
 use crate::discovery::Discovery;
-use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::metadata::Metadata;
 use crate::origin::IntoOrigins;
@@ -81,7 +80,7 @@ impl MaskinportenClient {
     #[cfg(feature = "client")]
     pub fn discover() -> Result<Self> {
         let settings = MaskinportenSettings::discover()?;
-        let environment = settings.parsed_authority()?.environment();
+        let environment = settings.authority()?.environment();
         let builder = match AltinnSettings::from_env(environment)? {
             Some(altinn) => Self::builder().altinn(altinn),
             None => Self::builder(),
@@ -188,7 +187,7 @@ impl Inner {
                 .with_advice(&advice::NO_ALTINN)
         })?;
         let parent = self.maskinporten_slot(request)?;
-        let url = altinn.settings.exchange_uri()?;
+        let url = altinn.settings.exchange_uri();
         let identity = Identity {
             source: self.source.identity().clone(),
             request: request.clone(),
@@ -302,7 +301,7 @@ impl MaskinportenClientBuilder {
                 return Ok(MaskinportenClient::new(source, altinn, clock));
             }
             Some(Credentials::Settings(settings)) => {
-                let authority = settings.parsed_authority()?;
+                let authority = settings.authority()?;
                 let key = settings.signing_key()?;
                 (authority, settings.client_id, Arc::new(LocalSigner::new(key)))
             }
@@ -321,7 +320,7 @@ impl MaskinportenClientBuilder {
             }
             None => None,
         };
-        let endpoint = endpoint(&authority, &transport, &clock)?;
+        let endpoint = endpoint(&authority, &transport, &clock);
         let identity = SourceIdentity::new(authority.as_str(), client_id);
         let source = SignedGrant::new(identity, signer, endpoint, transport, clock.clone());
         Ok(MaskinportenClient::new(Arc::new(source), altinn, clock))
@@ -361,29 +360,19 @@ impl Altinn {
 }
 
 /// A known environment is as its table says; any other authority is asked.
-fn endpoint(authority: &Authority, transport: &Transport, clock: &AnyClock) -> Result<Endpoint> {
-    match authority.environment() {
-        Some(environment) => known(environment),
-        None => Ok(Endpoint::Discovered(Discovery::new(
+fn endpoint(authority: &Authority, transport: &Transport, clock: &AnyClock) -> Endpoint {
+    match authority.token_endpoint() {
+        Some(token_endpoint) => Endpoint::Known(Arc::new(Metadata {
+            issuer: authority.as_str().to_owned(),
+            token_endpoint: token_endpoint.clone(),
+        })),
+        None => Endpoint::Discovered(Discovery::new(
             authority.as_str().to_owned(),
-            authority.metadata_url()?,
+            authority.metadata_url().clone(),
             transport.clone(),
             clock.clone(),
-        ))),
+        )),
     }
-}
-
-fn known(environment: Environment) -> Result<Endpoint> {
-    let issuer = environment.authority();
-    let token_endpoint = format!("{issuer}token")
-        .parse()
-        .map_err(|error: http::uri::InvalidUri| {
-            Error::settings("the environment's token endpoint is no URL").with_source(error)
-        })?;
-    Ok(Endpoint::Known(Arc::new(Metadata {
-        issuer: issuer.to_owned(),
-        token_endpoint,
-    })))
 }
 
 #[cfg(feature = "client")]

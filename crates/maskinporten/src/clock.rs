@@ -124,10 +124,6 @@ impl Moment {
     /// Before every reading.
     pub(crate) const PAST: Self = Self(0);
 
-    pub(crate) fn from_nanoseconds(nanoseconds: u64) -> Self {
-        Self(nanoseconds)
-    }
-
     pub(crate) fn as_nanoseconds(self) -> u64 {
         self.0
     }
