@@ -510,6 +510,9 @@ traps! {
         "two places hold settings of two clients",
         "keep the settings of one client and remove the others, or name the file to use by \
          MASKINPORTEN_SETTINGS_FILE";
+    VARIABLE: Settings, You, No,
+        "an environment variable cannot be read",
+        "set each variable once and as UTF-8 text; those of a settings section are read in any case";
     AUTHORITY: Settings, You, No,
         "the authority cannot be used",
         "use https://maskinporten.no/ for production or https://test.maskinporten.no/ for test; plain http is \

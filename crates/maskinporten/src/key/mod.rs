@@ -18,31 +18,31 @@
 //! # Ok::<(), maskinporten::Error>(())
 //! ```
 
+mod algorithm;
 mod generate;
 mod jwk;
 pub(crate) mod members;
 mod pem;
 mod problems;
+mod text;
 
 use std::fmt;
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair, KeyPairComponents, PublicKeyComponents};
-use aws_lc_rs::signature::{
-    RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512,
-    RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RsaParameters, RsaSignatureEncoding,
-};
-use base64::alphabet;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, URL_SAFE_NO_PAD};
-use base64::engine::{DecodePaddingMode, Engine};
+use base64::engine::{Engine as _, general_purpose::URL_SAFE_NO_PAD};
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::advice;
 use crate::error::{Error, Result};
 
+pub use algorithm::SigningAlgorithm;
 pub use generate::GeneratedKey;
+pub(crate) use text::{TextForm, binary_form, trim};
+
 use problems::Problems;
+use text::{decode_base64, decode_text};
 
 /// Smallest modulus that Maskinporten takes.
 const MINIMUM_BITS: usize = 2048;
@@ -64,18 +64,6 @@ pub struct SigningKey {
     bits: usize,
     modulus: String,
     exponent: String,
-}
-
-/// How a key signs: RSASSA-PKCS1-v1_5 (RFC 7518 §3.3) with one of three digests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum SigningAlgorithm {
-    /// With SHA-256: what a key that names no algorithm signs with.
-    Rs256,
-    /// With SHA-384.
-    Rs384,
-    /// With SHA-512.
-    Rs512,
 }
 
 impl SigningKey {
@@ -242,48 +230,6 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-// ===== impl SigningAlgorithm =====
-
-impl SigningAlgorithm {
-    const ALL: [Self; 3] = [Self::Rs256, Self::Rs384, Self::Rs512];
-
-    /// The name in JOSE headers (RFC 7518 §3.1): `RS256`, `RS384` or `RS512`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Rs256 => "RS256",
-            Self::Rs384 => "RS384",
-            Self::Rs512 => "RS512",
-        }
-    }
-
-    fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|known| known.as_str() == name)
-    }
-
-    fn encoding(self) -> &'static RsaSignatureEncoding {
-        match self {
-            Self::Rs256 => &RSA_PKCS1_SHA256,
-            Self::Rs384 => &RSA_PKCS1_SHA384,
-            Self::Rs512 => &RSA_PKCS1_SHA512,
-        }
-    }
-
-    fn verification(self) -> &'static RsaParameters {
-        match self {
-            Self::Rs256 => &RSA_PKCS1_2048_8192_SHA256,
-            Self::Rs384 => &RSA_PKCS1_2048_8192_SHA384,
-            Self::Rs512 => &RSA_PKCS1_2048_8192_SHA512,
-        }
-    }
-}
-
-impl fmt::Display for SigningAlgorithm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 // ===== what a key is made of =====
 
 /// The numbers of an RSA key: big-endian, without leading zero bytes, wiped when dropped.
@@ -345,6 +291,11 @@ fn check_modulus(n: &[u8], problems: &mut Problems) {
     }
 }
 
+/// A blank `kid` counts as not given: an environment variable is often emptied, not removed.
+fn given(kid: Option<&str>) -> Option<&str> {
+    kid.map(str::trim).filter(|kid| !kid.is_empty())
+}
+
 fn check_kid(kid: Option<&str>, problems: &mut Problems) -> Option<String> {
     let Some(kid) = given(kid) else {
         problems.add(
@@ -358,94 +309,6 @@ fn check_kid(kid: Option<&str>, problems: &mut Problems) -> Option<String> {
         return None;
     }
     Some(kid.to_owned())
-}
-
-// ===== the text of a key =====
-
-/// The form a key's text has, told by its first characters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TextForm {
-    Jwk,
-    Pem,
-    /// Base64, or no key.
-    Other,
-}
-
-impl TextForm {
-    pub(crate) fn of(text: &str) -> Self {
-        let text = trim(text);
-        if text.starts_with(['{', '[']) {
-            Self::Jwk
-        } else if text.contains(pem::OPENING) {
-            Self::Pem
-        } else {
-            Self::Other
-        }
-    }
-}
-
-/// What editors and exporters leave around a text: white space, and a byte order mark.
-pub(crate) fn trim(text: &str) -> &str {
-    text.trim_matches(|found: char| found.is_whitespace() || found == '\u{feff}')
-}
-
-/// A blank `kid` counts as not given: an environment variable is often emptied, not removed.
-fn given(kid: Option<&str>) -> Option<&str> {
-    kid.map(str::trim).filter(|kid| !kid.is_empty())
-}
-
-/// Either alphabet reads as the standard one; a padding that is left out or cut short is no reason
-/// to refuse a key, and neither are stray bits behind its last byte.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
-        .with_decode_allow_trailing_bits(true),
-);
-
-fn decode_base64(text: &str) -> Option<Number> {
-    let mut clean = Zeroizing::new(String::with_capacity(text.len()));
-    clean.extend(text.chars().filter_map(|found| match found {
-        '-' => Some('+'),
-        '_' => Some('/'),
-        '\u{feff}' => None,
-        found if found.is_whitespace() => None,
-        found => Some(found),
-    }));
-    // Room for all of it, so that no half-decoded copy is left behind when it grows.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(clean.len()));
-    BASE64.decode_vec(clean.as_str(), &mut bytes).ok()?;
-    Some(bytes)
-}
-
-fn decode_text(text: &str) -> Result<Zeroizing<String>> {
-    let refuse = |what: &'static str| Err(Error::key(what).with_advice(&advice::KEY_FORMAT));
-    if text.is_empty() {
-        return refuse("the key is blank");
-    }
-    let Some(bytes) = decode_base64(text) else {
-        return refuse("the key is neither JWK, PEM nor base64");
-    };
-    match std::str::from_utf8(&bytes) {
-        Ok(text) => Ok(Zeroizing::new(text.to_owned())),
-        Err(_) => refuse(binary_form(&bytes)),
-    }
-}
-
-/// What bytes that are no text seem to be, for whoever gave them as a key.
-pub(crate) fn binary_form(bytes: &[u8]) -> &'static str {
-    match bytes {
-        [0xfe, 0xed, 0xfe, 0xed, ..] | [0xce, 0xce, 0xce, 0xce, ..] => {
-            "the key is a Java keystore, not a JWK or PEM"
-        }
-        // A SEQUENCE that opens with version 3 is a PKCS#12 (RFC 7292 §4), with 0 a private key.
-        [0x30, 0x82, _, _, 0x02, 0x01, 0x03, ..] => "the key is a PKCS#12, not a JWK or PEM",
-        [0x30, 0x82, _, _, 0x02, 0x01, 0x00, ..] => {
-            "the key is bare DER: `openssl pkey -inform DER` turns it into a PEM"
-        }
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "the key is text in UTF-16: save it as UTF-8",
-        _ => "the key is neither JWK nor PEM: its bytes are no text",
-    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! - It is https; plain http only to a server on this machine.
 //! - A URL of the token endpoint or of the metadata is refused with what to write instead.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
@@ -74,11 +75,12 @@ impl Authority {
         if let Some(base) = without_endpoint(uri.path()) {
             return Err(Self::names_an_endpoint(text, &uri, base));
         }
-        let plain = uri.path() == "/" && matches!(uri.port_u16(), None | Some(443));
-        if plain && uri.scheme_str() == Some("https") {
-            if let Some(known) = Environment::of_authority(&format!("https://{host}/")) {
-                return Self::of(known);
-            }
+        if uri.scheme_str() == Some("https")
+            && uri.path() == "/"
+            && matches!(uri.port_u16(), None | Some(443))
+            && let Some(known) = Environment::of_authority(&format!("https://{host}/"))
+        {
+            return Self::of(known);
         }
         Self::custom(text)
     }
@@ -226,7 +228,7 @@ fn below(issuer: &str, path: &str) -> Result<Uri> {
         .map_err(|_| refuse(format!("the authority {} is no URL", shown(issuer))))
 }
 
-fn refuse(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+fn refuse(message: impl Into<Cow<'static, str>>) -> Error {
     Error::settings(message).with_advice(&advice::AUTHORITY)
 }
 

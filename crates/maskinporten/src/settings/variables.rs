@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 
+use crate::advice;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
@@ -29,7 +30,7 @@ impl Variables {
             }
             let Ok(value) = value.into_string() else {
                 let message = format!("the variable {name} is not UTF-8 text");
-                return Err(Error::settings(message));
+                return Err(Error::settings(message).with_advice(&advice::VARIABLE));
             };
             found.push((name.to_owned(), value));
         }
@@ -65,7 +66,7 @@ impl Variables {
         };
         if let Some((other, _)) = found.find(|(_, other)| other != value) {
             let message = format!("the variables {first} and {other} are one and differ");
-            return Err(Error::settings(message));
+            return Err(Error::settings(message).with_advice(&advice::VARIABLE));
         }
         Ok(Some(value))
     }
