@@ -1,1 +1,1 @@
-//! What the tests share.
+//! Nothing: the tests are in `it`, one binary.
