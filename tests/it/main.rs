@@ -2,7 +2,14 @@
 //!
 //! A test's name is its promise. Time is paused, never slept through; what is about sockets uses
 //! real ones.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "helpers beside the tests read clocks, spawn and unwrap as tests do"
+)]
 
+mod wire;
 mod world;
 
 mod answers;
