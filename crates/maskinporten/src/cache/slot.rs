@@ -8,7 +8,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
 use http::HeaderValue;
@@ -331,9 +331,12 @@ impl Slot {
         };
         let doubled = first.saturating_mul(1 << control.failures_in_a_row.min(8));
         let wished = error.retry_after().unwrap_or_default();
+        // An error that says when comes from somebody's memory, who will not be asked before then.
+        let at = error.retry_at().unwrap_or(SystemTime::UNIX_EPOCH);
+        let known = at.duration_since(self.clock.wall()).unwrap_or_default();
         let time = doubled
             .min(longest)
-            .max(wished.min(LONGEST_RETRY_AFTER));
+            .max(wished.max(known).min(LONGEST_RETRY_AFTER));
         control.failures_in_a_row += 1;
         self.remember(&mut control, error, now, time)
     }
