@@ -111,7 +111,12 @@ fn port_of(uri: &Uri) -> Option<u16> {
     match after_user.strip_prefix(authority.host())? {
         "" if uri.scheme() == Some(&Scheme::HTTPS) => Some(443),
         "" if uri.scheme() == Some(&Scheme::HTTP) => Some(80),
-        port => port.strip_prefix(':')?.parse().ok(),
+        port => {
+            let digits = port.strip_prefix(':')?;
+            // A number may be parsed with a sign, and no port is written with one.
+            let all_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
+            all_digits.then(|| digits.parse().ok())?
+        }
     }
 }
 
@@ -235,6 +240,7 @@ mod tests {
         check("https://user@api.example.no", None);
         check("https://api.example.no:", None);
         check("https://api.example.no:99999", None);
+        check("https://api.example.no:+443", None);
         check("ftp://api.example.no", None);
         check("api.example.no", None);
         check("//api.example.no", None);
@@ -255,6 +261,7 @@ mod tests {
         check("https://user:password@api.example.no/", true);
         check("http://api.example.no/", false);
         check("https://api.example.no:8443/", false);
+        check("https://api.example.no:+443/", false);
         check("https://api.example.no./", false);
         check("https://api.example.no.evil.example/", false);
         check("https://evil.example/api.example.no", false);
