@@ -1,10 +1,21 @@
 //! A simulator and a client of it: what nearly every test starts from.
 
+use std::convert::Infallible;
+use std::fmt;
+use std::future::{Ready, ready};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use http::{HeaderValue, Request, Response};
 use maskinporten::{
-    AltinnSettings, MaskinportenClient, MaskinportenClientBuilder, MaskinportenSettings,
-    TokioClock, Transport,
+    AltinnSettings, FixedToken, MaskinportenClient, MaskinportenClientBuilder,
+    MaskinportenSettings, TokioClock, Transport,
 };
-use maskinporten_sim::{Sim, SimClient};
+use maskinporten_sim::{Body, Sim, SimClient};
+use tower::Service;
 
 /// A client of the simulator over its virtual time, with its Altinn to exchange at.
 pub(crate) fn client(sim: &Sim, registered: &SimClient) -> MaskinportenClient {
@@ -24,4 +35,114 @@ pub(crate) fn builder(sim: &Sim, registered: &SimClient) -> MaskinportenClientBu
 pub(crate) fn settings(registered: &SimClient) -> MaskinportenSettings {
     let json = registered.settings_json().to_string();
     MaskinportenSettings::from_json(&json, MaskinportenSettings::DEFAULT_SECTION).unwrap()
+}
+
+// ===== what stands behind a layer =====
+
+/// An inner service that remembers the heads of its requests and answers as it was told.
+#[derive(Clone)]
+pub(crate) struct Recorder {
+    seen: Arc<Mutex<Vec<Parts>>>,
+    answer: Arc<Answer>,
+}
+
+type Answer = dyn Fn(&Parts) -> Response<Body> + Send + Sync;
+
+impl Recorder {
+    /// Answers 200 to everything.
+    pub(crate) fn new() -> Self {
+        Self::answering(|_| Response::new(Body::empty()))
+    }
+
+    pub(crate) fn answering(
+        answer: impl Fn(&Parts) -> Response<Body> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            seen: Arc::default(),
+            answer: Arc::new(answer),
+        }
+    }
+
+    /// The heads of all requests so far.
+    pub(crate) fn seen(&self) -> Vec<Parts> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// The `Authorization` values of each request so far.
+    pub(crate) fn authorizations(&self) -> Vec<Vec<HeaderValue>> {
+        let values = |parts: &Parts| {
+            let values = parts.headers.get_all(AUTHORIZATION).iter();
+            values.cloned().collect()
+        };
+        self.seen.lock().unwrap().iter().map(values).collect()
+    }
+}
+
+impl fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Recorder")
+    }
+}
+
+impl<B> Service<Request<B>> for Recorder {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (parts, _) = request.into_parts();
+        let response = (self.answer)(&parts);
+        self.seen.lock().unwrap().push(parts);
+        ready(Ok(response))
+    }
+}
+
+/// A service that is always ready and can therefore be called by reference.
+#[derive(Clone, Debug)]
+pub(crate) struct ByReference<S>(pub(crate) S);
+
+impl<S: Service<R> + Clone, R> Service<R> for &ByReference<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: R) -> S::Future {
+        self.0.clone().call(request)
+    }
+}
+
+impl<S: Service<R>, R> Service<R> for ByReference<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: R) -> S::Future {
+        self.0.call(request)
+    }
+}
+
+/// A request without a body.
+pub(crate) fn get(uri: impl AsRef<str>) -> Request<Body> {
+    Request::get(uri.as_ref()).body(Body::empty()).unwrap()
+}
+
+/// A client whose every token is this text.
+pub(crate) fn fixed(text: &str) -> MaskinportenClient {
+    let source = FixedToken::new(text, Duration::from_secs(3600)).unwrap();
+    MaskinportenClient::builder()
+        .source(source)
+        .build()
+        .unwrap()
 }
