@@ -1,1 +1,718 @@
-//! Not written yet.
+//! The layer among others, outside and inside of it, and the readiness that services owe each other.
+
+use std::convert::Infallible;
+use std::fmt::Debug;
+use std::future::{Ready, ready};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+use http::header::{AUTHORIZATION, LOCATION};
+use http::request::Parts;
+use http::{HeaderValue, Request, Response, StatusCode};
+use maskinporten::{Error, ErrorKind, MaskinportenClient};
+use maskinporten_sim::{Body, Fault, Route, Sim};
+use tower::buffer::Buffer;
+use tower::limit::ConcurrencyLimit;
+use tower::load_shed::LoadShed;
+use tower::load_shed::error::Overloaded;
+use tower::retry::{Policy, Retry};
+use tower::timeout::Timeout;
+use tower::timeout::error::Elapsed;
+use tower::util::BoxCloneSyncService;
+use tower::{Layer, Service, ServiceBuilder, ServiceExt};
+use tower_http::follow_redirect::FollowRedirect;
+use tower_maskinporten::ServiceBuilderExt;
+use tower_maskinporten::{AltinnAuthLayer, BearerAuth, BoxError, MaskinportenAuthLayer};
+use tower_test::{assert_request_eq, mock};
+
+use crate::world::{self, ByReference, Recorder, get};
+
+const SCOPES: [&str; 1] = ["krr:read"];
+const API: &str = "https://api.example.no";
+
+fn world() -> (Sim, MaskinportenClient) {
+    let sim = Sim::new();
+    let registered = sim.new_client(SCOPES);
+    let client = world::client(&sim, &registered);
+    (sim, client)
+}
+
+fn layer(client: &MaskinportenClient) -> MaskinportenAuthLayer {
+    let origins = [API, "https://sim.maskinporten.test"];
+    MaskinportenAuthLayer::new(client, SCOPES, origins).unwrap()
+}
+
+fn kind_of(error: &BoxError) -> Option<ErrorKind> {
+    Error::find_in(&**error).map(Error::kind)
+}
+
+// ===== redirects =====
+
+/// Answers each address of a chain with a redirect to the next, and anything else with 200.
+fn redirecting(status: u16, chain: &[&'static str]) -> Recorder {
+    let chain: Vec<_> = chain.to_vec();
+    // An address may stand in the chain twice: then each visit goes on from the next place.
+    let at = AtomicUsize::new(0);
+    Recorder::answering(move |parts| {
+        let mut response = Response::new(Body::empty());
+        let at = at.fetch_add(1, Ordering::Relaxed);
+        assert_eq!(chain.get(at).copied(), Some(parts.uri.to_string().as_str()));
+        if let Some(next) = chain.get(at + 1) {
+            *response.status_mut() = StatusCode::from_u16(status).unwrap();
+            let next = HeaderValue::from_static(next);
+            response.headers_mut().insert(LOCATION, next);
+        }
+        response
+    })
+}
+
+/// What was sent: each address, and whether with the token.
+fn trail(recorder: &Recorder) -> Vec<(String, bool)> {
+    let hop = |parts: Parts| {
+        let values = parts.headers.get_all(AUTHORIZATION).iter().count();
+        assert!(values <= 1, "{parts:?}");
+        (parts.uri.to_string(), values == 1)
+    };
+    recorder.seen().into_iter().map(hop).collect()
+}
+
+const STATUSES: [u16; 5] = [301, 302, 303, 307, 308];
+const A: &str = "https://api.example.no/a";
+const A2: &str = "https://api.example.no/b";
+const B: &str = "https://elsewhere.example/";
+const PORT: &str = "https://api.example.no:8443/";
+const PLAIN: &str = "http://api.example.no/";
+
+#[tokio::test]
+async fn a_redirect_followed_outside_is_authorised_anew_at_a_listed_origin() {
+    for status in STATUSES {
+        let recorder = redirecting(status, &[A, A2]);
+        let service = layer(&world::fixed("token")).layer(recorder.clone());
+
+        let response = FollowRedirect::new(service).oneshot(get(A)).await.unwrap();
+
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(
+            trail(&recorder),
+            [(A.into(), true), (A2.into(), true)],
+            "{status}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_followed_outside_is_refused_at_a_foreign_origin() {
+    for status in STATUSES {
+        for foreign in [B, PORT, PLAIN] {
+            let recorder = redirecting(status, &[A, foreign]);
+            let service = layer(&world::fixed("token")).layer(recorder.clone());
+
+            let answer = FollowRedirect::new(service).oneshot(get(A)).await;
+
+            assert_eq!(kind_of(&answer.unwrap_err()), Some(ErrorKind::Origin));
+            assert_eq!(trail(&recorder), [(A.into(), true)], "{status} {foreign}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_foreign_hop_followed_outside_passes_bare_and_the_way_back_is_authorised() {
+    for status in STATUSES {
+        for foreign in [B, PORT, PLAIN] {
+            let recorder = redirecting(status, &[A, foreign, A2]);
+            let service = layer(&world::fixed("token"))
+                .pass_foreign()
+                .layer(recorder.clone());
+
+            FollowRedirect::new(service).oneshot(get(A)).await.unwrap();
+
+            let expected = [(A.into(), true), (foreign.into(), false), (A2.into(), true)];
+            assert_eq!(trail(&recorder), expected, "{status}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_followed_inside_takes_the_token_along_within_the_origin_only() {
+    let check = async |status: u16, chain: &[&'static str], shown: &[bool]| {
+        let recorder = redirecting(status, chain);
+        let service = layer(&world::fixed("token")).layer(FollowRedirect::new(recorder.clone()));
+
+        let response = service.oneshot(get(chain[0])).await.unwrap();
+
+        assert_eq!(response.status(), StatusCode::OK);
+        let shown: Vec<_> = chain
+            .iter()
+            .map(ToString::to_string)
+            .zip(shown.to_vec())
+            .collect();
+        assert_eq!(trail(&recorder), shown, "{status}");
+    };
+    for status in STATUSES {
+        check(status, &[A, A2], &[true, true]).await;
+        check(status, &[A, B], &[true, false]).await;
+        check(status, &[A, PORT], &[true, false]).await;
+        check(status, &[A, PLAIN], &[true, false]).await;
+        // What the follower took off stays off: this is where following outside is better.
+        check(status, &[A, B, A2], &[true, false, false]).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expired_token_is_never_carried_along_by_a_follower_outside() {
+    let (sim, client) = world();
+    let hops: Arc<AtomicUsize> = Arc::default();
+    let counted = Arc::clone(&hops);
+    // Every hop takes longer than a token lives.
+    let slow = tower::service_fn(move |request: Request<Body>| {
+        let hop = counted.fetch_add(1, Ordering::Relaxed);
+        let mut sim = sim.clone();
+        async move {
+            let response = sim.call(request).await.unwrap();
+            assert_eq!(response.status(), StatusCode::OK, "hop {hop}");
+            tokio::time::sleep(Duration::from_secs(130)).await;
+            let mut response = Response::new(Body::empty());
+            if hop < 2 {
+                *response.status_mut() = StatusCode::FOUND;
+                let next = HeaderValue::from_static("/api/echo");
+                response.headers_mut().insert(LOCATION, next);
+            }
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let service = FollowRedirect::new(layer(&client).layer(slow));
+
+    service
+        .oneshot(get("https://sim.maskinporten.test/api/echo"))
+        .await
+        .unwrap();
+
+    assert_eq!(hops.load(Ordering::Relaxed), 3);
+}
+
+// ===== retries =====
+
+/// Tries again after a 503, at most twice.
+#[derive(Clone, Debug)]
+struct Twice(usize);
+
+impl<E> Policy<Request<Body>, Response<Body>, E> for Twice {
+    type Future = Ready<()>;
+
+    fn retry(
+        &mut self,
+        _: &mut Request<Body>,
+        result: &mut Result<Response<Body>, E>,
+    ) -> Option<Ready<()>> {
+        let unavailable = matches!(result, Ok(response) if response.status().is_server_error());
+        self.0 = self.0.checked_sub(usize::from(unavailable))?;
+        unavailable.then(|| ready(()))
+    }
+
+    fn clone_request(&mut self, request: &Request<Body>) -> Option<Request<Body>> {
+        let mut clone = get(request.uri().to_string());
+        *clone.headers_mut() = request.headers().clone();
+        Some(clone)
+    }
+}
+
+fn failing_twice() -> impl Fn(&Parts) -> Response<Body> + Send + Sync + 'static {
+    let calls = AtomicUsize::new(0);
+    move |_| {
+        let mut response = Response::new(Body::empty());
+        if calls.fetch_add(1, Ordering::Relaxed) < 2 {
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        }
+        response
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_outside_gets_the_token_again_and_one_inside_uses_it_again() {
+    for outside in [true, false] {
+        let (sim, client) = world();
+        let recorder = Recorder::answering(failing_twice());
+
+        let response = if outside {
+            let service = layer(&client).layer(recorder.clone());
+            Retry::new(Twice(2), service).oneshot(get(A)).await
+        } else {
+            let service = Retry::new(Twice(2), recorder.clone());
+            layer(&client).layer(service).oneshot(get(A)).await
+        };
+
+        assert_eq!(response.unwrap().status(), StatusCode::OK);
+        let values = recorder.authorizations();
+        assert_eq!(values.len(), 3);
+        assert!(
+            values.iter().all(|hop| hop.len() == 1 && *hop == values[0]),
+            "outside: {outside}"
+        );
+        assert_eq!(sim.journal().grants(), 1);
+    }
+}
+
+// ===== timeouts =====
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_whose_time_is_up_leaves_the_token_to_the_next() {
+    let (sim, client) = world();
+    sim.fault(Route::Token, Fault::latency(Duration::from_millis(80)));
+    let service = Timeout::new(
+        layer(&client).layer(Recorder::new()),
+        Duration::from_millis(50),
+    );
+    let started = tokio::time::Instant::now();
+
+    let error = service.clone().oneshot(get(A)).await.unwrap_err();
+    assert!(error.is::<Elapsed>(), "{error:?}");
+    assert_eq!(started.elapsed().as_millis(), 50);
+    service.oneshot(get(A)).await.unwrap();
+
+    // The second waited for what the first had begun.
+    assert!(
+        started.elapsed() < Duration::from_millis(90),
+        "{:?}",
+        started.elapsed()
+    );
+    assert_eq!(sim.journal().token_requests(), 1);
+    assert_eq!(sim.journal().grants(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_inside_counts_the_request_and_not_the_token() {
+    let (sim, client) = world();
+    sim.fault(Route::Token, Fault::latency(Duration::from_millis(80)));
+    let inner = Timeout::new(Recorder::new(), Duration::from_millis(50));
+
+    layer(&client).layer(inner).oneshot(get(A)).await.unwrap();
+}
+
+// ===== limits =====
+
+/// Thirty callers at once, on a cold and then on a warm slot; all get an answer for one grant.
+async fn thirty_at_once<S>(service: S, sim: &Sim)
+where
+    S: Service<Request<Body>, Response = Response<Body>> + Clone,
+    S::Error: Debug,
+{
+    for _ in 0..2 {
+        let calls = (0..30).map(|_| service.clone().oneshot(get(sim.api_url())));
+        for answer in join_all(calls).await {
+            assert_eq!(answer.unwrap().status(), StatusCode::OK);
+        }
+    }
+    assert_eq!(sim.journal().grants(), 1);
+    assert_eq!(sim.journal().api_calls(), 60);
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_get_through_a_buffer_of_one_on_either_side() {
+    let (sim, client) = world();
+    thirty_at_once(Buffer::new(layer(&client).layer(sim.clone()), 1), &sim).await;
+    let (sim, client) = world();
+    thirty_at_once(layer(&client).layer(Buffer::new(sim.clone(), 1)), &sim).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_get_through_a_limit_of_one_on_either_side() {
+    let (sim, client) = world();
+    thirty_at_once(
+        ConcurrencyLimit::new(layer(&client).layer(sim.clone()), 1),
+        &sim,
+    )
+    .await;
+    let (sim, client) = world();
+    thirty_at_once(
+        layer(&client).layer(ConcurrencyLimit::new(sim.clone(), 1)),
+        &sim,
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_get_through_every_limit_at_once() {
+    let (sim, client) = world();
+    sim.fault(Route::Token, Fault::latency(Duration::from_millis(80)));
+    let service = ServiceBuilder::new()
+        .buffer(1)
+        .concurrency_limit(2)
+        .timeout(Duration::from_secs(60))
+        .layer(layer(&client))
+        .timeout(Duration::from_secs(60))
+        .buffer(1)
+        .concurrency_limit(1)
+        .service(sim.clone());
+    thirty_at_once(service, &sim).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn load_is_shed_by_the_inner_services_readiness() {
+    let (sim, client) = world();
+    sim.fault(Route::Token, Fault::latency(Duration::from_millis(80)));
+    let limited = ConcurrencyLimit::new(sim.clone(), 1);
+    let service = LoadShed::new(layer(&client).layer(limited));
+
+    // The first holds the one permit while it waits for the token.
+    let calls = (0..3).map(|_| service.clone().oneshot(get(sim.api_url())));
+    let answers = join_all(calls).await;
+
+    assert_eq!(answers[0].as_ref().unwrap().status(), StatusCode::OK);
+    for shed in &answers[1..] {
+        assert!(shed.as_ref().unwrap_err().is::<Overloaded>());
+    }
+    let after = service.oneshot(get(sim.api_url())).await.unwrap();
+    assert_eq!(after.status(), StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn load_shed_inside_lets_a_refused_token_free_its_place() {
+    let (sim, client) = world();
+    let unregistered = MaskinportenAuthLayer::new(&client, ["other:scope"], API).unwrap();
+    let limited = ConcurrencyLimit::new(Recorder::new(), 1);
+    let failing = unregistered.layer(limited.clone());
+    let working = layer(&client).layer(limited);
+
+    for _ in 0..3 {
+        let error = failing.clone().oneshot(get(A)).await.unwrap_err();
+        assert_eq!(kind_of(&error), Some(ErrorKind::ScopeRejected));
+        working.clone().oneshot(get(A)).now_or_never();
+    }
+    assert!(working.oneshot(get(A)).await.is_ok());
+    assert_eq!(sim.journal().grants(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_gives_up_gives_its_permit_back() {
+    let (sim, client) = world();
+    sim.fault(Route::Token, Fault::hang().times(1));
+    let limited = ConcurrencyLimit::new(Recorder::new(), 1);
+    let service = Timeout::new(
+        layer(&client).layer(limited.clone()),
+        Duration::from_millis(50),
+    );
+
+    service.oneshot(get(A)).await.unwrap_err();
+
+    let mut limited = limited;
+    assert!(
+        ServiceExt::<Request<Body>>::ready(&mut limited)
+            .now_or_never()
+            .is_some()
+    );
+}
+
+// ===== readiness =====
+
+/// Panics when it is called without having been polled ready; its clones were not.
+#[derive(Debug)]
+struct Probe {
+    ready: bool,
+    calls: Arc<AtomicUsize>,
+}
+
+impl Probe {
+    fn new() -> Self {
+        Self {
+            ready: false,
+            calls: Arc::default(),
+        }
+    }
+}
+
+impl Clone for Probe {
+    fn clone(&self) -> Self {
+        Self {
+            ready: false,
+            calls: Arc::clone(&self.calls),
+        }
+    }
+}
+
+impl Service<Request<Body>> for Probe {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.ready = true;
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<Body>) -> Self::Future {
+        assert!(self.ready, "called without having been ready");
+        self.ready = false;
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        ready(Ok(Response::new(Body::empty())))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_an_instance_that_was_ready_is_called_cold_cached_and_bare() {
+    let (_sim, client) = world();
+    let probe = Probe::new();
+    let calls = Arc::clone(&probe.calls);
+    let mut service = layer(&client).pass_foreign().layer(probe);
+    for uri in [A, A, A, B, A] {
+        service.ready().await.unwrap().call(get(uri)).await.unwrap();
+    }
+    for uri in [A, B, A] {
+        service.clone().oneshot(get(uri)).await.unwrap();
+    }
+    assert_eq!(calls.load(Ordering::Relaxed), 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_ready_instance_leaves_with_the_request_that_waits_and_an_unready_one_stays() {
+    let (_sim, client) = world();
+    let mut service = layer(&client).layer(Probe::new());
+
+    let waiting = service.ready().await.unwrap().call(get(A));
+
+    assert!(!service.get_ref().ready);
+    waiting.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hit_uses_the_ready_instance_and_clones_none() {
+    /// Fails a test that clones it.
+    #[derive(Debug)]
+    struct Unclonable(Probe);
+
+    impl Clone for Unclonable {
+        fn clone(&self) -> Self {
+            panic!("cloned")
+        }
+    }
+
+    impl Service<Request<Body>> for Unclonable {
+        type Response = Response<Body>;
+        type Error = Infallible;
+        type Future = Ready<Result<Response<Body>, Infallible>>;
+
+        fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            self.0.poll_ready(cx)
+        }
+
+        fn call(&mut self, request: Request<Body>) -> Self::Future {
+            self.0.call(request)
+        }
+    }
+
+    let (_sim, client) = world();
+    client.access_token(SCOPES).await.unwrap();
+    let mut service = layer(&client).layer(Unclonable(Probe::new()));
+    for _ in 0..3 {
+        service.ready().await.unwrap().call(get(A)).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_request_leaves_the_inner_service_ready_and_uncalled() {
+    let (sim, client) = world();
+    let mut service = layer(&client).layer(Probe::new());
+
+    let refused = service.ready().await.unwrap().call(get(B)).await;
+
+    assert_eq!(kind_of(&refused.unwrap_err()), Some(ErrorKind::Origin));
+    assert!(service.get_ref().ready);
+    assert_eq!(service.get_ref().calls.load(Ordering::Relaxed), 0);
+    // It still has its readiness: this call needs no other.
+    service.call(get(A)).await.unwrap();
+    assert_eq!(sim.journal().grants(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_may_be_made_ready_for_the_next_call_while_one_waits() {
+    let (sim, client) = world();
+    sim.fault(Route::Token, Fault::latency(Duration::from_millis(80)));
+    let mut service = layer(&client).layer(Probe::new());
+
+    let first = service.ready().await.unwrap().call(get(A));
+    let second = service.ready().await.unwrap().call(get(A));
+    let (first, second) = tokio::join!(first, second);
+
+    assert!(first.is_ok() && second.is_ok());
+    assert_eq!(sim.journal().grants(), 1);
+}
+
+#[tokio::test]
+async fn readiness_is_the_inner_services_own() {
+    let client = world::fixed("token");
+    let (mut service, mut api) = mock::spawn_layer::<Request<()>, Response<()>, _>(layer(&client));
+
+    api.allow(0);
+    assert!(service.poll_ready().is_pending());
+    api.allow(1);
+    assert!(service.is_woken());
+    assert!(service.poll_ready().is_ready());
+    api.send_error("down");
+    let Poll::Ready(Err(error)) = service.poll_ready() else {
+        panic!("the inner service has failed");
+    };
+    assert_eq!(error.to_string(), "down");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_arrives_as_it_was_sent_with_the_token_on_a_miss_and_on_a_hit() {
+    let (sim, client) = world();
+    let (inner, mut api) = mock::pair::<Arrived, Response<()>>();
+    let inner = inner.map_request(Arrived::from);
+    let mut service = layer(&client).layer(inner);
+
+    for round in ["miss", "hit", "hit"] {
+        let request = Request::put(A).header("x-own", round).body("body").unwrap();
+        let answer = tokio::spawn(service.ready().await.unwrap().call(request));
+        let expected = Arrived {
+            target: format!("PUT {A}"),
+            own: round.to_owned(),
+            bearers: 1,
+            body: "body",
+        };
+        assert_request_eq!(api, expected).send_response(Response::new(()));
+        answer.await.unwrap().unwrap();
+    }
+    assert_eq!(sim.journal().grants(), 1);
+}
+
+/// A request, taken apart for comparison.
+#[derive(Debug, PartialEq)]
+struct Arrived {
+    target: String,
+    own: String,
+    bearers: usize,
+    body: &'static str,
+}
+
+impl From<Request<&'static str>> for Arrived {
+    fn from(request: Request<&'static str>) -> Self {
+        let values = request.headers().get_all(AUTHORIZATION).iter();
+        Self {
+            target: format!("{} {}", request.method(), request.uri()),
+            own: request.headers()["x-own"].to_str().unwrap().to_owned(),
+            bearers: values
+                .filter(|value| value.as_bytes().starts_with(b"Bearer eyJ"))
+                .count(),
+            body: request.body(),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_prepared_but_not_polled_sends_nothing() {
+    let (sim, client) = world();
+    let recorder = Recorder::new();
+    let mut service = layer(&client).layer(recorder.clone());
+
+    drop(service.call(get(A)));
+    tokio::task::yield_now().await;
+
+    assert!(recorder.seen().is_empty());
+    assert_eq!(sim.journal().token_requests(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiting_call_that_is_dropped_never_reaches_the_inner_service() {
+    let (sim, client) = world();
+    let recorder = Recorder::new();
+    let mut service = layer(&client).layer(recorder.clone());
+    {
+        let waiting = pin!(service.call(get(A)));
+        assert!(
+            waiting
+                .poll(&mut Context::from_waker(Waker::noop()))
+                .is_pending()
+        );
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+
+    assert!(recorder.seen().is_empty());
+    assert_eq!(sim.journal().grants(), 1);
+}
+
+// ===== two of them =====
+
+#[tokio::test]
+async fn of_two_layers_the_inner_ones_token_leaves_alone() {
+    let (outer, inner) = (world::fixed("outer"), world::fixed("inner"));
+    let recorder = Recorder::new();
+    let service = ServiceBuilder::new()
+        .layer(layer(&outer))
+        .layer(layer(&inner))
+        .service(recorder.clone());
+
+    for _ in 0..3 {
+        service.clone().oneshot(get(A)).await.unwrap();
+    }
+
+    let values = recorder.authorizations();
+    assert_eq!(
+        values,
+        [["Bearer inner"], ["Bearer inner"], ["Bearer inner"]]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_layers_for_two_apis_share_a_client_and_confuse_nothing() {
+    let (sim, client) = world();
+    let plain = MaskinportenAuthLayer::new(&client, SCOPES, API).unwrap();
+    let altinn = AltinnAuthLayer::new(&client, SCOPES, B.trim_end_matches('/')).unwrap();
+    let recorder = Recorder::new();
+    let service = ServiceBuilder::new()
+        .layer(plain.pass_foreign())
+        .layer(altinn.pass_foreign())
+        .service(recorder.clone());
+
+    for uri in [A, B, A, B] {
+        service.clone().oneshot(get(uri)).await.unwrap();
+    }
+
+    let values = recorder.authorizations();
+    assert_ne!(values[0], values[1]);
+    assert_eq!(values[..2], values[2..]);
+    assert_eq!((sim.journal().grants(), sim.journal().exchanges()), (1, 1));
+}
+
+// ===== where services are kept =====
+
+/// What an axum handler is given.
+#[derive(Clone)]
+struct AppState {
+    registry: BearerAuth<ByReference<Sim>>,
+    erased: BoxCloneSyncService<Request<Body>, Response<Body>, BoxError>,
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_layered_service_is_kept_in_shared_state_and_erased_in_a_box() {
+    fn state<T: Clone + Send + Sync + 'static>(state: T) -> T {
+        state
+    }
+
+    let (sim, client) = world();
+    let service = ServiceBuilder::new()
+        .maskinporten_authorization(&client, SCOPES, sim.altinn_platform())
+        .unwrap()
+        .service(ByReference(sim.clone()));
+    let state = state(AppState {
+        registry: service.clone(),
+        erased: BoxCloneSyncService::new(service),
+    });
+
+    let handlers = (0..10).map(|_| {
+        let (state, uri) = (state.clone(), sim.api_url());
+        tokio::spawn(async move {
+            let by_reference = (&state.registry).oneshot(get(&uri)).await.unwrap();
+            let erased = state.erased.oneshot(get(&uri)).await.unwrap();
+            [by_reference.status(), erased.status()]
+        })
+    });
+    for statuses in join_all(handlers).await {
+        assert_eq!(statuses.unwrap(), [StatusCode::OK; 2]);
+    }
+    assert_eq!(sim.journal().grants(), 1);
+}
