@@ -631,6 +631,10 @@ traps! {
         "the server's metadata cannot be used",
         "the authority must publish itself: `issuer` in its metadata equals the authority to the last slash, and \
          the token endpoint has the same origin";
+    UNKNOWN_REFUSAL: Rejected, You, No,
+        "the grant was refused",
+        "this refusal is not in the table here: compare the client in the self-service portal with what was sent, \
+         and give the trace id to support";
     ENTERPRISE_USER: Exchange, You, No,
         "Altinn no longer takes enterprise users",
         "enterprise users were closed in June 2026: use a system user";

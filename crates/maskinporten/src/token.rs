@@ -229,21 +229,17 @@ fn refused(response: &Response<Bytes>, refusal: Option<Refusal>) -> Error {
     ) {
         return busy("the token server", response).with_refusal(refusal);
     }
-    let advice = Advice::for_refusal(&refusal);
-    let kind = advice.map_or(ErrorKind::Rejected, Advice::kind);
-    let meaning = advice.map_or("the grant was refused", Advice::meaning);
+    let advice = Advice::for_refusal(&refusal).unwrap_or(&advice::UNKNOWN_REFUSAL);
+    let meaning = advice.meaning();
     let message = match (&refusal.code, &refusal.error) {
         (Some(code), _) => format!("maskinporten refused the grant: {meaning} ({code})"),
         (None, Some(error)) => format!("maskinporten refused the grant: {meaning} ({error})"),
         (None, None) => format!("maskinporten refused the grant: {meaning}"),
     };
-    let error = Error::new(kind, message)
+    Error::new(advice.kind(), message)
         .with_status(status)
-        .with_refusal(refusal);
-    match advice {
-        Some(advice) => error.with_advice(advice),
-        None => error,
-    }
+        .with_refusal(refusal)
+        .with_advice(advice)
 }
 
 /// `who` answered that it cannot serve now.
