@@ -12,14 +12,14 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, Uri};
+use http::{HeaderValue, Response, Uri};
 
-use crate::advice::Retry;
+use crate::advice::{self, Retry};
 use crate::assertion::{self, Assertion};
 use crate::cache::{ATTEMPT_TIMEOUT, Slot};
 use crate::clock::AnyClock;
 use crate::discovery::Discovery;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::exchange;
 use crate::grant;
 use crate::metadata::Metadata;
@@ -69,7 +69,8 @@ pub trait TokenSource: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Request`], naming what is not supported and what to do instead.
+    /// [`ErrorKind::Request`](crate::ErrorKind::Request), naming what is not supported and what to do
+    /// instead.
     fn supports(&self, request: &TokenRequest) -> Result<()> {
         let _ = request;
         Ok(())
@@ -127,7 +128,7 @@ impl FixedToken {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Protocol`] where the text cannot stand in a header.
+    /// [`ErrorKind::Protocol`](crate::ErrorKind::Protocol) where the text cannot stand in a header.
     pub fn new(text: &str, lifetime: Duration) -> Result<Self> {
         Ok(Self {
             identity: SourceIdentity::new("fixed", ""),
@@ -374,9 +375,11 @@ impl AltinnExchange {
     }
 }
 
-/// Whether Altinn refused with the answer it gives to bad tokens and to its own failures alike.
+/// Whether Altinn refused with the answer it gives to bad tokens and to its own failures alike. The
+/// gateway's refusal for want of a subscription key is another, and no new token mends it.
 fn is_ambiguous(error: &Error) -> bool {
-    error.kind() == ErrorKind::Exchange && error.status() == Some(StatusCode::UNAUTHORIZED)
+    let found = error.advice();
+    found.is_some_and(|found| std::ptr::eq(found, &advice::EXCHANGE_REFUSED))
 }
 
 impl TokenSource for AltinnExchange {
