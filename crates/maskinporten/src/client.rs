@@ -1,20 +1,4 @@
 //! [`MaskinportenClient`]: the provider everyone starts with; tokens by hand.
-//!
-//! - [`from_settings`](MaskinportenClient::from_settings) and
-//!   [`discover`](MaskinportenClient::discover) check settings and key at once, and send nothing.
-//! - A token is asked for by scopes or by a [`TokenRequest`]; equal requests share one token.
-//! - It is cheap to clone, and needs a Tokio runtime only when a token is fetched.
-//!
-//! ```no_run
-//! use maskinporten::MaskinportenClient;
-//!
-//! # async fn example() -> Result<(), maskinporten::Error> {
-//! let client = MaskinportenClient::discover()?;
-//! let token = client.access_token(["krr:global/kontaktinformasjon.read"]).await?;
-//! println!("a token of {} characters", token.expose().len());
-//! # Ok(())
-//! # }
-//! ```
 
 use std::sync::Arc;
 
@@ -36,7 +20,23 @@ use crate::source::{AltinnExchange, Endpoint, SignedGrant, SourceIdentity, Token
 use crate::token::AccessToken;
 use crate::transport::Transport;
 
-/// Tokens of one Maskinporten client, kept for as long as they live. See the [module](self).
+/// Tokens of one Maskinporten client, kept for as long as they live.
+///
+/// - [`from_settings`](MaskinportenClient::from_settings) and
+///   [`discover`](MaskinportenClient::discover) check settings and key at once, and send nothing.
+/// - A token is asked for by scopes or by a [`TokenRequest`]; equal requests share one token.
+/// - It is cheap to clone, and needs a Tokio runtime only when a token is fetched.
+///
+/// ```no_run
+/// use maskinporten::MaskinportenClient;
+///
+/// # async fn example() -> Result<(), maskinporten::Error> {
+/// let client = MaskinportenClient::discover()?;
+/// let token = client.access_token(["krr:global/kontaktinformasjon.read"]).await?;
+/// println!("a token of {} characters", token.expose().len());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct MaskinportenClient(Arc<Inner>);
 
@@ -89,7 +89,6 @@ impl MaskinportenClient {
     }
 
     /// Starts a client of chosen parts.
-    #[must_use]
     pub fn builder() -> MaskinportenClientBuilder {
         MaskinportenClientBuilder::default()
     }
@@ -303,7 +302,11 @@ impl MaskinportenClientBuilder {
             Some(Credentials::Settings(settings)) => {
                 let authority = settings.authority()?;
                 let key = settings.signing_key()?;
-                (authority, settings.client_id, Arc::new(LocalSigner::new(key)))
+                (
+                    authority,
+                    settings.client_id,
+                    Arc::new(LocalSigner::new(key)),
+                )
             }
             Some(Credentials::Signer {
                 authority,
@@ -366,12 +369,12 @@ fn endpoint(authority: &Authority, transport: &Transport, clock: &AnyClock) -> E
             issuer: authority.as_str().to_owned(),
             token_endpoint: token_endpoint.clone(),
         })),
-        None => Endpoint::Discovered(Discovery::new(
+        None => Endpoint::Discovered(Box::new(Discovery::new(
             authority.as_str().to_owned(),
             authority.metadata_url().clone(),
             transport.clone(),
             clock.clone(),
-        )),
+        ))),
     }
 }
 

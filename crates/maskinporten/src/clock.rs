@@ -27,12 +27,14 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[inline]
     fn monotonic(&self) -> Duration {
-        boot_time()
+        Duration::from_nanos(boot_time().0)
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is the room that reads time")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the room that reads time"
+    )]
     fn wall(&self) -> SystemTime {
         SystemTime::now()
     }
@@ -40,23 +42,23 @@ impl Clock for SystemClock {
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 #[inline]
-fn boot_time() -> Duration {
+fn boot_time() -> Moment {
     // `Instant` stops in suspend on Linux; this reading costs 3 ns more and does not.
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    // Both parts are within range by the kernel's contract; a nonsense reading becomes zero.
-    Duration::new(
-        u64::try_from(time.tv_sec).unwrap_or(0),
-        u32::try_from(time.tv_nsec).unwrap_or(0),
-    )
+    // By the kernel's contract neither part is negative; the product is good for 584 years.
+    Moment((time.tv_sec as u64).wrapping_mul(1_000_000_000) + time.tv_nsec as u64)
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-#[expect(clippy::disallowed_methods, reason = "this is the room that reads time")]
-fn boot_time() -> Duration {
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the room that reads time"
+)]
+fn boot_time() -> Moment {
     use std::sync::OnceLock;
     use std::time::Instant;
     static START: OnceLock<Instant> = OnceLock::new();
-    START.get_or_init(Instant::now).elapsed()
+    Moment(nanoseconds(START.get_or_init(Instant::now).elapsed()))
 }
 
 /// Tokio's clock, for tests: paused and advanced together with the runtime's timers.
@@ -71,7 +73,10 @@ pub struct TokioClock {
 impl TokioClock {
     /// A clock whose wall time is `wall` now.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "this is the room that reads time")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the room that reads time"
+    )]
     pub fn starting_at(wall: SystemTime) -> Self {
         Self {
             start: tokio::time::Instant::now(),
@@ -105,11 +110,15 @@ pub(crate) struct Moment(u64);
 impl AnyClock {
     #[inline]
     pub(crate) fn now(&self) -> Moment {
-        let since_start = match self {
-            Self::System => SystemClock.monotonic(),
-            Self::Custom(clock) => clock.monotonic(),
-        };
-        Moment(nanoseconds(since_start))
+        match self {
+            Self::System => boot_time(),
+            Self::Custom(clock) => Self::custom_now(&**clock),
+        }
+    }
+
+    #[cold]
+    fn custom_now(clock: &dyn Clock) -> Moment {
+        Moment(nanoseconds(clock.monotonic()))
     }
 
     pub(crate) fn wall(&self) -> SystemTime {
@@ -137,7 +146,6 @@ impl Moment {
     }
 }
 
-#[inline]
 fn nanoseconds(time: Duration) -> u64 {
     time.as_secs()
         .saturating_mul(1_000_000_000)
@@ -160,6 +168,9 @@ mod tests {
         let clock = TokioClock::starting_at(SystemTime::UNIX_EPOCH);
         tokio::time::advance(Duration::from_secs(90)).await;
         assert_eq!(clock.monotonic(), Duration::from_secs(90));
-        assert_eq!(clock.wall(), SystemTime::UNIX_EPOCH + Duration::from_secs(90));
+        assert_eq!(
+            clock.wall(),
+            SystemTime::UNIX_EPOCH + Duration::from_secs(90)
+        );
     }
 }

@@ -1,19 +1,4 @@
 //! One [`Error`] for everything that can keep a request from its token.
-//!
-//! - It is one word wide and `Clone`: one failed fetch has many owners.
-//! - [`Error::kind`] says what happened, and so who can mend it; [`Error::hint`] says how.
-//! - [`Error::is_transient`] and [`Error::retry_at`] say whether asking again may help, and when.
-//! - No secret reaches it: of a server's answer it holds the status, the OAuth error, a cleaned and
-//!   bounded description, the error code and the trace id, and never the body.
-//!
-//! ```
-//! use maskinporten::{ErrorKind, TokenRequest};
-//!
-//! let error = TokenRequest::scopes(["a:read,a:write"]).unwrap_err();
-//! assert_eq!(error.kind(), ErrorKind::Request);
-//! assert!(!error.is_transient());
-//! assert!(error.hint().unwrap().contains("space"));
-//! ```
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -80,7 +65,22 @@ pub enum ErrorKind {
     Runtime,
 }
 
-/// Why there is no token. See the [module](self) for what it holds and what it never holds.
+/// Why there is no token: one error for everything that can keep a request from it.
+///
+/// - It is one word wide and `Clone`: one failed fetch has many owners.
+/// - [`Self::kind`] says what happened, and so who can mend it; [`Self::hint`] says how.
+/// - [`Self::is_transient`] and [`Self::retry_at`] say whether asking again may help, and when.
+/// - No secret reaches it: of a server's answer it holds the status, the OAuth error, a cleaned and
+///   bounded description, the error code and the trace id, and never the body.
+///
+/// ```
+/// use maskinporten::{ErrorKind, TokenRequest};
+///
+/// let error = TokenRequest::scopes(["a:read,a:write"]).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Request);
+/// assert!(!error.is_transient());
+/// assert!(error.hint().unwrap().contains("space"));
+/// ```
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 

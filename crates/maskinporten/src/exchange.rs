@@ -166,7 +166,15 @@ mod tests {
 
     #[test]
     fn what_is_no_token_is_not_kept() {
-        for body in ["", "\"\"", "<html></html>", "a.b", "a.b.c.d", "\"a.b.c", "a.b.c"] {
+        for body in [
+            "",
+            "\"\"",
+            "<html></html>",
+            "a.b",
+            "a.b.c.d",
+            "\"a.b.c",
+            "a.b.c",
+        ] {
             let error = answer(200, body).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Protocol, "{body}");
         }

@@ -7,7 +7,7 @@
 //!   copy's count therefore has cache lines of its own.
 
 use bytes::Bytes;
-use http::header::WWW_AUTHENTICATE;
+use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue};
 use zeroize::Zeroizing;
 
@@ -55,6 +55,15 @@ impl AsRef<[u8]> for Wiped {
     fn as_ref(&self) -> &[u8] {
         &self.0
     }
+}
+
+/// Sets the header, in place of any that is there: one value leaves, never two.
+///
+/// The only place that inserts by a reference to the name, so that the map's code for it is made
+/// once, for this name, and needs no call.
+#[inline(never)]
+pub(crate) fn set(headers: &mut HeaderMap, bearer: &HeaderValue) {
+    headers.insert(&AUTHORIZATION, bearer.clone());
 }
 
 /// Whether a 401 with these headers says that the token itself was not accepted.
@@ -140,11 +149,20 @@ mod tests {
         check(&[], true);
         check(&["Bearer"], true);
         check(&["Bearer realm=\"api\""], true);
-        check(&["bearer error=\"invalid_token\", error_description=\"expired\""], true);
+        check(
+            &["bearer error=\"invalid_token\", error_description=\"expired\""],
+            true,
+        );
         check(&["Bearer error=invalid_token"], true);
         check(&["Basic realm=\"x\", Bearer realm=\"y\""], true);
-        check(&["Basic realm=\"x\"", "Bearer error=\"invalid_token\""], true);
-        check(&["Bearer error=\"insufficient_scope\", scope=\"a:b\""], false);
+        check(
+            &["Basic realm=\"x\"", "Bearer error=\"invalid_token\""],
+            true,
+        );
+        check(
+            &["Bearer error=\"insufficient_scope\", scope=\"a:b\""],
+            false,
+        );
         check(&["Bearer realm=\"x\", error=\"invalid_request\""], false);
         check(&["Basic realm=\"x\""], false);
         check(&["Negotiate"], false);

@@ -49,9 +49,12 @@ pub(crate) fn from_response(authority: &str, response: &Response<Bytes>) -> Resu
     if issuer != authority {
         let shown = token::clean(&issuer, 200);
         let only_slash = issuer.trim_end_matches('/') == authority.trim_end_matches('/');
-        let difference = if only_slash { ": they differ in the last slash only" } else { "" };
-        let message =
-            format!("the authority {authority} calls itself {shown:?}{difference}");
+        let difference = if only_slash {
+            ": they differ in the last slash only"
+        } else {
+            ""
+        };
+        let message = format!("the authority {authority} calls itself {shown:?}{difference}");
         return Err(unusable(message).with_transient(false));
     }
     let token_endpoint = document
@@ -114,7 +117,10 @@ mod tests {
         )
         .unwrap();
         assert_eq!(metadata.issuer, AUTHORITY);
-        assert_eq!(metadata.token_endpoint, "https://test.maskinporten.no/token");
+        assert_eq!(
+            metadata.token_endpoint,
+            "https://test.maskinporten.no/token"
+        );
     }
 
     #[test]
@@ -135,8 +141,7 @@ mod tests {
     #[test]
     fn a_token_endpoint_elsewhere_is_refused() {
         let check = |endpoint: &str, accepted: bool| {
-            let body =
-                format!(r#"{{"issuer":"{AUTHORITY}","token_endpoint":"{endpoint}"}}"#);
+            let body = format!(r#"{{"issuer":"{AUTHORITY}","token_endpoint":"{endpoint}"}}"#);
             assert_eq!(read(&body).is_ok(), accepted, "{endpoint}");
         };
         check("https://test.maskinporten.no:443/oauth/token", true);

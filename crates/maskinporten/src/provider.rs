@@ -90,7 +90,7 @@ impl TokenHandle {
     /// As [`access_token`](Self::access_token).
     pub async fn header_value(&self) -> Result<HeaderValue> {
         let snapshot = Arc::clone(&self.slot).acquire().await?;
-        Ok(snapshot.striped_header())
+        Ok(snapshot.token.bearer().clone())
     }
 
     pub(crate) fn new(slot: Arc<Slot>) -> Self {

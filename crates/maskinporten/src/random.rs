@@ -1,6 +1,7 @@
 //! Chance: an assertion's `jti`, and the spread of waits.
 
 use std::fmt::Write;
+use std::hash::{BuildHasher, Hasher, RandomState};
 
 use crate::error::{Error, Result};
 
@@ -23,14 +24,12 @@ pub(crate) fn uuid() -> Result<String> {
     Ok(text)
 }
 
-/// A number from 0 up to, but not, 1; the middle where the system gives no random bytes, because
-/// a wait without its spread is still a wait.
+/// A number from 0 up to, but not, 1, to spread waits by. Nothing secret hangs on it: it comes from
+/// the seeds of the standard library's hash maps, not from the generator that keys come from.
 pub(crate) fn unit() -> f64 {
-    let mut bytes = [0_u8; 4];
-    match aws_lc_rs::rand::fill(&mut bytes) {
-        Ok(()) => f64::from(u32::from_le_bytes(bytes)) / (f64::from(u32::MAX) + 1.0),
-        Err(_) => 0.5,
-    }
+    let drawn = RandomState::new().build_hasher().finish();
+    // As many bits as a float holds exactly.
+    (drawn >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 #[cfg(test)]

@@ -1,21 +1,4 @@
 //! What a token is asked for: scopes, and whatever else changes what is sent.
-//!
-//! - A [`TokenRequest`] is checked when it is made; one that exists can be sent.
-//! - Two requests that would send the same are equal, whatever order their parts were given in, and
-//!   share one token. Two that differ in anything never do: the request is part of the cache key.
-//! - It is cheap to clone.
-//!
-//! ```
-//! use maskinporten::{SystemUser, TokenRequest};
-//!
-//! let request = TokenRequest::scopes(["altinn:serviceowner", "krr:global/kontaktinformasjon.read"])?
-//!     .resource("https://krr.example.no")?
-//!     .consumer_org("991825827")?;
-//!
-//! let for_a_customer = TokenRequest::scopes(["altinn:instances.read"])?
-//!     .system_user(SystemUser::new("311169963")?.external_ref("avd_oslo")?);
-//! # Ok::<(), maskinporten::Error>(())
-//! ```
 
 use std::convert::Infallible;
 use std::fmt;
@@ -39,6 +22,23 @@ pub enum TokenKind {
 }
 
 /// Everything about a token that a caller decides: protocol, not policy.
+///
+/// - A [`TokenRequest`] is checked when it is made; one that exists can be sent.
+/// - Two requests that would send the same are equal, whatever order their parts were given in, and
+///   share one token. Two that differ in anything never do: the request is part of the cache key.
+/// - It is cheap to clone.
+///
+/// ```
+/// use maskinporten::{SystemUser, TokenRequest};
+///
+/// let request = TokenRequest::scopes(["altinn:serviceowner", "krr:global/kontaktinformasjon.read"])?
+///     .resource("https://krr.example.no")?
+///     .consumer_org("991825827")?;
+///
+/// let for_a_customer = TokenRequest::scopes(["altinn:instances.read"])?
+///     .system_user(SystemUser::new("311169963")?.external_ref("avd_oslo")?);
+/// # Ok::<(), maskinporten::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct TokenRequest {
     scopes: ScopeSet,

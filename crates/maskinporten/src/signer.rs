@@ -102,6 +102,10 @@ impl Signer for LocalSigner {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the room that signs, on the pool of the runtime it finds here and now"
+)]
 async fn on_blocking_pool<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {

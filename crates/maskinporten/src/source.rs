@@ -165,7 +165,7 @@ pub(crate) struct SignedGrant {
 #[derive(Debug)]
 pub(crate) enum Endpoint {
     Known(Arc<Metadata>),
-    Discovered(Discovery),
+    Discovered(Box<Discovery>),
 }
 
 impl SignedGrant {
@@ -214,7 +214,8 @@ impl SignedGrant {
             issued_at: shifted(self.clock.wall(), self.skew.load(Ordering::Relaxed)),
             jti: &jti,
         };
-        let input = assertion.signing_input(self.signer.algorithm(), self.signer.key_reference())?;
+        let input =
+            assertion.signing_input(self.signer.algorithm(), self.signer.key_reference())?;
         let signature = self.signer.sign(input.clone().into_bytes()).await?;
         let jws = assertion::compact(&input, &signature);
 

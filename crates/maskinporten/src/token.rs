@@ -129,9 +129,9 @@ pub(crate) fn from_response(response: &Response<Bytes>, now: SystemTime) -> Resu
         let message = "the token server gave a token that is no bearer token";
         return Err(not_an_answer(message, response).with_advice(&advice::UNUSABLE_TOKEN));
     }
-    let lifetime = answer.lifetime(now).map_err(|message| {
-        not_an_answer(message, response).with_advice(&advice::UNUSABLE_TOKEN)
-    })?;
+    let lifetime = answer
+        .lifetime(now)
+        .map_err(|message| not_an_answer(message, response).with_advice(&advice::UNUSABLE_TOKEN))?;
     let mut token = AccessToken::new(&answer.access_token, lifetime)
         .map_err(|error| error.with_status(response.status()))?;
     token.scope = answer.scope.map(String::into_boxed_str);
@@ -221,7 +221,10 @@ fn refused(response: &Response<Bytes>, refusal: Option<Refusal>) -> Error {
         return redirected(response);
     }
     let Some(refusal) = refusal else {
-        return not_an_answer("the token server's answer is neither a token nor a refusal", response);
+        return not_an_answer(
+            "the token server's answer is neither a token nor a refusal",
+            response,
+        );
     };
     if matches!(
         refusal.error.as_deref(),
@@ -354,7 +357,13 @@ pub(crate) fn clean(text: &str, limit: usize) -> String {
         .collect();
     let words: Vec<&str> = printable
         .split_whitespace()
-        .map(|word| if word.len() > LONGEST_WORD { "[…]" } else { word })
+        .map(|word| {
+            if word.len() > LONGEST_WORD {
+                "[…]"
+            } else {
+                word
+            }
+        })
         .collect();
     words.join(" ").chars().take(limit).collect()
 }
@@ -387,7 +396,11 @@ mod tests {
         let check = |expires_in: &str, claims: &str, seconds: u64| {
             let token = jwt(claims);
             let body = format!(r#"{{"access_token":"{token}","token_type":"Bearer"{expires_in}}}"#);
-            assert_eq!(answer(&body).unwrap().lifetime().as_secs(), seconds, "{body}");
+            assert_eq!(
+                answer(&body).unwrap().lifetime().as_secs(),
+                seconds,
+                "{body}"
+            );
         };
         check(r#","expires_in":120"#, r#"{"iat":1000,"exp":1120}"#, 120);
         check(r#","expires_in":120"#, r#"{"iat":1000,"exp":1100}"#, 100);
@@ -406,7 +419,9 @@ mod tests {
 
     #[test]
     fn a_life_that_is_no_number_of_seconds_is_refused() {
-        for expires_in in ["-1", "\"soon\"", "\"-5\"", "\"NaN\"", "\"inf\"", "true", "[]", "{}"] {
+        for expires_in in [
+            "-1", "\"soon\"", "\"-5\"", "\"NaN\"", "\"inf\"", "true", "[]", "{}",
+        ] {
             let body = format!(r#"{{"access_token":"x","expires_in":{expires_in}}}"#);
             let error = answer(&body).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Protocol, "{expires_in}");
@@ -430,7 +445,10 @@ mod tests {
         ] {
             let error = answer(body).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Protocol, "{body}");
-            assert!(!format!("{error} {error:?}").contains("canary"), "{error:?}");
+            assert!(
+                !format!("{error} {error:?}").contains("canary"),
+                "{error:?}"
+            );
             assert!(error.hint().is_some());
         }
         let long = format!("{{\"access_token\":\"{}\"}}", "x".repeat(MAX_LENGTH + 1));
@@ -473,7 +491,9 @@ mod tests {
         let echoed = "x".repeat(200);
         let error = refusal(
             400,
-            &format!(r#"{{"error":"invalid_grant","error_description":"bad\u0000\n{echoed} end"}}"#),
+            &format!(
+                r#"{{"error":"invalid_grant","error_description":"bad\u0000\n{echoed} end"}}"#
+            ),
         );
         assert_eq!(error.description(), Some("bad […] end"));
     }
@@ -485,8 +505,12 @@ mod tests {
             *response.status_mut() = StatusCode::from_u16(status).unwrap();
             if let Some((retry_after, date)) = header {
                 let value = |text: &str| HeaderValue::from_str(text).unwrap();
-                response.headers_mut().insert(RETRY_AFTER, value(retry_after));
-                response.headers_mut().insert(http::header::DATE, value(date));
+                response
+                    .headers_mut()
+                    .insert(RETRY_AFTER, value(retry_after));
+                response
+                    .headers_mut()
+                    .insert(http::header::DATE, value(date));
             }
             from_response(&response, at(0)).unwrap_err()
         };
@@ -499,7 +523,10 @@ mod tests {
         }
         let wait = |text| with(503, Some((text, date))).retry_after();
         assert_eq!(wait("7"), Some(Duration::from_secs(7)));
-        assert_eq!(wait("Fri, 01 Jan 2027 10:00:09 GMT"), Some(Duration::from_secs(9)));
+        assert_eq!(
+            wait("Fri, 01 Jan 2027 10:00:09 GMT"),
+            Some(Duration::from_secs(9))
+        );
         assert_eq!(wait("Fri, 01 Jan 2027 09:00:00 GMT"), None);
         assert_eq!(wait("soon"), None);
         assert_eq!(wait("-3"), None);

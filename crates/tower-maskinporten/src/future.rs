@@ -1,4 +1,4 @@
-//! [`ResponseFuture`]: acquire, then respond.
+//! [`ResponseFuture`]: prepare, then respond.
 
 use std::fmt;
 use std::pin::Pin;
@@ -27,16 +27,23 @@ pin_project! {
 }
 
 pin_project! {
-    // `Respond` holds nothing with a destructor of ours: on a cached token it is all there is.
+    // Two states and no more, so that dropping it is one comparison on a cached token. `Respond`
+    // holds nothing with a destructor of ours; all else is behind the pointer of `Prepare`.
     #[project = StateProjection]
     enum State<S, B>
     where
         S: Service<Request<B>>,
     {
-        Acquire { waiting: Option<Box<Waiting<S, B>>> },
         Respond { #[pin] future: S::Future, receipt: Receipt },
-        Refuse { error: Option<Error> },
+        Prepare { slow: Option<Box<Prepare<S, B>>> },
     }
+}
+
+/// What precedes the inner call, where it cannot be made at once.
+#[expect(clippy::large_enum_variant, reason = "it is never outside its box")]
+enum Prepare<S, B> {
+    Acquire(Waiting<S, B>),
+    Refuse(Error),
 }
 
 /// A request, and the ready service that it goes to once there is a token.
@@ -51,16 +58,11 @@ where
     S: Service<Request<B>>,
 {
     pub(crate) fn acquire(acquire: Acquire, request: Request<B>, inner: S) -> Self {
-        let waiting = Box::new(Waiting {
+        Self::prepare(Prepare::Acquire(Waiting {
             acquire,
             request,
             inner,
-        });
-        Self {
-            state: State::Acquire {
-                waiting: Some(waiting),
-            },
-        }
+        }))
     }
 
     #[inline]
@@ -71,8 +73,14 @@ where
     }
 
     pub(crate) fn refuse(error: Error) -> Self {
+        Self::prepare(Prepare::Refuse(error))
+    }
+
+    fn prepare(slow: Prepare<S, B>) -> Self {
         Self {
-            state: State::Refuse { error: Some(error) },
+            state: State::Prepare {
+                slow: Some(Box::new(slow)),
+            },
         }
     }
 }
@@ -87,41 +95,66 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
-        loop {
-            match state.as_mut().project() {
-                StateProjection::Respond { future, receipt } => {
-                    return match ready!(future.poll(cx)) {
-                        Ok(response) => {
-                            if response.status() == StatusCode::UNAUTHORIZED {
-                                receipt.unauthorized(response.headers());
-                            }
-                            Poll::Ready(Ok(response))
-                        }
-                        Err(error) => Poll::Ready(Err(error.into())),
-                    };
-                }
-                StateProjection::Acquire { waiting } => {
-                    let acquire = waiting.as_mut().map(|waiting| &mut waiting.acquire);
-                    let ticket = ready!(Pin::new(acquire.expect(DONE)).poll(cx));
-                    let Waiting {
-                        mut request,
-                        mut inner,
-                        ..
-                    } = *waiting.take().expect(DONE);
-                    let ticket = match ticket {
-                        Ok(ticket) => ticket,
-                        Err(error) => return Poll::Ready(Err(error.into())),
-                    };
-                    let receipt = ticket.set(request.headers_mut());
-                    let future = inner.call(request);
-                    state.set(State::Respond { future, receipt });
-                }
-                StateProjection::Refuse { error } => {
-                    return Poll::Ready(Err(error.take().expect(DONE).into()));
-                }
+        if let StateProjection::Prepare { slow } = state.as_mut().project() {
+            match ready!(prepared(slow, cx)) {
+                Ok(respond) => state.set(respond),
+                Err(error) => return Poll::Ready(Err(error.into())),
             }
         }
+        match state.project() {
+            StateProjection::Respond { future, receipt } => respond(future, *receipt, cx),
+            // It was left just above.
+            StateProjection::Prepare { .. } => Poll::Pending,
+        }
     }
+}
+
+/// Polls the inner service's future, and reports what it says about the token.
+///
+/// The response is looked at where it lies: to take it apart and put it together again would copy it
+/// once more.
+#[inline]
+fn respond<F, R, E>(
+    future: Pin<&mut F>,
+    receipt: Receipt,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Response<R>, BoxError>>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+    E: Into<BoxError>,
+{
+    let polled = future.poll(cx);
+    if let Poll::Ready(Ok(response)) = &polled
+        && response.status() == StatusCode::UNAUTHORIZED
+    {
+        receipt.unauthorized(response.headers());
+    }
+    polled.map_err(Into::into)
+}
+
+/// Waits for the token, and calls the inner service with it.
+#[cold]
+fn prepared<S, B>(
+    slow: &mut Option<Box<Prepare<S, B>>>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<State<S, B>, Error>>
+where
+    S: Service<Request<B>>,
+{
+    let ticket = match slow.as_deref_mut() {
+        Some(Prepare::Acquire(waiting)) => Some(ready!(Pin::new(&mut waiting.acquire).poll(cx))?),
+        Some(Prepare::Refuse(_)) | None => None,
+    };
+    Poll::Ready(match (slow.take().map(|slow| *slow), ticket) {
+        (Some(Prepare::Acquire(waiting)), Some(ticket)) => {
+            let (mut request, mut inner) = (waiting.request, waiting.inner);
+            let receipt = ticket.set(request.headers_mut());
+            let future = inner.call(request);
+            Ok(State::Respond { future, receipt })
+        }
+        (Some(Prepare::Refuse(error)), _) => Err(error),
+        _ => panic!("{DONE}"),
+    })
 }
 
 /// A future may panic when it is polled after it was done ([`Future::poll`]), and never before.
@@ -133,9 +166,8 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.state {
-            State::Acquire { .. } => "Acquire",
+            State::Prepare { .. } => "Prepare",
             State::Respond { .. } => "Respond",
-            State::Refuse { .. } => "Refuse",
         };
         f.debug_tuple("ResponseFuture").field(&state).finish()
     }

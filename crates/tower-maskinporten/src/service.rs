@@ -69,6 +69,9 @@ where
 
     #[inline]
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        if let Some(receipt) = self.authorizer.authorize_now(&mut request) {
+            return ResponseFuture::respond(self.inner.call(request), receipt);
+        }
         match self.authorizer.admit(request.uri()) {
             Admission::Listed => {}
             Admission::Bare => {
@@ -107,6 +110,9 @@ where
     #[inline]
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let mut inner = &self.inner;
+        if let Some(receipt) = self.authorizer.authorize_now_shared(&mut request) {
+            return ResponseFuture::respond(inner.call(request), receipt);
+        }
         match self.authorizer.admit(request.uri()) {
             Admission::Listed => {}
             Admission::Bare => return ResponseFuture::respond(inner.call(request), Receipt::NONE),

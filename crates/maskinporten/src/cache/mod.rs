@@ -22,6 +22,7 @@ pub(crate) use flight::{ATTEMPT_TIMEOUT, attempts};
 pub(crate) use registry::find;
 pub(crate) use slot::{NO_TOKEN, Slot};
 pub(crate) use stripe::{STRIPES, of_this_thread};
+pub(crate) use window::Window;
 
 /// All that tells one token from another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -66,6 +67,8 @@ impl Cache {
 impl fmt::Debug for Cache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
-        f.debug_struct("Cache").field("slots", &slots.len()).finish()
+        f.debug_struct("Cache")
+            .field("slots", &slots.len())
+            .finish()
     }
 }

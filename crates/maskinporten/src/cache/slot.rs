@@ -10,18 +10,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
-use arc_swap::ArcSwapOption;
-use http::HeaderValue;
-
 use crate::advice;
 use crate::cache::Identity;
 use crate::cache::flight::{self, Flight};
 use crate::cache::registry;
-use crate::cache::stripe::Striped;
 use crate::cache::window::Window;
 use crate::clock::{AnyClock, Moment};
 use crate::error::{Error, ErrorKind, Result};
-use crate::header;
 use crate::random;
 use crate::source::TokenSource;
 use crate::token::AccessToken;
@@ -33,8 +28,7 @@ const ELECTIONS: usize = 3;
 const REFUSED_FOR: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// How long an outage is remembered: shorter, since nobody has to act to end it.
-const UNREACHABLE_FOR: (Duration, Duration) =
-    (Duration::from_millis(500), Duration::from_secs(30));
+const UNREACHABLE_FOR: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
 /// The most a server's `Retry-After` is honoured: longer is a mistake of somebody's.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
@@ -54,7 +48,6 @@ pub(crate) struct Slot {
     /// When a request that finds the token ageing next tries to start its renewal, in nanoseconds:
     /// one relaxed read spares all others the lock while a renewal runs or has just failed.
     refresh_at: AtomicU64,
-    snapshot: ArcSwapOption<Snapshot>,
     clock: AnyClock,
     id: u64,
     identity: Arc<Identity>,
@@ -67,22 +60,11 @@ pub(crate) struct Slot {
 /// Generations are counted from 1, so that a view of nothing never equals a slot's.
 pub(crate) const NO_TOKEN: u64 = 0;
 
-/// One token with its window, as readers see it: never changed once published.
+/// One token with its window: never changed once published.
 pub(crate) struct Snapshot {
     pub(crate) generation: u64,
     pub(crate) window: Window,
     pub(crate) token: AccessToken,
-    identity: Arc<Identity>,
-    stripes: Striped<HeaderValue>,
-}
-
-impl Snapshot {
-    /// The header for this thread: a copy that threads of other stripes do not touch.
-    pub(crate) fn striped_header(&self) -> HeaderValue {
-        self.stripes
-            .get_or_init(|| header::copy(self.token.bearer()))
-            .clone()
-    }
 }
 
 #[derive(Default)]
@@ -109,7 +91,6 @@ impl Slot {
         Arc::new_cyclic(|slot| Self {
             generation: AtomicU64::new(NO_TOKEN),
             refresh_at: AtomicU64::new(0),
-            snapshot: ArcSwapOption::empty(),
             clock,
             id: registry::enter(Weak::clone(slot)),
             identity,
@@ -134,24 +115,13 @@ impl Slot {
         self.clock.now()
     }
 
-    /// Gives the token that may be used now to `read`, and starts its renewal where that is due.
-    pub(crate) fn peek<T>(
-        self: &Arc<Self>,
-        now: Moment,
-        read: impl FnOnce(&Snapshot) -> T,
-    ) -> Option<T> {
-        let snapshot = self.snapshot.load();
-        let snapshot = snapshot.as_deref()?;
-        // A snapshot knows whose it is: should the cell ever hand out another slot's, a request
-        // waits, and never carries somebody else's token.
-        let own = Arc::ptr_eq(&snapshot.identity, &self.identity);
-        if !own || now >= snapshot.window.hard {
-            return None;
-        }
-        if now >= snapshot.window.soft {
-            self.refresh_if_due(now);
-        }
-        Some(read(snapshot))
+    /// The token, if there is one that may be used now.
+    pub(crate) fn current(&self, now: Moment) -> Option<Arc<Snapshot>> {
+        let control = self.lock();
+        let current = control.current.as_ref();
+        current
+            .filter(|current| now < current.window.hard)
+            .map(Arc::clone)
     }
 
     /// Starts the renewal of an ageing token, unless one runs or has just failed.
@@ -175,8 +145,8 @@ impl Slot {
                     && now < current.window.hard
                 {
                     let current = Arc::clone(current);
+                    drop(control);
                     if now >= current.window.soft {
-                        drop(control);
                         self.refresh_if_due(now);
                     }
                     return Ok(current);
@@ -205,10 +175,7 @@ impl Slot {
     ///
     /// Everybody else keeps the rejected one meanwhile: it may have been rejected for a reason that
     /// does not concern them.
-    pub(crate) async fn renewed(
-        self: Arc<Self>,
-        rejected: u64,
-    ) -> Option<Result<Arc<Snapshot>>> {
+    pub(crate) async fn renewed(self: Arc<Self>, rejected: u64) -> Option<Result<Arc<Snapshot>>> {
         let flight = {
             let mut control = self.lock();
             match &control.current {
@@ -239,8 +206,7 @@ impl Slot {
 
     fn force(self: &Arc<Self>, control: &mut Control) -> Option<Flight> {
         let now = self.clock.now();
-        let too_early =
-            |forced: &Moment| now < forced.after(FORCED_REFRESH_EVERY);
+        let too_early = |forced: &Moment| now < forced.after(FORCED_REFRESH_EVERY);
         if control.forced_at.as_ref().is_some_and(too_early) {
             return None;
         }
@@ -298,23 +264,23 @@ impl Slot {
                 Some(wall) => token.asked_for_at(wall),
                 None => token,
             },
-            identity: Arc::clone(&self.identity),
-            stripes: Striped::new(),
         });
         control.flight = None;
         control.failures_in_a_row = 0;
         if now < window.hard {
             control.failure = None;
             control.current = Some(Arc::clone(&snapshot));
-            // The snapshot first: a reader that sees the new generation finds what belongs to it.
-            self.snapshot.store(Some(Arc::clone(&snapshot)));
+            // The number last: a reader that sees the new one finds what belongs to it, for it has to
+            // take the lock to look.
             self.refresh_at
                 .store(window.soft.as_nanoseconds(), Ordering::Relaxed);
-            self.generation.store(snapshot.generation, Ordering::Release);
+            self.generation
+                .store(snapshot.generation, Ordering::Release);
         } else {
             // Whoever waited for it uses it once; it is not kept, and not fetched in a loop.
-            let error = Error::protocol("the token server hands out tokens that are spent on arrival")
-                .with_advice(&advice::UNUSABLE_TOKEN);
+            let error =
+                Error::protocol("the token server hands out tokens that are spent on arrival")
+                    .with_advice(&advice::UNUSABLE_TOKEN);
             self.remember(&mut control, error, now, SPENT_FOR);
         }
         snapshot

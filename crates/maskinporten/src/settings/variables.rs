@@ -12,6 +12,10 @@ use super::names::PREFIXES;
 pub(super) struct Variables(Vec<(String, Secret)>);
 
 impl Variables {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the room that reads the environment"
+    )]
     pub(super) fn of_process() -> Result<Self> {
         Self::of(std::env::vars_os())
     }

@@ -1,6 +1,11 @@
 //! What holds for every transport. Where sockets are real, time cannot be paused: limits are short
 //! and no test asserts how long something took.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test's own server and clock are no business of the rooms"
+)]
+
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::{Pending, Ready, pending, ready};
