@@ -2,11 +2,11 @@
 //!
 //! Pairs of batches, interleaved: one of token requests, one of bare signatures.
 //!
-//! - *A token request* is all that a client does for a token it does not hold, on one thread: the
-//!   slot is made, a flight started, `jti` drawn, claims written, encoded and signed, the form
-//!   built, sent and answered at once, the answer read and the token kept. Only the network is left
-//!   out: the transport's service answers where it stands. The assertion is so measured with more
-//!   than its own work, never with less.
+//! - *A token request* is all that a client does, on one thread, for a token that it holds no more: a
+//!   flight is started, `jti` drawn, the claims written, encoded and signed, the form built, sent and
+//!   answered at once, the answer read and the token kept. Only the network is left out: the
+//!   transport's service answers where it stands. The assertion is so measured with more than its
+//!   own work, never with less.
 //! - *A bare signature* is aws-lc-rs's RS256 by a held key over a message of the assertion's length,
 //!   into a buffer that is there.
 //! - The hop is what signing on the blocking pool ([`LocalSigner`], the default) takes longer than a
@@ -25,9 +25,9 @@ use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::hint::black_box;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
@@ -37,8 +37,8 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use maskinporten::{
-    BoxFuture, KeyReference, LocalSigner, MaskinportenClient, Result, Signer, SigningAlgorithm,
-    SigningKey, TokenRequest, Transport,
+    BoxFuture, Clock, KeyReference, LocalSigner, MaskinportenClient, Result, Signer,
+    SigningAlgorithm, SigningKey, SystemClock, TokenRequest, Transport,
 };
 use serde_json::json;
 use tokio::runtime::Builder;
@@ -51,35 +51,28 @@ const BATCH: usize = 20;
 const KEY: &str = include_str!("../../../tests/vectors/keys/rsa-2048-pkcs8.pem");
 
 fn main() {
-    let signer = Inline::new();
-    let length = Arc::clone(&signer.length);
+    let (signer, clock) = (Inline::new(), Leaping::default());
+    let server = Immediate::new();
+    let answered = Arc::clone(&server.answered);
+    let (length, hours) = (Arc::clone(&signer.length), Arc::clone(&clock.hours));
     let client = MaskinportenClient::builder()
         .signer("https://test.maskinporten.no/", "client", signer)
-        .transport(Transport::new(Immediate::new()))
+        .transport(Transport::new(server))
+        .clock(clock)
         .build()
         .unwrap();
     let runtime = Builder::new_current_thread().enable_time().build().unwrap();
-    // Each request is for a token of its own, since one that is held would not be asked for.
-    let mut resources = (0..).map(|number| format!("https://api.example.no/{number}"));
-    let mut requests = || -> Vec<TokenRequest> {
-        let for_resource = |resource| {
-            TokenRequest::scopes(["krr:read"])
-                .unwrap()
-                .resource(resource)
-        };
-        let resources = resources.by_ref().take(BATCH);
-        resources
-            .map(|resource| for_resource(resource).unwrap())
-            .collect()
-    };
-    let fetch = |requests: Vec<TokenRequest>| {
+    let request = TokenRequest::scopes(["krr:read"]).unwrap();
+    let fetch = || {
         runtime.block_on(async {
-            for request in &requests {
-                black_box(client.access_token(request).await.unwrap());
+            for _ in 0..BATCH {
+                // The token of the last request is spent.
+                hours.fetch_add(1, Ordering::Relaxed);
+                black_box(client.access_token(&request).await.unwrap());
             }
         });
     };
-    fetch(requests());
+    fetch();
 
     let bare = Bare::new(length.load(Ordering::Relaxed));
     let hopping = LocalSigner::new(SigningKey::from_pem(KEY, "key").unwrap());
@@ -94,18 +87,19 @@ fn main() {
 
     let (mut pairs, mut hops) = (Vec::new(), Vec::new());
     for at in 0..PAIRS {
-        let batch = requests();
         // Each goes first in turn.
         let (requested, signed) = if at % 2 == 0 {
-            let requested = timed(|| fetch(batch));
+            let requested = timed(fetch);
             (requested, timed(|| bare.sign(BATCH)))
         } else {
             let signed = timed(|| bare.sign(BATCH));
-            (timed(|| fetch(batch)), signed)
+            (timed(fetch), signed)
         };
         pairs.push([requested, signed]);
         hops.push(timed(hop) - timed(|| bare.sign(BATCH)));
     }
+    // Each of them was asked for: none was still held.
+    assert_eq!(answered.load(Ordering::Relaxed), (1 + PAIRS) * BATCH);
     println!("{}", json!({ "pairs": pairs, "hop_ns": hops }));
 }
 
@@ -182,12 +176,37 @@ impl Bare {
     }
 }
 
+// ===== the clock =====
+
+/// The machine's clocks, some hours ahead.
+#[derive(Debug, Default)]
+struct Leaping {
+    hours: Arc<AtomicU64>,
+}
+
+impl Leaping {
+    fn ahead(&self) -> Duration {
+        Duration::from_secs(3600 * self.hours.load(Ordering::Relaxed))
+    }
+}
+
+impl Clock for Leaping {
+    fn monotonic(&self) -> Duration {
+        SystemClock.monotonic() + self.ahead()
+    }
+
+    fn wall(&self) -> SystemTime {
+        SystemClock.wall() + self.ahead()
+    }
+}
+
 // ===== the server =====
 
 /// Answers every request with a token, at once.
 #[derive(Clone)]
 struct Immediate {
     answer: Bytes,
+    answered: Arc<AtomicUsize>,
 }
 
 impl Immediate {
@@ -206,6 +225,7 @@ impl Immediate {
         let answer = json!({"access_token": token, "token_type": "Bearer", "expires_in": 119});
         Self {
             answer: answer.to_string().into(),
+            answered: Arc::default(),
         }
     }
 }
@@ -221,6 +241,7 @@ impl Service<Request<Bytes>> for Immediate {
 
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
         black_box(request.body());
+        self.answered.fetch_add(1, Ordering::Relaxed);
         ready(Ok(Response::new(self.answer.clone().into())))
     }
 }
