@@ -9,6 +9,7 @@
     reason = "helpers beside the tests read clocks, spawn and unwrap as tests do"
 )]
 
+mod child;
 mod wire;
 mod world;
 

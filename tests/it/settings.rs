@@ -1,7 +1,5 @@
 //! From what an operator writes to the grant that is sent.
 
-use std::process::Command;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use maskinporten::{
@@ -10,6 +8,7 @@ use maskinporten::{
 use maskinporten_sim::{SimClient, SimServer};
 use serde_json::{Value, json};
 
+use crate::child;
 use crate::wire::{self, Wire};
 
 const JWK: &str = include_str!("../vectors/keys/rsa-2048.jwk.json");
@@ -226,27 +225,6 @@ async fn a_key_file_may_hold_a_jwk_or_a_pem() {
     assert!(error.to_string().contains("MASKINPORTEN_KID"), "{error}");
 }
 
-/// Set in a process that was started to see what its environment says.
-const CHILD: &str = "MASKINPORTEN_TESTS_CHILD";
-
-/// Runs one test of this binary in a process of its own, with these variables and no others.
-fn run_in_child(test: &str, variables: &[(&str, &str)]) {
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
-        .env_clear()
-        .env(CHILD, "1")
-        .envs(variables.iter().copied())
-        .output()
-        .unwrap();
-    let out = String::from_utf8_lossy(&output.stdout);
-    let err = String::from_utf8_lossy(&output.stderr);
-    // A name that fits no test would succeed as well, having run none.
-    assert!(
-        output.status.success() && out.contains("1 passed"),
-        "{out}{err}"
-    );
-}
-
 /// What the child does: one token of each kind by whatever its environment says.
 async fn tokens_by_discovery() {
     let client = MaskinportenClient::discover().unwrap();
@@ -277,7 +255,7 @@ async fn check_child(
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect();
-        run_in_child(test, &variables);
+        child::run(test, &variables);
     })
     .await
     .unwrap();
@@ -295,7 +273,7 @@ async fn check_child(
 
 #[tokio::test]
 async fn the_environment_of_the_process_is_enough_for_both_tokens() {
-    if std::env::var_os(CHILD).is_some() {
+    if child::is_here() {
         let settings = MaskinportenSettings::from_env().unwrap();
         assert!(settings.source().contains("MaskinportenSettings__"));
         return tokens_by_discovery().await;
@@ -326,7 +304,7 @@ async fn the_environment_of_the_process_is_enough_for_both_tokens() {
 
 #[tokio::test]
 async fn the_settings_file_that_the_environment_names_is_read() {
-    if std::env::var_os(CHILD).is_some() {
+    if child::is_here() {
         // The variables beside the file are not taken, and not mixed in.
         let settings = MaskinportenSettings::discover().unwrap();
         assert!(settings.source().contains("settings file"));
@@ -358,11 +336,12 @@ async fn the_settings_file_that_the_environment_names_is_read() {
 
 #[test]
 fn an_empty_environment_says_every_place_that_was_looked_at() {
-    if std::env::var_os(CHILD).is_none() {
-        return run_in_child(
+    if !child::is_here() {
+        child::run(
             "settings::an_empty_environment_says_every_place_that_was_looked_at",
             &[],
         );
+        return;
     }
     let error = MaskinportenClient::discover().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Settings);
