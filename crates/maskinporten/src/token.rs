@@ -327,6 +327,9 @@ fn mp_code(text: &str) -> Option<String> {
     (digits.len() >= 3).then(|| format!("MP-{digits}"))
 }
 
+/// Identifiers are UUIDs (36 characters) or shorter, as OAuth errors are (37, the longest in use).
+const LONGEST_ID: usize = 40;
+
 /// Takes `(trace_id: …)`, or `(correlation id: …)` as it was before 2024, off the end of a text.
 fn split_trace_id(text: &str) -> (&str, Option<String>) {
     for label in ["(trace_id:", "(correlation id:"] {
@@ -337,9 +340,8 @@ fn split_trace_id(text: &str) -> (&str, Option<String>) {
             .trim_start()
             .chars()
             .take_while(|c| c.is_ascii_alphanumeric() || *c == '-')
-            .take(64)
             .collect();
-        if !id.is_empty() {
+        if (1..=LONGEST_ID).contains(&id.len()) {
             return (text[..at].trim_end(), Some(id));
         }
     }
@@ -347,7 +349,7 @@ fn split_trace_id(text: &str) -> (&str, Option<String>) {
 }
 
 /// A server's words made fit for a log: printable, on one line, bounded, and without anything that
-/// is long enough to be a credential it echoes.
+/// is long enough to be a credential it echoes, or a line of one.
 pub(crate) fn clean(text: &str, limit: usize) -> String {
     const LONGEST_WORD: usize = 80;
     let printable: String = text
@@ -355,15 +357,14 @@ pub(crate) fn clean(text: &str, limit: usize) -> String {
         .map(|c| if c.is_control() { ' ' } else { c })
         .take(limit * 4)
         .collect();
+    // An encoded credential has one alphabet throughout; scopes and addresses are divided by others.
+    let is_encoded = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let is_credential = |word: &str| {
+        word.len() > LONGEST_WORD || word.split(|c| !is_encoded(c)).any(|run| run.len() > LONGEST_ID)
+    };
     let words: Vec<&str> = printable
         .split_whitespace()
-        .map(|word| {
-            if word.len() > LONGEST_WORD {
-                "[…]"
-            } else {
-                word
-            }
-        })
+        .map(|word| if is_credential(word) { "[…]" } else { word })
         .collect();
     words.join(" ").chars().take(limit).collect()
 }
