@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::{HeaderMap, Uri};
-use maskinporten::{MaskinportenClient, TokenRequest};
+use maskinporten::{Attempt, LocalAuthorizer, MaskinportenClient, TokenRequest};
 use maskinporten_sim::{Fault, Route, Sim};
 use tokio::time::{sleep, timeout};
 
@@ -171,4 +171,30 @@ async fn a_dropped_authorisation_leaves_the_headers_as_they_were() {
     let call = authorizer.authorize(&uri, &mut headers);
     assert!(timeout(Duration::from_millis(50), call).await.is_err());
     assert_eq!(headers["authorization"], "Bearer own");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_only_looks_for_a_token_and_does_not_wait_fetches_none() {
+    let (sim, client) = slow();
+    let authorizer = client
+        .authorizer(["a:read"], "https://api.example.no")
+        .unwrap();
+    let mut local = authorizer.local();
+    let look = async |local: &mut LocalAuthorizer| {
+        let mut headers = HeaderMap::new();
+        assert!(matches!(authorizer.try_set(&mut headers), Attempt::Wait));
+        assert!(matches!(local.try_set(&mut headers), Attempt::Wait));
+        drop(authorizer.acquire());
+        sleep(Duration::from_secs(1)).await;
+    };
+    look(&mut local).await;
+    assert!(sim.journal().entries().is_empty());
+
+    // Neither does one that finds a spent one.
+    let _ = authorizer.acquire().await.unwrap();
+    let mut headers = HeaderMap::new();
+    assert!(matches!(local.try_set(&mut headers), Attempt::Set(_)));
+    sleep(Duration::from_secs(120)).await;
+    look(&mut local).await;
+    assert_eq!(sim.journal().token_requests(), 1);
 }
