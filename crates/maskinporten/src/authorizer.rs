@@ -471,10 +471,14 @@ impl View {
                 header: header::copy(snapshot.token.bearer()),
             };
         }
+        // Without a token to go on with, whoever waits starts the flight, and nobody who only looks.
+        if now >= self.window.hard {
+            return false;
+        }
         if now >= self.window.soft {
             slot.refresh_if_due(now);
         }
-        now < self.window.hard
+        true
     }
 }
 
