@@ -253,10 +253,7 @@ impl Authorizer {
         let replaces = gate.existing == ExistingHeader::Replace;
         gate.plain = gate.origins.first().filter(|_| replaces).cloned();
         Self {
-            table: Arc::new(Table {
-                gate: Arc::new(gate),
-                seats: Default::default(),
-            }),
+            table: Table::new(Arc::new(gate)),
         }
     }
 
@@ -404,6 +401,13 @@ struct View {
 }
 
 impl Table {
+    fn new(gate: Arc<Gate>) -> Arc<Self> {
+        Arc::new(Self {
+            gate,
+            seats: Default::default(),
+        })
+    }
+
     /// The calling thread's seat.
     #[inline]
     fn seat(self: &Arc<Self>) -> &Arc<Seat> {
@@ -565,20 +569,22 @@ impl LocalAuthorizer {
         view.set(&self.seat.gate.slot, now, headers)
     }
 
-    /// The calling thread's seat; this value's own where the layer and its first service are gone,
-    /// and nobody clones or shares often any more.
+    /// The calling thread's seat.
     #[inline]
     fn seat_here(&self) -> &Arc<Seat> {
         match self.table.get() {
             Some(table) => table.seat(),
-            None => self.find_table().map_or(&self.seat, Table::seat),
+            None => self.find_table().seat(),
         }
     }
 
     #[cold]
-    fn find_table(&self) -> Option<&Arc<Table>> {
-        let table = self.seat.table.upgrade()?;
-        Some(self.table.get_or_init(|| table))
+    fn find_table(&self) -> &Arc<Table> {
+        // Layer and first service may be gone, as where an axum router keeps clones of its state:
+        // the clones of this value, and the threads that share it, then sit at a table of its own.
+        let own = || Table::new(Arc::clone(&self.seat.gate));
+        let found = || self.seat.table.upgrade().unwrap_or_else(own);
+        self.table.get_or_init(found)
     }
 }
 
