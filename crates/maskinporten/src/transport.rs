@@ -14,11 +14,12 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes};
 use http::{Request, Response, Uri};
 use http_body::Body;
 use http_body_util::BodyExt;
 use tower_service::Service;
+use zeroize::Zeroizing;
 
 use crate::advice;
 use crate::error::{BoxError, Error, ErrorKind, Result};
@@ -234,7 +235,8 @@ where
         return Err(too_large().into());
     }
     let mut body = pin!(body);
-    let mut whole = BytesMut::new();
+    // Wiped when the answer is dropped: it is where a token is first seen.
+    let mut whole = Zeroizing::new(Vec::new());
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(Into::into)?.into_data() else {
             continue; // Trailers; no token server says anything in them.
@@ -244,7 +246,7 @@ where
         }
         whole.put(data);
     }
-    Ok(whole.freeze())
+    Ok(Bytes::from_owner(whole))
 }
 
 fn too_large() -> Error {
