@@ -30,7 +30,11 @@ async fn main() -> Result<(), BoxError> {
     let registered = sim.new_client([SCOPE]);
     sim.protect("/api/raw", Protection::maskinporten().scope(SCOPE));
     sim.protect("/api/altinn", Protection::altinn().scope(SCOPE));
-    println!("   on {}, with client {}", server.url(), registered.client_id());
+    println!(
+        "   on {}, with client {}",
+        server.url(),
+        registered.client_id()
+    );
 
     println!("2. Settings as Altinn Studio mounts them, and a client of them");
     let file = registered.settings_json().to_string();
@@ -56,7 +60,10 @@ async fn main() -> Result<(), BoxError> {
     call(&mut raw, &format!("{origin}api/raw")).await?;
     call(&mut altinn, &format!("{origin}api/altinn")).await?;
     let (token_requests, exchanges) = asked(&server);
-    check("one token request and one exchange", (token_requests, exchanges) == (1, 1))?;
+    check(
+        "one token request and one exchange",
+        (token_requests, exchanges) == (1, 1),
+    )?;
 
     println!("4. A second call of each: from cache");
     call(&mut raw, &format!("{origin}api/raw")).await?;

@@ -360,7 +360,10 @@ pub(crate) fn clean(text: &str, limit: usize) -> String {
     // An encoded credential has one alphabet throughout; scopes and addresses are divided by others.
     let is_encoded = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     let is_credential = |word: &str| {
-        word.len() > LONGEST_WORD || word.split(|c| !is_encoded(c)).any(|run| run.len() > LONGEST_ID)
+        word.len() > LONGEST_WORD
+            || word
+                .split(|c| !is_encoded(c))
+                .any(|run| run.len() > LONGEST_ID)
     };
     let words: Vec<&str> = printable
         .split_whitespace()
