@@ -1,8 +1,9 @@
 //! [`Authorizer`]: a token and the origins that may see it, for whatever sends requests.
 
+use parking_lot::Mutex;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, ready};
 
 use http::header::AUTHORIZATION;
@@ -10,7 +11,7 @@ use http::{HeaderMap, HeaderValue, Request, Uri};
 
 use crate::advice;
 use crate::cache::{self, NO_TOKEN, STRIPES, Slot, Window};
-use crate::clock::Moment;
+use crate::clock::{Horizon, Moment};
 use crate::error::{Error, Result};
 use crate::header;
 use crate::origin::{IntoOrigins, Origin};
@@ -127,8 +128,6 @@ pub struct Authorizer {
 /// Everything about a layer's requests that does not change.
 #[derive(Clone)]
 struct Gate {
-    /// The first origin, unless existing headers are to be looked at: what most requests go to.
-    plain: Option<Origin>,
     origins: Box<[Origin]>,
     any_https: bool,
     pass_foreign: bool,
@@ -154,7 +153,6 @@ impl Authorizer {
         let origins = origins.into_origins()?;
         let handle = provider.token(&request.into_token_request()?, kind)?;
         Ok(Self::of(Gate {
-            plain: None,
             origins: origins.into(),
             any_https: false,
             pass_foreign: false,
@@ -165,6 +163,9 @@ impl Authorizer {
     }
 
     /// Lets requests to other origins pass, without a token, instead of refusing them.
+    ///
+    /// They leave as they came, with an `Authorization` of their own if they have one. A request whose
+    /// address has no host is still refused.
     #[must_use]
     pub fn pass_foreign(self) -> Self {
         self.edit(|gate| gate.pass_foreign = true)
@@ -242,16 +243,14 @@ impl Authorizer {
     #[must_use]
     pub fn local(&self) -> LocalAuthorizer {
         LocalAuthorizer {
-            seat: Arc::clone(self.table.seat()),
+            seat: Arc::clone(self.table.seat(cache::of_this_thread())),
             table: OnceLock::from(Arc::clone(&self.table)),
             view: None,
             used: false,
         }
     }
 
-    fn of(mut gate: Gate) -> Self {
-        let replaces = gate.existing == ExistingHeader::Replace;
-        gate.plain = gate.origins.first().filter(|_| replaces).cloned();
+    fn of(gate: Gate) -> Self {
         Self {
             table: Table::new(Arc::new(gate)),
         }
@@ -267,10 +266,11 @@ impl Authorizer {
 // ===== impl Gate =====
 
 impl Gate {
-    /// Whether a request to this address has the token set without another question.
-    #[inline]
-    fn is_plain(&self, uri: &Uri) -> bool {
-        self.plain.as_ref().is_some_and(|origin| origin.is(uri))
+    /// The first origin, unless existing headers are to be looked at: a request to it has the token
+    /// set without another question, and most requests go there.
+    fn plain(&self) -> Option<Origin> {
+        let replaces = self.existing == ExistingHeader::Replace;
+        self.origins.first().filter(|_| replaces).cloned()
     }
 
     fn admit(&self, uri: &Uri) -> Admission {
@@ -381,10 +381,15 @@ pub struct LocalAuthorizer {
 /// a copy for each stripe takes three times the instructions of a lock that only one thread uses.
 #[repr(align(128))]
 struct Seat {
+    stripe: usize,
+    // What most requests need of the gate, without the way there.
+    plain: Option<Origin>,
+    slot: Arc<Slot>,
+    // Only ever tried: nobody waits for it, and it is held while one header is set. The locks of
+    // `parking_lot` know no poisoning: a view holds one whole token whatever panicked beside it.
+    view: Mutex<View>,
     gate: Arc<Gate>,
     table: Weak<Table>,
-    // Only ever tried: nobody waits for it, and it is held while one header is set.
-    view: Mutex<View>,
 }
 
 /// The seats of one layer, made when a thread of their stripe first needs one.
@@ -397,6 +402,8 @@ struct Table {
 struct View {
     generation: u64,
     window: Window,
+    /// The soft moment, for a glance at the clock.
+    fresh: Horizon,
     header: HeaderValue,
 }
 
@@ -408,21 +415,24 @@ impl Table {
         })
     }
 
-    /// The calling thread's seat.
+    /// The seat of a stripe of threads.
     #[inline]
-    fn seat(self: &Arc<Self>) -> &Arc<Seat> {
-        self.seats[cache::of_this_thread()].get_or_init(|| {
+    fn seat(self: &Arc<Self>, stripe: usize) -> &Arc<Seat> {
+        self.seats[stripe].get_or_init(|| {
             Arc::new(Seat {
+                stripe,
+                plain: self.gate.plain(),
+                slot: Arc::clone(&self.gate.slot),
+                view: Mutex::default(),
                 gate: Arc::clone(&self.gate),
                 table: Arc::downgrade(self),
-                view: Mutex::default(),
             })
         })
     }
 
     fn try_set(self: &Arc<Self>, headers: &mut HeaderMap) -> Attempt {
         let decided = self.gate.decide_existing(headers);
-        decided.unwrap_or_else(|| match self.seat().set(self.gate.slot.now(), headers) {
+        decided.unwrap_or_else(|| match self.seat(cache::of_this_thread()).set(headers) {
             Some(receipt) => Attempt::Set(receipt),
             None => Attempt::Wait,
         })
@@ -430,29 +440,34 @@ impl Table {
 }
 
 impl Seat {
+    #[inline]
+    fn is_plain(&self, uri: &Uri) -> bool {
+        self.plain.as_ref().is_some_and(|origin| origin.is(uri))
+    }
+
     /// Sets the header by this seat's view, where the token may be used now.
     #[inline]
-    fn set(&self, now: Moment, headers: &mut HeaderMap) -> Option<Receipt> {
+    fn set(&self, headers: &mut HeaderMap) -> Option<Receipt> {
         match self.view.try_lock() {
-            Ok(mut view) => view.set(&self.gate.slot, now, headers),
-            Err(_) => self.set_past_the_view(now, headers),
+            Some(mut view) => view.set(&self.slot, headers),
+            None => self.set_past_the_view(headers),
         }
     }
 
     /// Sets the header without a view: another thread of this stripe is looking at it just now.
     #[cold]
-    fn set_past_the_view(&self, now: Moment, headers: &mut HeaderMap) -> Option<Receipt> {
-        View::default().set(&self.gate.slot, now, headers)
+    fn set_past_the_view(&self, headers: &mut HeaderMap) -> Option<Receipt> {
+        View::default().set(&self.slot, headers)
     }
 }
 
 impl View {
     /// Sets the header, where the token may be used now.
     #[inline]
-    fn set(&mut self, slot: &Arc<Slot>, now: Moment, headers: &mut HeaderMap) -> Option<Receipt> {
+    fn set(&mut self, slot: &Arc<Slot>, headers: &mut HeaderMap) -> Option<Receipt> {
         // A slot's generation is 0 until there is a token, and a view's moments are past until then.
-        let fresh = now < self.window.soft && slot.generation() == self.generation;
-        if !fresh && !self.look(slot, now) {
+        let fresh = slot.generation() == self.generation && self.fresh.is_ahead(slot.clock());
+        if !fresh && !self.look(slot) {
             return None;
         }
         header::set(headers, &self.header);
@@ -462,9 +477,10 @@ impl View {
         })
     }
 
-    /// Looks at the slot anew, and says whether there is a token that may be used now.
+    /// Looks at the slot and at the clock anew, and says whether there is a token that may be used.
     #[cold]
-    fn look(&mut self, slot: &Arc<Slot>, now: Moment) -> bool {
+    fn look(&mut self, slot: &Arc<Slot>) -> bool {
+        let now = slot.clock().now();
         if slot.generation() != self.generation {
             let Some(snapshot) = slot.current(now) else {
                 return false;
@@ -472,6 +488,7 @@ impl View {
             *self = Self {
                 generation: snapshot.generation,
                 window: snapshot.window,
+                fresh: Horizon::PAST,
                 header: header::copy(snapshot.token.bearer()),
             };
         }
@@ -481,6 +498,9 @@ impl View {
         }
         if now >= self.window.soft {
             slot.refresh_if_due(now);
+        } else {
+            // Also where the clocks have moved apart: they are trusted again from here on.
+            self.fresh = Horizon::at(self.window.soft, now, slot.clock());
         }
         true
     }
@@ -494,6 +514,7 @@ impl Default for View {
                 soft: Moment::PAST,
                 hard: Moment::PAST,
             },
+            fresh: Horizon::PAST,
             header: HeaderValue::from_static(""),
         }
     }
@@ -505,14 +526,13 @@ impl LocalAuthorizer {
     /// [`admit`](Self::admit) and [`try_set`](Self::try_set) tell what they are.
     #[inline]
     pub fn authorize_now<B>(&mut self, request: &mut Request<B>) -> Option<Receipt> {
-        let gate = &*self.seat.gate;
-        if !gate.is_plain(request.uri()) {
+        let seat = &*self.seat;
+        if !seat.is_plain(request.uri()) {
             return None;
         }
-        let now = gate.slot.now();
         match &mut self.view {
-            Some(view) => view.set(&gate.slot, now, request.headers_mut()),
-            None => self.set_first(now, request.headers_mut()),
+            Some(view) => view.set(&seat.slot, request.headers_mut()),
+            None => self.set_first(request.headers_mut()),
         }
     }
 
@@ -521,10 +541,10 @@ impl LocalAuthorizer {
     #[inline]
     pub fn authorize_now_shared<B>(&self, request: &mut Request<B>) -> Option<Receipt> {
         let seat = self.seat_here();
-        if !seat.gate.is_plain(request.uri()) {
+        if !seat.is_plain(request.uri()) {
             return None;
         }
-        seat.set(seat.gate.slot.now(), request.headers_mut())
+        seat.set(request.headers_mut())
     }
 
     /// Whether a request to this address may have the token.
@@ -536,9 +556,8 @@ impl LocalAuthorizer {
     pub fn try_set(&mut self, headers: &mut HeaderMap) -> Attempt {
         let decided = self.seat.gate.decide_existing(headers);
         decided.unwrap_or_else(|| {
-            let now = self.seat.gate.slot.now();
-            let view = self.view.get_or_insert_default();
-            match view.set(&self.seat.gate.slot, now, headers) {
+            let slot = &self.seat.slot;
+            match self.view.get_or_insert_default().set(slot, headers) {
                 Some(receipt) => Attempt::Set(receipt),
                 None => Attempt::Wait,
             }
@@ -547,9 +566,8 @@ impl LocalAuthorizer {
 
     /// As [`try_set`](Self::try_set), where the value is shared between threads.
     pub fn try_set_shared(&self, headers: &mut HeaderMap) -> Attempt {
-        let gate = &*self.seat.gate;
-        let decided = gate.decide_existing(headers);
-        decided.unwrap_or_else(|| match self.seat_here().set(gate.slot.now(), headers) {
+        let decided = self.seat.gate.decide_existing(headers);
+        decided.unwrap_or_else(|| match self.seat_here().set(headers) {
             Some(receipt) => Attempt::Set(receipt),
             None => Attempt::Wait,
         })
@@ -560,22 +578,24 @@ impl LocalAuthorizer {
         self.seat.gate.acquire()
     }
 
-    fn set_first(&mut self, now: Moment, headers: &mut HeaderMap) -> Option<Receipt> {
+    fn set_first(&mut self, headers: &mut HeaderMap) -> Option<Receipt> {
         if !self.used {
             self.used = true;
-            return self.seat.set(now, headers);
+            return self.seat.set(headers);
         }
         let view = self.view.get_or_insert_default();
-        view.set(&self.seat.gate.slot, now, headers)
+        view.set(&self.seat.slot, headers)
     }
 
     /// The calling thread's seat.
     #[inline]
     fn seat_here(&self) -> &Arc<Seat> {
-        match self.table.get() {
-            Some(table) => table.seat(),
-            None => self.find_table().seat(),
+        let stripe = cache::of_this_thread();
+        if self.seat.stripe == stripe {
+            return &self.seat;
         }
+        let table = self.table.get().unwrap_or_else(|| self.find_table());
+        table.seat(stripe)
     }
 
     #[cold]

@@ -44,9 +44,15 @@ impl Clock for SystemClock {
 #[inline]
 fn boot_time() -> Moment {
     // `Instant` stops in suspend on Linux; this reading costs 3 ns more and does not.
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    // By the kernel's contract neither part is negative; the product is good for 584 years.
-    Moment((time.tv_sec as u64).wrapping_mul(1_000_000_000) + time.tv_nsec as u64)
+    Moment(reading(rustix::time::ClockId::Boottime))
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[inline]
+fn reading(clock: rustix::time::ClockId) -> u64 {
+    let time = rustix::time::clock_gettime(clock);
+    // By the kernel's contract neither part is negative; the sum is good for 584 years.
+    (time.tv_sec as u64).wrapping_mul(1_000_000_000) + time.tv_nsec as u64
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -127,6 +133,87 @@ impl AnyClock {
             Self::Custom(clock) => clock.wall(),
         }
     }
+
+    #[inline]
+    fn glance(&self) -> Glance {
+        match self {
+            Self::System => glance(),
+            Self::Custom(clock) => Glance::exact(Self::custom_now(&**clock)),
+        }
+    }
+}
+
+/// Two coarse readings, which together cost half of an exact one.
+///
+/// One clock stands still while the machine sleeps, and the other can be set. Either alone could make
+/// a token look younger than it is; while both have moved on by the same, neither has.
+#[derive(Clone, Copy)]
+struct Glance {
+    steady: u64,
+    wall: u64,
+}
+
+impl Glance {
+    fn exact(now: Moment) -> Self {
+        Self {
+            steady: now.0,
+            wall: now.0,
+        }
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[inline]
+fn glance() -> Glance {
+    use rustix::time::ClockId;
+    Glance {
+        steady: reading(ClockId::MonotonicCoarse),
+        wall: reading(ClockId::RealtimeCoarse),
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn glance() -> Glance {
+    Glance::exact(boot_time())
+}
+
+/// A moment ahead, and whether it is still ahead by a glance at the clock.
+///
+/// The answer "no" is to be checked by an exact reading: it is also given when the clocks have moved
+/// apart, by a suspend or by somebody who set one of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Horizon {
+    until: u64,
+    apart: u64,
+}
+
+impl Horizon {
+    /// How far the two clocks may move apart before they are not trusted: more than the ticks that
+    /// coarse readings lag by, less than a token's margin of a second at its hard end.
+    const TOLERANCE: u64 = 500_000_000;
+
+    /// Behind every glance.
+    pub(crate) const PAST: Self = Self { until: 0, apart: 0 };
+
+    /// A moment ahead of `now`, as glances from now on will see it.
+    pub(crate) fn at(moment: Moment, now: Moment, clock: &AnyClock) -> Self {
+        let Glance { steady, wall } = clock.glance();
+        Self {
+            until: steady.saturating_add(moment.0.saturating_sub(now.0)),
+            apart: wall.wrapping_sub(steady),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_ahead(&self, clock: &AnyClock) -> bool {
+        self.is_ahead_by(clock.glance())
+    }
+
+    #[inline]
+    fn is_ahead_by(&self, Glance { steady, wall }: Glance) -> bool {
+        let moved = wall.wrapping_sub(steady).wrapping_sub(self.apart);
+        steady < self.until && moved.wrapping_add(Self::TOLERANCE) <= 2 * Self::TOLERANCE
+    }
 }
 
 impl Moment {
@@ -161,6 +248,38 @@ mod tests {
         let readings: Vec<_> = (0..1000).map(|_| AnyClock::System.now()).collect();
         assert!(readings.is_sorted());
         assert!(readings[0] > Moment::PAST);
+    }
+
+    #[test]
+    fn a_horizon_is_ahead_until_it_is_passed_or_the_clocks_part() {
+        let horizon = Horizon {
+            until: 10_000_000_000,
+            apart: 5_000_000_000,
+        };
+        let check = |steady: u64, wall: u64, ahead: bool| {
+            let glance = Glance { steady, wall };
+            assert_eq!(horizon.is_ahead_by(glance), ahead, "{steady} {wall}");
+        };
+        let second = 1_000_000_000;
+        check(9 * second, 14 * second, true);
+        check(9 * second, 14 * second + 400_000_000, true);
+        check(9 * second, 14 * second - 400_000_000, true);
+        check(10 * second, 15 * second, false);
+        // Suspended for an hour: one clock moved on.
+        check(9 * second, 3614 * second, false);
+        // Set back by ten seconds, or to before the epoch of the other.
+        check(9 * second, 4 * second, false);
+        check(9 * second, 0, false);
+        assert!(!Horizon::PAST.is_ahead(&AnyClock::System));
+    }
+
+    #[test]
+    fn a_horizon_of_the_system_clock_is_ahead_at_first() {
+        let clock = AnyClock::System;
+        let now = clock.now();
+        let horizon = Horizon::at(now.after(Duration::from_secs(60)), now, &clock);
+        assert!(horizon.is_ahead(&clock));
+        assert!(!Horizon::at(now, now, &clock).is_ahead(&clock));
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -203,7 +204,14 @@ impl Error {
             if let Some(found) = error.downcast_ref::<Self>() {
                 return Some(found);
             }
-            next = error.source();
+            // An `io::Error` gives the source of what it holds, and not what it holds.
+            let held = error
+                .downcast_ref::<io::Error>()
+                .and_then(io::Error::get_ref);
+            next = match held {
+                Some(held) => Some(held),
+                None => error.source(),
+            };
         }
         None
     }
@@ -345,5 +353,40 @@ impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         let source = self.0.source.as_deref()?;
         Some(source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Wrapped(BoxError);
+
+    impl fmt::Display for Wrapped {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("wrapped")
+        }
+    }
+
+    impl StdError for Wrapped {
+        fn source(&self) -> Option<&(dyn StdError + 'static)> {
+            Some(&*self.0)
+        }
+    }
+
+    #[test]
+    fn it_is_found_through_whatever_wraps_it() {
+        let ours = || Error::request("asked wrongly");
+        let found = |error: &(dyn StdError + 'static)| {
+            Error::find_in(error).map(ToString::to_string) == Some("asked wrongly".to_owned())
+        };
+        assert!(found(&ours()));
+        assert!(found(&Wrapped(ours().into())));
+        assert!(found(&io::Error::other(ours())));
+        assert!(found(&Wrapped(
+            io::Error::other(Wrapped(ours().into())).into()
+        )));
+        assert!(!found(&io::Error::other("somebody else's")));
     }
 }

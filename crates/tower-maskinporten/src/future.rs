@@ -95,16 +95,16 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
-        if let StateProjection::Prepare { slow } = state.as_mut().project() {
-            match ready!(prepared(slow, cx)) {
-                Ok(respond) => state.set(respond),
-                Err(error) => return Poll::Ready(Err(error.into())),
+        loop {
+            match state.as_mut().project() {
+                StateProjection::Respond { future, receipt } => {
+                    return respond(future, *receipt, cx);
+                }
+                StateProjection::Prepare { slow } => match ready!(prepared(slow, cx)) {
+                    Ok(respond) => state.set(respond),
+                    Err(error) => return Poll::Ready(Err(error.into())),
+                },
             }
-        }
-        match state.project() {
-            StateProjection::Respond { future, receipt } => respond(future, *receipt, cx),
-            // It was left just above.
-            StateProjection::Prepare { .. } => Poll::Pending,
         }
     }
 }
@@ -133,7 +133,13 @@ where
 }
 
 /// Waits for the token, and calls the inner service with it.
+///
+/// What was prepared is let go of as soon as its end is known, request and ready service with it.
 #[cold]
+#[expect(
+    clippy::expect_used,
+    reason = "a future may panic when it is polled after it was done"
+)]
 fn prepared<S, B>(
     slow: &mut Option<Box<Prepare<S, B>>>,
     cx: &mut Context<'_>,
@@ -141,20 +147,20 @@ fn prepared<S, B>(
 where
     S: Service<Request<B>>,
 {
-    let ticket = match slow.as_deref_mut() {
-        Some(Prepare::Acquire(waiting)) => Some(ready!(Pin::new(&mut waiting.acquire).poll(cx))?),
-        Some(Prepare::Refuse(_)) | None => None,
+    let ticket = match slow.as_deref_mut().expect(DONE) {
+        Prepare::Acquire(waiting) => ready!(Pin::new(&mut waiting.acquire).poll(cx)),
+        Prepare::Refuse(error) => Err(error.clone()),
     };
-    Poll::Ready(match (slow.take().map(|slow| *slow), ticket) {
-        (Some(Prepare::Acquire(waiting)), Some(ticket)) => {
+    let done = slow.take().map(|prepared| *prepared);
+    Poll::Ready(ticket.map(|ticket| match done.expect(DONE) {
+        Prepare::Acquire(waiting) => {
             let (mut request, mut inner) = (waiting.request, waiting.inner);
             let receipt = ticket.set(request.headers_mut());
             let future = inner.call(request);
-            Ok(State::Respond { future, receipt })
+            State::Respond { future, receipt }
         }
-        (Some(Prepare::Refuse(error)), _) => Err(error),
-        _ => panic!("{DONE}"),
-    })
+        Prepare::Refuse(_) => unreachable!("a refusal brings no ticket"),
+    }))
 }
 
 /// A future may panic when it is polled after it was done ([`Future::poll`]), and never before.

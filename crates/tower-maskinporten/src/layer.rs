@@ -37,7 +37,8 @@ macro_rules! auth_layer {
                 Ok(Self { authorizer })
             }
 
-            /// Lets requests to other origins pass, without a token, instead of refusing them.
+            /// Lets requests to other origins pass, without a token, instead of refusing them. See
+            /// [`Authorizer::pass_foreign`].
             pub fn pass_foreign(self) -> Self {
                 let authorizer = self.authorizer.pass_foreign();
                 Self { authorizer }

@@ -23,6 +23,12 @@ use crate::future::ResponseFuture;
 ///
 /// Keep one and call it, clone one for every call, or, where the inner service can be called by
 /// reference (as hyper-util's client can), share one and call `&BearerAuth`.
+///
+/// - It is ready when the inner service is. A request that is refused leaves that one ready and
+///   uncalled: what it has reserved stays reserved until the next call.
+/// - A request that waits for a token keeps what the inner service has reserved for it. The
+///   transport that fetches tokens must therefore not share a limit with the service below a layer:
+///   each would wait for the other.
 #[derive(Clone)]
 pub struct BearerAuth<S> {
     inner: S,

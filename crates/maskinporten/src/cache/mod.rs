@@ -12,7 +12,9 @@ mod window;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
 
 use crate::clock::AnyClock;
 use crate::request::TokenRequest;
@@ -48,7 +50,7 @@ impl Cache {
         source: impl FnOnce() -> Arc<dyn TokenSource>,
     ) -> Arc<Slot> {
         // Neither lock is held across an await: this function is not async.
-        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        let slots = self.slots.read();
         if let Some(slot) = slots.get(&identity) {
             return Arc::clone(slot);
         }
@@ -56,7 +58,7 @@ impl Cache {
         // Made before the second lock is taken: a source may look into this cache itself.
         let source = source();
         let identity = Arc::new(identity);
-        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = self.slots.write();
         let slot = slots
             .entry(Arc::clone(&identity))
             .or_insert_with(|| Slot::new(identity, source, clock.clone()));
@@ -66,7 +68,7 @@ impl Cache {
 
 impl fmt::Debug for Cache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        let slots = self.slots.read();
         f.debug_struct("Cache")
             .field("slots", &slots.len())
             .finish()

@@ -5,33 +5,31 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
 
 use crate::cache::slot::Slot;
 
+// Held for one look-up, by functions that are not async. A slot is never dropped while it is held:
+// `find` gives its reference to the caller.
 static SLOTS: Mutex<Option<HashMap<u64, Weak<Slot>>>> = Mutex::new(None);
 
 /// Notes a slot and gives it its number, counted from 1.
 pub(crate) fn enter(slot: Weak<Slot>) -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let id = NEXT.fetch_add(1, Ordering::Relaxed);
-    slots().get_or_insert_default().insert(id, slot);
+    SLOTS.lock().get_or_insert_default().insert(id, slot);
     id
 }
 
 /// The slot of a number, while it lives.
 pub(crate) fn find(id: u64) -> Option<Arc<Slot>> {
-    slots().as_ref()?.get(&id)?.upgrade()
+    SLOTS.lock().as_ref()?.get(&id)?.upgrade()
 }
 
 pub(crate) fn leave(id: u64) {
-    if let Some(slots) = slots().as_mut() {
+    if let Some(slots) = SLOTS.lock().as_mut() {
         slots.remove(&id);
     }
-}
-
-// Held for one look-up, by functions that are not async. A slot is never dropped while it is held:
-// `find` gives its reference to the caller.
-fn slots() -> MutexGuard<'static, Option<HashMap<u64, Weak<Slot>>>> {
-    SLOTS.lock().unwrap_or_else(PoisonError::into_inner)
 }

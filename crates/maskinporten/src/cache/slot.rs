@@ -7,8 +7,10 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
+
+use parking_lot::Mutex;
 
 use crate::advice;
 use crate::cache::Identity;
@@ -52,8 +54,8 @@ pub(crate) struct Slot {
     id: u64,
     identity: Arc<Identity>,
     source: Arc<dyn TokenSource>,
-    // Taken for a few reads and writes, never across an await: the guard does not leave the
-    // functions below, none of which is async.
+    // Taken for a few reads and writes, never across an await: its guard ends with a block that has
+    // none.
     control: Mutex<Control>,
 }
 
@@ -110,14 +112,9 @@ impl Slot {
         self.generation.load(Ordering::Acquire)
     }
 
-    #[inline]
-    pub(crate) fn now(&self) -> Moment {
-        self.clock.now()
-    }
-
     /// The token, if there is one that may be used now.
     pub(crate) fn current(&self, now: Moment) -> Option<Arc<Snapshot>> {
-        let control = self.lock();
+        let control = self.control.lock();
         let current = control.current.as_ref();
         current
             .filter(|current| now < current.window.hard)
@@ -129,7 +126,7 @@ impl Slot {
         if now.as_nanoseconds() < self.refresh_at.load(Ordering::Relaxed) {
             return;
         }
-        let mut control = self.lock();
+        let mut control = self.control.lock();
         // Without a runtime nothing can be started; the token is still good, so nothing is lost.
         let _ = self.join_flight(&mut control, now);
     }
@@ -140,7 +137,7 @@ impl Slot {
         loop {
             let flight = {
                 let now = self.clock.now();
-                let mut control = self.lock();
+                let mut control = self.control.lock();
                 if let Some(current) = &control.current
                     && now < current.window.hard
                 {
@@ -177,7 +174,7 @@ impl Slot {
     /// does not concern them.
     pub(crate) async fn renewed(self: Arc<Self>, rejected: u64) -> Option<Result<Arc<Snapshot>>> {
         let flight = {
-            let mut control = self.lock();
+            let mut control = self.control.lock();
             match &control.current {
                 Some(current) if current.generation != rejected => {
                     return Some(Ok(Arc::clone(current)));
@@ -193,7 +190,7 @@ impl Slot {
     /// A late word about an older token changes nothing, and neither does one that comes within
     /// [`FORCED_REFRESH_EVERY`] of the last.
     pub(crate) fn report_rejected(self: &Arc<Self>, rejected: u64) {
-        let mut control = self.lock();
+        let mut control = self.control.lock();
         let current = control.current.as_ref().map(|current| current.generation);
         if current == Some(rejected) && self.force(&mut control).is_some() {
             tracing::warn!(
@@ -228,11 +225,6 @@ impl Slot {
         control.flight = Some(flight.clone());
         Ok(flight)
     }
-
-    fn lock(&self) -> MutexGuard<'_, Control> {
-        // Whatever panicked while it held the lock left whole values: each write below is one.
-        self.control.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 // ===== what a flight does to its slot =====
@@ -246,6 +238,7 @@ impl Slot {
         &self.identity
     }
 
+    #[inline]
     pub(crate) fn clock(&self) -> &AnyClock {
         &self.clock
     }
@@ -255,7 +248,7 @@ impl Slot {
         let now = self.clock.now();
         let asked_at = self.clock.wall().checked_sub(asked.until(now));
         let window = Window::of(asked, token.lifetime(), random::unit());
-        let mut control = self.lock();
+        let mut control = self.control.lock();
         control.last_generation += 1;
         let snapshot = Arc::new(Snapshot {
             generation: control.last_generation,
@@ -289,7 +282,7 @@ impl Slot {
     /// Remembers why there is no token, and until when nobody is asked again.
     pub(crate) fn fail(&self, error: Error) -> Error {
         let now = self.clock.now();
-        let mut control = self.lock();
+        let mut control = self.control.lock();
         control.flight = None;
         let (first, longest) = match error.is_transient() {
             true => UNREACHABLE_FOR,
