@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::advice::{self, Advice};
 use crate::error::{Error, ErrorKind, Result};
+use crate::refusal;
 use crate::token::{self, AccessToken};
 
 /// The gateway's key, where it asks for one.
@@ -91,10 +92,10 @@ fn refused(response: &Response<Bytes>) -> Error {
             &advice::ENTERPRISE_USER,
         ),
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
-            token::busy("altinn's exchange", response)
+            refusal::busy("altinn's exchange", response)
         }
-        status if status.is_server_error() => token::busy("altinn's exchange", response),
-        status if status.is_redirection() => token::redirected(response),
+        status if status.is_server_error() => refusal::busy("altinn's exchange", response),
+        status if status.is_redirection() => refusal::redirected(response),
         status => error(
             format!("altinn refused the exchange (status {})", status.as_u16()),
             &advice::EXCHANGE_ADDRESS,
@@ -109,7 +110,7 @@ fn gateway_message(body: &[u8]) -> Option<String> {
         message: String,
     }
     let Body { message } = serde_json::from_slice(body).ok()?;
-    Some(token::clean(&message, 200))
+    Some(refusal::clean(&message, 200))
 }
 
 #[cfg(test)]

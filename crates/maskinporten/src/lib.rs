@@ -62,6 +62,8 @@ pub use assertion::ASSERTION_LIFETIME;
 
 mod grant;
 
+mod refusal;
+
 mod token;
 pub use token::AccessToken;
 

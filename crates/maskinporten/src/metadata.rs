@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use crate::advice;
 use crate::error::{Error, Result};
-use crate::token;
+use crate::refusal;
 
 /// What must be known of a token server before it can be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,10 +26,10 @@ pub(crate) struct Metadata {
 pub(crate) fn from_response(authority: &str, response: &Response<Bytes>) -> Result<Metadata> {
     let status = response.status();
     if status.is_server_error() || status.as_u16() == 429 {
-        return Err(token::busy("the authority's metadata", response));
+        return Err(refusal::busy("the authority's metadata", response));
     }
     if status.is_redirection() {
-        return Err(token::redirected(response));
+        return Err(refusal::redirected(response));
     }
     let unusable = |message: String| {
         Error::protocol(message)
@@ -47,7 +47,7 @@ pub(crate) fn from_response(authority: &str, response: &Response<Bytes>) -> Resu
         .map_err(|_| unusable("the authority's metadata cannot be read".to_owned()))?;
     let issuer = document.issuer.unwrap_or_default();
     if issuer != authority {
-        let shown = token::clean(&issuer, 200);
+        let shown = refusal::clean(&issuer, 200);
         let only_slash = issuer.trim_end_matches('/') == authority.trim_end_matches('/');
         let difference = if only_slash {
             ": they differ in the last slash only"
@@ -67,7 +67,7 @@ pub(crate) fn from_response(authority: &str, response: &Response<Bytes>) -> Resu
     if !same_origin(&authority, &token_endpoint) {
         let message = format!(
             "the authority's metadata names a token endpoint elsewhere: {}",
-            token::clean(&token_endpoint.to_string(), 200)
+            refusal::clean(&token_endpoint.to_string(), 200)
         );
         return Err(unusable(message).with_transient(false));
     }

@@ -24,6 +24,7 @@ use crate::exchange;
 use crate::grant;
 use crate::metadata::Metadata;
 use crate::random;
+use crate::refusal;
 use crate::request::TokenRequest;
 use crate::signer::{BoxFuture, KeyReference, Signer};
 use crate::token::{self, AccessToken};
@@ -253,7 +254,7 @@ impl SignedGrant {
         let retry = error.advice().map_or(Retry::No, |advice| advice.retry());
         let can_be_mended = match retry {
             Retry::NewAssertion => true,
-            Retry::CorrectedClock => match token::server_time(response.headers()) {
+            Retry::CorrectedClock => match refusal::server_time(response.headers()) {
                 Some(server) => {
                     let skew = seconds_between(self.clock.wall(), server);
                     error = error.with_detail(

@@ -1,23 +1,27 @@
 //! [`Authorizer`]: a token and the origins that may see it, for whatever sends requests.
 
-use parking_lot::Mutex;
+mod local;
+mod seat;
+
 use std::fmt;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue, Request, Uri};
+use http::{HeaderMap, HeaderValue, Uri};
 
 use crate::advice;
-use crate::cache::{self, NO_TOKEN, STRIPES, Slot, Window};
-use crate::clock::{Horizon, Moment};
+use crate::cache::{self, NO_TOKEN, Slot};
 use crate::error::{Error, Result};
 use crate::header;
 use crate::origin::{IntoOrigins, Origin};
 use crate::provider::TokenProvider;
 use crate::request::{IntoTokenRequest, TokenKind};
 use crate::signer::BoxFuture;
+
+pub use local::LocalAuthorizer;
+use seat::Table;
 
 /// What becomes of an `Authorization` header that a request already has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -242,12 +246,7 @@ impl Authorizer {
     /// What one service value holds, to authorise with `&mut self`.
     #[must_use]
     pub fn local(&self) -> LocalAuthorizer {
-        LocalAuthorizer {
-            seat: Arc::clone(self.table.seat(cache::of_this_thread())),
-            table: OnceLock::from(Arc::clone(&self.table)),
-            view: None,
-            used: false,
-        }
+        LocalAuthorizer::at(&self.table)
     }
 
     fn of(gate: Gate) -> Self {
@@ -360,266 +359,6 @@ impl Ticket {
     }
 }
 
-/// What one service value holds: its own view of the token. Made by [`Authorizer::local`].
-///
-/// A clone costs one count up, on a line that belongs to the thread that clones.
-pub struct LocalAuthorizer {
-    seat: Arc<Seat>,
-    /// Found at the first clone: to look for it is a shared write, which a service value that is
-    /// cloned once for a call and then dropped never makes.
-    table: OnceLock<Arc<Table>>,
-    /// The first call reads its thread's seat, and the second takes a view of its own: a service that
-    /// is cloned for every call would pay for one each time.
-    view: Option<Box<View>>,
-    used: bool,
-}
-
-/// What a stripe of threads holds: the way to the gate, and a view of the token.
-///
-/// Aligned, so that neither the counts nor the locks of two seats share a line: each clone of a
-/// service counts up and down here. Measured: a read through an `ArcSwap` of one shared snapshot with
-/// a copy for each stripe takes three times the instructions of a lock that only one thread uses.
-#[repr(align(128))]
-struct Seat {
-    stripe: usize,
-    // What most requests need of the gate, without the way there.
-    plain: Option<Origin>,
-    slot: Arc<Slot>,
-    // Only ever tried: nobody waits for it, and it is held while one header is set. The locks of
-    // `parking_lot` know no poisoning: a view holds one whole token whatever panicked beside it.
-    view: Mutex<View>,
-    gate: Arc<Gate>,
-    table: Weak<Table>,
-}
-
-/// The seats of one layer, made when a thread of their stripe first needs one.
-struct Table {
-    gate: Arc<Gate>,
-    seats: [OnceLock<Arc<Seat>>; STRIPES],
-}
-
-/// The token as it was last seen. Generation, moments and header are always of one token.
-struct View {
-    generation: u64,
-    window: Window,
-    /// The soft moment, for a glance at the clock.
-    fresh: Horizon,
-    header: HeaderValue,
-}
-
-impl Table {
-    fn new(gate: Arc<Gate>) -> Arc<Self> {
-        Arc::new(Self {
-            gate,
-            seats: Default::default(),
-        })
-    }
-
-    /// The seat of a stripe of threads.
-    #[inline]
-    fn seat(self: &Arc<Self>, stripe: usize) -> &Arc<Seat> {
-        self.seats[stripe].get_or_init(|| {
-            Arc::new(Seat {
-                stripe,
-                plain: self.gate.plain(),
-                slot: Arc::clone(&self.gate.slot),
-                view: Mutex::default(),
-                gate: Arc::clone(&self.gate),
-                table: Arc::downgrade(self),
-            })
-        })
-    }
-
-    fn try_set(self: &Arc<Self>, headers: &mut HeaderMap) -> Attempt {
-        let decided = self.gate.decide_existing(headers);
-        decided.unwrap_or_else(|| match self.seat(cache::of_this_thread()).set(headers) {
-            Some(receipt) => Attempt::Set(receipt),
-            None => Attempt::Wait,
-        })
-    }
-}
-
-impl Seat {
-    #[inline]
-    fn is_plain(&self, uri: &Uri) -> bool {
-        self.plain.as_ref().is_some_and(|origin| origin.is(uri))
-    }
-
-    /// Sets the header by this seat's view, where the token may be used now.
-    #[inline]
-    fn set(&self, headers: &mut HeaderMap) -> Option<Receipt> {
-        match self.view.try_lock() {
-            Some(mut view) => view.set(&self.slot, headers),
-            None => self.set_past_the_view(headers),
-        }
-    }
-
-    /// Sets the header without a view: another thread of this stripe is looking at it just now.
-    #[cold]
-    fn set_past_the_view(&self, headers: &mut HeaderMap) -> Option<Receipt> {
-        View::default().set(&self.slot, headers)
-    }
-}
-
-impl View {
-    /// Sets the header, where the token may be used now.
-    #[inline]
-    fn set(&mut self, slot: &Arc<Slot>, headers: &mut HeaderMap) -> Option<Receipt> {
-        // A slot's generation is 0 until there is a token, and a view's moments are past until then.
-        let fresh = slot.generation() == self.generation && self.fresh.is_ahead(slot.clock());
-        if !fresh && !self.look(slot) {
-            return None;
-        }
-        header::set(headers, &self.header);
-        Some(Receipt {
-            slot: slot.id(),
-            generation: self.generation,
-        })
-    }
-
-    /// Looks at the slot and at the clock anew, and says whether there is a token that may be used.
-    #[cold]
-    fn look(&mut self, slot: &Arc<Slot>) -> bool {
-        let now = slot.clock().now();
-        if slot.generation() != self.generation {
-            let Some(snapshot) = slot.current(now) else {
-                return false;
-            };
-            *self = Self {
-                generation: snapshot.generation,
-                window: snapshot.window,
-                fresh: Horizon::PAST,
-                header: header::copy(snapshot.token.bearer()),
-            };
-        }
-        // Without a token to go on with, whoever waits starts the flight, and nobody who only looks.
-        if now >= self.window.hard {
-            return false;
-        }
-        if now >= self.window.soft {
-            slot.refresh_if_due(now);
-        } else {
-            // Also where the clocks have moved apart: they are trusted again from here on.
-            self.fresh = Horizon::at(self.window.soft, now, slot.clock());
-        }
-        true
-    }
-}
-
-impl Default for View {
-    fn default() -> Self {
-        Self {
-            generation: NO_TOKEN,
-            window: Window {
-                soft: Moment::PAST,
-                hard: Moment::PAST,
-            },
-            fresh: Horizon::PAST,
-            header: HeaderValue::from_static(""),
-        }
-    }
-}
-
-impl LocalAuthorizer {
-    /// Sets the header if the request goes to the first listed origin and a good token is at hand:
-    /// the path of nearly every request. For all others it gives nothing and changes nothing;
-    /// [`admit`](Self::admit) and [`try_set`](Self::try_set) tell what they are.
-    #[inline]
-    pub fn authorize_now<B>(&mut self, request: &mut Request<B>) -> Option<Receipt> {
-        let seat = &*self.seat;
-        if !seat.is_plain(request.uri()) {
-            return None;
-        }
-        match &mut self.view {
-            Some(view) => view.set(&seat.slot, request.headers_mut()),
-            None => self.set_first(request.headers_mut()),
-        }
-    }
-
-    /// As [`authorize_now`](Self::authorize_now), where the value is shared between threads: it
-    /// reads a view that few of them share instead of one of its own.
-    #[inline]
-    pub fn authorize_now_shared<B>(&self, request: &mut Request<B>) -> Option<Receipt> {
-        let seat = self.seat_here();
-        if !seat.is_plain(request.uri()) {
-            return None;
-        }
-        seat.set(request.headers_mut())
-    }
-
-    /// Whether a request to this address may have the token.
-    pub fn admit(&self, uri: &Uri) -> Admission {
-        self.seat.gate.admit(uri)
-    }
-
-    /// Sets the header if a token is at hand.
-    pub fn try_set(&mut self, headers: &mut HeaderMap) -> Attempt {
-        let decided = self.seat.gate.decide_existing(headers);
-        decided.unwrap_or_else(|| {
-            let slot = &self.seat.slot;
-            match self.view.get_or_insert_default().set(slot, headers) {
-                Some(receipt) => Attempt::Set(receipt),
-                None => Attempt::Wait,
-            }
-        })
-    }
-
-    /// As [`try_set`](Self::try_set), where the value is shared between threads.
-    pub fn try_set_shared(&self, headers: &mut HeaderMap) -> Attempt {
-        let decided = self.seat.gate.decide_existing(headers);
-        decided.unwrap_or_else(|| match self.seat_here().set(headers) {
-            Some(receipt) => Attempt::Set(receipt),
-            None => Attempt::Wait,
-        })
-    }
-
-    /// Waits for a token. What it gives is good for one request, whatever the token's life.
-    pub fn acquire(&self) -> Acquire {
-        self.seat.gate.acquire()
-    }
-
-    fn set_first(&mut self, headers: &mut HeaderMap) -> Option<Receipt> {
-        if !self.used {
-            self.used = true;
-            return self.seat.set(headers);
-        }
-        let view = self.view.get_or_insert_default();
-        view.set(&self.seat.slot, headers)
-    }
-
-    /// The calling thread's seat.
-    #[inline]
-    fn seat_here(&self) -> &Arc<Seat> {
-        let stripe = cache::of_this_thread();
-        if self.seat.stripe == stripe {
-            return &self.seat;
-        }
-        let table = self.table.get().unwrap_or_else(|| self.find_table());
-        table.seat(stripe)
-    }
-
-    #[cold]
-    fn find_table(&self) -> &Arc<Table> {
-        // Layer and first service may be gone, as where an axum router keeps clones of its state:
-        // the clones of this value, and the threads that share it, then sit at a table of its own.
-        let own = || Table::new(Arc::clone(&self.seat.gate));
-        let found = || self.seat.table.upgrade().unwrap_or_else(own);
-        self.table.get_or_init(found)
-    }
-}
-
-impl Clone for LocalAuthorizer {
-    #[inline]
-    fn clone(&self) -> Self {
-        Self {
-            seat: Arc::clone(self.seat_here()),
-            table: OnceLock::new(),
-            view: None,
-            used: false,
-        }
-    }
-}
-
 impl fmt::Debug for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("Gate");
@@ -635,14 +374,6 @@ impl fmt::Debug for Gate {
 impl fmt::Debug for Authorizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Authorizer").field(&self.table.gate).finish()
-    }
-}
-
-impl fmt::Debug for LocalAuthorizer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("LocalAuthorizer")
-            .field(&self.seat.gate)
-            .finish()
     }
 }
 

@@ -1,0 +1,177 @@
+//! Traps that are seen before anything is sent, or in an answer that is no refusal: each used by name
+//! in the room that meets it.
+
+use super::{Advice, Owner, Retry};
+use crate::error::ErrorKind;
+
+macro_rules! traps {
+    ($($(#[$doc:meta])* $name:ident: $kind:ident, $owner:ident, $retry:ident, $meaning:expr, $hint:expr;)*) => {
+        $($(#[$doc])* pub(crate) static $name: Advice = Advice {
+            code: None, error: None, phrases: &[], kind: ErrorKind::$kind,
+            owner: Owner::$owner, retry: Retry::$retry, meaning: $meaning, hint: $hint,
+        };)*
+        pub(super) static TRAPS: &[&Advice] = &[$(&$name),*];
+    };
+}
+
+traps! {
+    NO_SETTINGS: Settings, You, No,
+        "no settings were found",
+        "give a settings file by MASKINPORTEN_SETTINGS_FILE, or MaskinportenSettings__Authority, \
+         MaskinportenSettings__ClientId and MaskinportenSettings__JwkBase64 in the environment";
+    SETTINGS_FILE: Settings, You, No,
+        "the settings file cannot be used",
+        "the file is JSON: {\"MaskinportenSettings\": {\"Authority\": \"https://test.maskinporten.no/\", \
+         \"ClientId\": \"…\", \"Jwk\": {…}}}; write it whole under another name and rename it into place";
+    ONE_KEY: Settings, You, No,
+        "the settings hold two keys",
+        "keep exactly one of Jwk, JwkBase64 and the PEM, the one registered for this client, and remove the other";
+    TWO_CLIENTS: Settings, You, No,
+        "two places hold settings of two clients",
+        "keep the settings of one client and remove the others, or name the file to use by \
+         MASKINPORTEN_SETTINGS_FILE";
+    VARIABLE: Settings, You, No,
+        "an environment variable cannot be read",
+        "set each variable once and as UTF-8 text; those of a settings section are read in any case";
+    AUTHORITY: Settings, You, No,
+        "the authority cannot be used",
+        "use https://maskinporten.no/ for production or https://test.maskinporten.no/ for test; plain http is \
+         for a server on this machine only";
+    NO_ALTINN: Settings, You, No,
+        "no Altinn is known to exchange at",
+        "set ALTINN_PLATFORM_URL, such as https://platform.tt02.altinn.no: only production and test have an Altinn that follows from the authority";
+    INSECURE_ADDRESS: Settings, You, No,
+        "a token server is asked over https only",
+        "use https; plain http is for a server on this machine only";
+    PROXY_ADDRESS: Settings, You, No,
+        "the proxy's address cannot be used",
+        "write it as http://proxy.example.no:3128, with user:password@ before the host if the proxy asks for them; \
+         SOCKS is not spoken here";
+    ROOT_CERTIFICATES: Settings, You, No,
+        "the root certificates cannot be used",
+        "give a PEM with one or more BEGIN CERTIFICATE blocks: the certificate of the authority, not of the server";
+    RETIRED_ENVIRONMENT: Settings, You, No,
+        "the environment is retired",
+        "ver1 and ver2 were closed in June 2024: use `test`, with a client made there";
+    CROSSED_ENVIRONMENTS: Settings, You, No,
+        "Maskinporten and Altinn are of different environments",
+        "a test token is worth nothing at production's Altinn, nor the other way round: use test with TT02 \
+         (platform.tt02.altinn.no) and production with platform.altinn.no";
+    ALTINN_ADDRESS: Settings, You, No,
+        "the Altinn address cannot be used",
+        "set ALTINN_PLATFORM_URL to https://platform.altinn.no for production or \
+         https://platform.tt02.altinn.no for test; plain http is for localhost only";
+    NEW_KEY: Key, You, No,
+        "the key cannot be used",
+        "make a new one with `maskinporten keygen --out key.jwk` and register the public half it prints";
+    EC_KEY: Key, You, No,
+        "Maskinporten takes RSA keys only",
+        "make an RSA key with `maskinporten keygen --out key.jwk`; the Altinn key tool must be told RS256";
+    PUBLIC_KEY: Key, You, No,
+        "this is the public half of a key",
+        "the public half is for the portal: give the private JWK, the one with member `d`, to this program only";
+    KID_MISSING: Key, You, No,
+        "the key has no identifier",
+        "add `kid` to the JWK, or set it beside the key (MASKINPORTEN_KID), to what the portal shows for the key";
+    KEY_FORMAT: Key, You, No,
+        "the key's format is not read here",
+        "give a JWK, or a PEM that opens with BEGIN PRIVATE KEY (PKCS#8) or BEGIN RSA PRIVATE KEY (PKCS#1); a \
+         Java keystore or PKCS#12 is turned into one with `openssl pkcs12 -in key.p12 -nodes -nocerts`";
+    NO_SCOPE: Request, You, No,
+        "no scope was asked for",
+        "name at least one scope, such as altinn:serviceowner";
+    SCOPE_SEPARATOR: Request, You, No,
+        "scopes are separated by something else than a space",
+        "give each scope on its own or put a space between them; commas and semicolons do not separate scopes";
+    SCOPE_CHARACTER: Request, You, No,
+        "a scope holds a character that no scope may hold",
+        "a scope is printable ASCII without quotes and backslashes (RFC 6749 §3.3): look for a line break or a \
+         typographic quote copied along";
+    ORGANISATION: Request, You, No,
+        "this is no organisation number",
+        "an organisation number has nine digits, the last a control digit; `0192:` may stand before it";
+    RESOURCE: Request, You, No,
+        "the resource is not an absolute URI",
+        "give the identifier the API's owner told you, such as https://api.example.no, without `#`";
+    EXTERNAL_REF: Request, You, No,
+        "the external reference cannot be sent",
+        "it is at most 255 of the letters a to å, digits, `_` and `-`, exactly as when the system user was made";
+    AUTHORIZATION_DETAILS: Request, You, No,
+        "authorization_details cannot be sent",
+        "it is one JSON object, or an array with exactly one, that has a `type`";
+    ORIGIN: Origin, You, No,
+        "this is no origin that may see a token",
+        "an origin is a scheme, a host and, where it is not the usual one, a port: https://api.example.no";
+    FOREIGN_ORIGIN: Origin, You, No,
+        "the token is not released for this origin",
+        "add the origin where the layer is built if the request is meant to go there; if it is a redirect, the \
+         refusal is right";
+    NO_AUTHORITY: Origin, You, No,
+        "the request's address has no host",
+        "a client whose requests carry only a path (tonic's) needs `with_origin` below this layer, or \
+         `assume_origin(…)` on it";
+    PLAIN_HTTP: Origin, You, No,
+        "a token is never sent over plain http",
+        "use https; plain http is for a server on this machine only";
+    HEADER_PRESENT: Origin, You, No,
+        "the request already has an Authorization header",
+        "remove it, or choose to replace or keep it where the layer is built";
+    NO_CA_STORE: Unreachable, You, No,
+        "no certificate authorities were found on this machine",
+        "install the ca-certificates package in the image, or point SSL_CERT_FILE at a bundle";
+    CERTIFICATE: Unreachable, Network, No,
+        "the server's certificate was not accepted",
+        "if the network inspects TLS, add its root certificate; if not, somebody else is answering: check the address";
+    HANDSHAKE: Unreachable, Network, Later,
+        "no TLS connection came about",
+        "the server must speak TLS 1.2 or newer on this port: look for a gateway in between, or for a wrong port";
+    PROXY: Unreachable, Network, Later,
+        "the proxy did not let the request through",
+        "check the proxy's address and credentials, and that it allows CONNECT to this host and port";
+    NETWORK: Unreachable, Network, Later,
+        "the server was not reached",
+        "check name resolution, egress rules and proxy for this host and port; Digdir lists its addresses \
+         for firewalls";
+    SILENCE: Unreachable, Network, Later,
+        "the server did not answer in time",
+        "if it stays so, check egress rules and proxy: a firewall that drops packets looks like this";
+    SERVER_BUSY: Unavailable, ApiOwner, Later,
+        "the server cannot serve now",
+        "nothing to change here: outages are seldom longer than a few minutes; Digdir's status page tells more";
+    NOT_AN_ANSWER: Protocol, Network, Later,
+        "the answer is not a token server's",
+        "a proxy, a login page or the wrong address is answering: request the address by hand and look";
+    UNUSABLE_TOKEN: Protocol, ApiOwner, Later,
+        "the token in the answer cannot be used",
+        "the server sent a token that cannot stand in a header or does not live: report it to its operator";
+    REDIRECTED: Protocol, You, No,
+        "the token server answered with a redirect",
+        "redirects are never followed with an assertion: set the authority to the address it points at, if that is right";
+    METADATA: Protocol, You, Later,
+        "the server's metadata cannot be used",
+        "the authority must publish itself: `issuer` in its metadata equals the authority to the last slash, and \
+         the token endpoint has the same origin";
+    UNKNOWN_REFUSAL: Rejected, You, No,
+        "the grant was refused",
+        "this refusal is not in the table here: compare the client in the self-service portal with what was sent, \
+         and give the trace id to support";
+    ENTERPRISE_USER: Exchange, You, No,
+        "Altinn no longer takes enterprise users",
+        "enterprise users were closed in June 2026: use a system user";
+    EXCHANGE_REFUSED: Exchange, You, Later,
+        "Altinn did not accept the Maskinporten token",
+        "either the token is of another environment than this Altinn, or Altinn's own look-up failed: check the \
+         pair of environments first, then wait and try again";
+    SUBSCRIPTION_KEY: Exchange, You, No,
+        "the gateway before Altinn wants a subscription key",
+        "set PlatformSettings__SubscriptionKey to the key you got for this environment";
+    EXCHANGE_ADDRESS: Exchange, You, No,
+        "Altinn did not know this exchange",
+        "check the Altinn address: it is the platform's host, such as https://platform.tt02.altinn.no";
+    NO_RUNTIME: Runtime, You, No,
+        "there is no Tokio runtime to fetch the token on",
+        "ask from within a Tokio runtime (`#[tokio::main]`, `Runtime::block_on`)";
+    RUNTIME_GONE: Runtime, You, Later,
+        "whatever fetched the token went away before it was done",
+        "the runtime that fetched was shut down, or a signer or transport of yours panicked: its own log tells";
+}

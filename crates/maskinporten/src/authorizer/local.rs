@@ -1,0 +1,142 @@
+//! [`LocalAuthorizer`]: what one service value holds.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use http::{HeaderMap, Request, Uri};
+
+use super::seat::{Seat, Table, View};
+use super::{Acquire, Admission, Attempt, Receipt};
+use crate::cache;
+
+/// What one service value holds: its own view of the token. Made by
+/// [`Authorizer::local`](crate::Authorizer::local).
+///
+/// A clone costs one count up, on a line that belongs to the thread that clones.
+pub struct LocalAuthorizer {
+    seat: Arc<Seat>,
+    /// Found at the first clone: to look for it is a shared write, which a service value that is
+    /// cloned once for a call and then dropped never makes.
+    table: OnceLock<Arc<Table>>,
+    /// The first call reads its thread's seat, and the second takes a view of its own: a service that
+    /// is cloned for every call would pay for one each time.
+    view: Option<Box<View>>,
+    used: bool,
+}
+
+impl LocalAuthorizer {
+    pub(super) fn at(table: &Arc<Table>) -> Self {
+        Self {
+            seat: Arc::clone(table.seat(cache::of_this_thread())),
+            table: OnceLock::from(Arc::clone(table)),
+            view: None,
+            used: false,
+        }
+    }
+
+    /// Sets the header if the request goes to the first listed origin and a good token is at hand:
+    /// the path of nearly every request. For all others it gives nothing and changes nothing;
+    /// [`admit`](Self::admit) and [`try_set`](Self::try_set) tell what they are.
+    #[inline]
+    pub fn authorize_now<B>(&mut self, request: &mut Request<B>) -> Option<Receipt> {
+        let seat = &*self.seat;
+        if !seat.is_plain(request.uri()) {
+            return None;
+        }
+        match &mut self.view {
+            Some(view) => view.set(&seat.slot, request.headers_mut()),
+            None => self.set_first(request.headers_mut()),
+        }
+    }
+
+    /// As [`authorize_now`](Self::authorize_now), where the value is shared between threads: it
+    /// reads a view that few of them share instead of one of its own.
+    #[inline]
+    pub fn authorize_now_shared<B>(&self, request: &mut Request<B>) -> Option<Receipt> {
+        let seat = self.seat_here();
+        if !seat.is_plain(request.uri()) {
+            return None;
+        }
+        seat.set(request.headers_mut())
+    }
+
+    /// Whether a request to this address may have the token.
+    pub fn admit(&self, uri: &Uri) -> Admission {
+        self.seat.gate.admit(uri)
+    }
+
+    /// Sets the header if a token is at hand.
+    pub fn try_set(&mut self, headers: &mut HeaderMap) -> Attempt {
+        let decided = self.seat.gate.decide_existing(headers);
+        decided.unwrap_or_else(|| {
+            let slot = &self.seat.slot;
+            match self.view.get_or_insert_default().set(slot, headers) {
+                Some(receipt) => Attempt::Set(receipt),
+                None => Attempt::Wait,
+            }
+        })
+    }
+
+    /// As [`try_set`](Self::try_set), where the value is shared between threads.
+    pub fn try_set_shared(&self, headers: &mut HeaderMap) -> Attempt {
+        let decided = self.seat.gate.decide_existing(headers);
+        decided.unwrap_or_else(|| match self.seat_here().set(headers) {
+            Some(receipt) => Attempt::Set(receipt),
+            None => Attempt::Wait,
+        })
+    }
+
+    /// Waits for a token. What it gives is good for one request, whatever the token's life.
+    pub fn acquire(&self) -> Acquire {
+        self.seat.gate.acquire()
+    }
+
+    fn set_first(&mut self, headers: &mut HeaderMap) -> Option<Receipt> {
+        if !self.used {
+            self.used = true;
+            return self.seat.set(headers);
+        }
+        let view = self.view.get_or_insert_default();
+        view.set(&self.seat.slot, headers)
+    }
+
+    /// The calling thread's seat.
+    #[inline]
+    fn seat_here(&self) -> &Arc<Seat> {
+        let stripe = cache::of_this_thread();
+        if self.seat.stripe == stripe {
+            return &self.seat;
+        }
+        let table = self.table.get().unwrap_or_else(|| self.find_table());
+        table.seat(stripe)
+    }
+
+    #[cold]
+    fn find_table(&self) -> &Arc<Table> {
+        // Layer and first service may be gone, as where an axum router keeps clones of its state:
+        // the clones of this value, and the threads that share it, then sit at a table of its own.
+        let own = || Table::new(Arc::clone(&self.seat.gate));
+        let found = || self.seat.table.upgrade().unwrap_or_else(own);
+        self.table.get_or_init(found)
+    }
+}
+
+impl Clone for LocalAuthorizer {
+    #[inline]
+    fn clone(&self) -> Self {
+        Self {
+            seat: Arc::clone(self.seat_here()),
+            table: OnceLock::new(),
+            view: None,
+            used: false,
+        }
+    }
+}
+
+impl fmt::Debug for LocalAuthorizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LocalAuthorizer")
+            .field(&self.seat.gate)
+            .finish()
+    }
+}
