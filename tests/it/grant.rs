@@ -11,7 +11,7 @@ use maskinporten::{
     BoxFuture, Consent, KeyReference, LocalSigner, MaskinportenClient, MaskinportenSettings,
     Result, Signer, SigningAlgorithm, SigningKey, SystemUser, TokenRequest, TokioClock,
 };
-use maskinporten_sim::{ClientRegistration, Route, Sim};
+use maskinporten_sim::{ClientRegistration, Route, Sim, SimClient};
 use serde_json::{Value, json};
 
 use crate::wire::{self, Jws, Wire};
@@ -19,6 +19,19 @@ use crate::world;
 
 fn request() -> TokenRequest {
     TokenRequest::scopes(["a:read"]).unwrap()
+}
+
+/// A world after one grant, who asked for it, and what was sent.
+async fn one_grant() -> (Sim, SimClient, Wire) {
+    let sim = Sim::new();
+    let registered = sim.new_client(["a:read"]);
+    let wire = Wire::default();
+    let client = world::builder(&sim, &registered)
+        .transport(wire.to(&sim))
+        .build()
+        .unwrap();
+    client.access_token(["a:read"]).await.unwrap();
+    (sim, registered, wire)
 }
 
 // ===== parity vectors 1 to 3 of the .NET reference =====
@@ -51,14 +64,7 @@ async fn scopes_are_sent_split_sorted_and_without_doubles() {
 
 #[tokio::test(start_paused = true)]
 async fn a_grant_is_a_form_of_exactly_two_fields() {
-    let sim = Sim::new();
-    let registered = sim.new_client(["a:read"]);
-    let wire = Wire::default();
-    let client = world::builder(&sim, &registered)
-        .transport(wire.to(&sim))
-        .build()
-        .unwrap();
-    client.access_token(["a:read"]).await.unwrap();
+    let (sim, _, wire) = one_grant().await;
 
     let sent = wire.sent();
     let grant = sent.last().unwrap();
@@ -79,14 +85,7 @@ async fn a_grant_is_a_form_of_exactly_two_fields() {
 
 #[tokio::test(start_paused = true)]
 async fn an_assertion_says_who_asks_whom_and_nothing_optional() {
-    let sim = Sim::new();
-    let registered = sim.new_client(["a:read"]);
-    let wire = Wire::default();
-    let client = world::builder(&sim, &registered)
-        .transport(wire.to(&sim))
-        .build()
-        .unwrap();
-    client.access_token(["a:read"]).await.unwrap();
+    let (sim, registered, wire) = one_grant().await;
 
     let [assertion] = &wire.assertions()[..] else {
         panic!("one grant was to be made");

@@ -21,6 +21,8 @@ mod identity;
 mod layer;
 mod metadata;
 mod origin;
+mod redirect;
+mod rejected;
 mod secrecy;
 mod settings;
 mod stack;

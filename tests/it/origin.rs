@@ -6,15 +6,13 @@ use futures_util::FutureExt;
 use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, HeaderValue, Request};
 use maskinporten::{Error, ErrorKind, ExistingHeader, MaskinportenClient, Origin};
-use maskinporten_sim::{Body, Sim};
+use maskinporten_sim::Body;
 use proptest::prelude::*;
 use tower::{Layer, Service, ServiceExt};
 use tower_maskinporten::{BoxError, MaskinportenAuthLayer};
 use url::Url;
 
-use crate::world::{self, Recorder, get};
-
-const SCOPES: [&str; 1] = ["krr:read"];
+use crate::world::{self, Recorder, SCOPES, get, world};
 
 /// What became of one request, beside a client whose token was never asked for before.
 #[derive(Debug)]
@@ -59,9 +57,7 @@ impl Outcome {
 type Configure = fn(MaskinportenAuthLayer) -> MaskinportenAuthLayer;
 
 async fn outcome(listed: &[&str], configure: Configure, request: Request<Body>) -> Outcome {
-    let sim = Sim::new();
-    let registered = sim.new_client(SCOPES);
-    let client = world::client(&sim, &registered);
+    let (sim, client) = world();
     let layer = configure(MaskinportenAuthLayer::new(&client, SCOPES, listed).unwrap());
     let recorder = Recorder::new();
     let answer = layer.layer(recorder.clone()).oneshot(request).await;

@@ -11,11 +11,27 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderValue, Request, Response};
 use maskinporten::{
-    AltinnSettings, FixedToken, MaskinportenClient, MaskinportenClientBuilder,
+    AltinnSettings, Error, ErrorKind, FixedToken, MaskinportenClient, MaskinportenClientBuilder,
     MaskinportenSettings, TokioClock, Transport,
 };
 use maskinporten_sim::{Body, Sim, SimClient};
 use tower::Service;
+use tower_maskinporten::{BoxError, MaskinportenAuthLayer};
+
+/// What the client of a world is registered for.
+pub(crate) const SCOPES: [&str; 1] = ["krr:read"];
+
+/// A world with a client in it.
+pub(crate) fn world() -> (Sim, MaskinportenClient) {
+    world_of(Sim::new())
+}
+
+/// The same in a world that was made to measure.
+pub(crate) fn world_of(sim: Sim) -> (Sim, MaskinportenClient) {
+    let registered = sim.new_client(SCOPES);
+    let client = client(&sim, &registered);
+    (sim, client)
+}
 
 /// A client of the simulator over its virtual time, with its Altinn to exchange at.
 pub(crate) fn client(sim: &Sim, registered: &SimClient) -> MaskinportenClient {
@@ -35,6 +51,28 @@ pub(crate) fn builder(sim: &Sim, registered: &SimClient) -> MaskinportenClientBu
 pub(crate) fn settings(registered: &SimClient) -> MaskinportenSettings {
     let json = registered.settings_json().to_string();
     MaskinportenSettings::from_json(&json, MaskinportenSettings::DEFAULT_SECTION).unwrap()
+}
+
+// ===== a layer, and where its requests go =====
+
+/// The origin of an API beside the simulator's own.
+pub(crate) const API: &str = "https://api.example.no";
+
+/// An address there.
+pub(crate) const A: &str = "https://api.example.no/a";
+
+/// An address elsewhere, which is not to see the token.
+pub(crate) const B: &str = "https://elsewhere.example/";
+
+/// A layer for either API.
+pub(crate) fn layer(client: &MaskinportenClient) -> MaskinportenAuthLayer {
+    let origins = [API, "https://sim.maskinporten.test"];
+    MaskinportenAuthLayer::new(client, SCOPES, origins).unwrap()
+}
+
+/// The kind of our error, wherever it is in what a layered service failed with.
+pub(crate) fn kind_of(error: &BoxError) -> Option<ErrorKind> {
+    Error::find_in(&**error).map(Error::kind)
 }
 
 // ===== what stands behind a layer =====
