@@ -297,3 +297,29 @@ async fn clients_of_two_authorities_share_nothing() {
         assert_eq!(grant.assertion_claims().unwrap()["aud"], sim.issuer());
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pinned_token_endpoint_is_used_and_nobody_is_asked_for_metadata() {
+    let sim = Sim::new();
+    let registered = sim.new_client(["a:b"]);
+    let wire = Wire::default();
+    let builder = || world::builder(&sim, &registered).transport(wire.to(&sim));
+
+    // Of another origin than its issuer, which no metadata could say.
+    let elsewhere = "https://tokens.example.no/token";
+    let client = builder().token_endpoint(elsewhere).build().unwrap();
+    client.access_token(["a:b"]).await.unwrap();
+
+    assert_eq!(wire.urls(), [elsewhere]);
+    let entries = sim.journal();
+    let claims = entries.entries()[0].assertion_claims().unwrap();
+    assert_eq!(claims["aud"], json!(sim.issuer()));
+
+    for no_address in ["", "/token", "tokens.example.no/token"] {
+        let error = builder().token_endpoint(no_address).build().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Settings, "{no_address}");
+    }
+    let insecure = builder().token_endpoint("http://tokens.example.no/token");
+    let error = insecure.build().unwrap().access_token(["a:b"]).await;
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::Settings);
+}

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::HeaderValue;
+use http::{HeaderValue, Uri};
 
 use crate::advice;
 use crate::authorizer::Authorizer;
@@ -211,6 +211,7 @@ impl Inner {
 #[must_use]
 pub struct MaskinportenClientBuilder {
     credentials: Option<Credentials>,
+    token_endpoint: Option<String>,
     altinn: Option<AltinnSettings>,
     transport: Option<Transport>,
     clock: AnyClock,
@@ -255,6 +256,15 @@ impl MaskinportenClientBuilder {
         self
     }
 
+    /// Sends grants to this address, whatever the authority publishes, which is then not asked.
+    ///
+    /// For an authority without metadata, or one whose token endpoint has another origin than its
+    /// issuer. The audience stays the authority, to the last slash.
+    pub fn token_endpoint(mut self, url: impl Into<String>) -> Self {
+        self.token_endpoint = Some(url.into());
+        self
+    }
+
     /// Where Altinn exchanges tokens. The default is the Altinn of the authority's environment.
     pub fn altinn(mut self, altinn: AltinnSettings) -> Self {
         self.altinn = Some(altinn);
@@ -282,6 +292,7 @@ impl MaskinportenClientBuilder {
     pub fn build(self) -> Result<MaskinportenClient> {
         let Self {
             credentials,
+            token_endpoint,
             altinn,
             transport,
             clock,
@@ -323,7 +334,8 @@ impl MaskinportenClientBuilder {
             }
             None => None,
         };
-        let endpoint = endpoint(&authority, &transport, &clock);
+        let pinned = token_endpoint.as_deref().map(pinned).transpose()?;
+        let endpoint = endpoint(&authority, pinned, &transport, &clock);
         let identity = SourceIdentity::new(authority.as_str(), client_id);
         let source = SignedGrant::new(identity, signer, endpoint, transport, clock.clone());
         Ok(MaskinportenClient::new(Arc::new(source), altinn, clock))
@@ -362,12 +374,18 @@ impl Altinn {
     }
 }
 
-/// A known environment is as its table says; any other authority is asked.
-fn endpoint(authority: &Authority, transport: &Transport, clock: &AnyClock) -> Endpoint {
-    match authority.token_endpoint() {
+/// A pinned endpoint is used as it is, a known environment is as its table says, and any other
+/// authority is asked.
+fn endpoint(
+    authority: &Authority,
+    pinned: Option<Uri>,
+    transport: &Transport,
+    clock: &AnyClock,
+) -> Endpoint {
+    match pinned.or_else(|| authority.token_endpoint().cloned()) {
         Some(token_endpoint) => Endpoint::Known(Arc::new(Metadata {
             issuer: authority.as_str().to_owned(),
-            token_endpoint: token_endpoint.clone(),
+            token_endpoint,
         })),
         None => Endpoint::Discovered(Box::new(Discovery::new(
             authority.as_str().to_owned(),
@@ -376,6 +394,17 @@ fn endpoint(authority: &Authority, transport: &Transport, clock: &AnyClock) -> E
             clock.clone(),
         ))),
     }
+}
+
+/// Checks the address of a pinned token endpoint; whether it is https is the transport's to judge.
+fn pinned(url: &str) -> Result<Uri> {
+    let uri = url.trim().parse::<Uri>().ok();
+    let whole = uri.filter(|uri| uri.scheme().is_some() && uri.host().is_some());
+    whole.ok_or_else(|| {
+        let shown: String = url.chars().take(120).collect();
+        Error::settings(format!("the token endpoint {shown:?} is no address"))
+            .with_advice(&advice::AUTHORITY)
+    })
 }
 
 #[cfg(feature = "client")]

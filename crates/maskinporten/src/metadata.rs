@@ -2,8 +2,8 @@
 //!
 //! - The issuer must equal the authority to the last slash: it becomes the audience of every
 //!   assertion, and a wrong one would be an assertion made out to somebody else (§3.3).
-//! - The token endpoint must have the authority's origin, unless it was pinned by whoever wrote the
-//!   settings: an assertion goes nowhere else.
+//! - The token endpoint must have the authority's origin, unless it was pinned by whoever built the
+//!   client: an assertion goes nowhere else.
 //! - Members of no use here are ignored; Maskinporten's own document lacks one that RFC 8414 requires.
 
 use bytes::Bytes;
