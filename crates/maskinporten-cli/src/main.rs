@@ -18,7 +18,7 @@ use clap::{ColorChoice, Parser, Subcommand};
 
 /// Maskinporten's tokens at the terminal
 #[derive(Parser)]
-#[command(version, color = ColorChoice::Never, after_help = exit::help())]
+#[command(name = "maskinporten", version, color = ColorChoice::Never, after_help = exit::help())]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
