@@ -67,9 +67,9 @@ impl Origin {
 
     /// Reads an address whose path, if any, counts for nothing.
     pub(crate) fn of(uri: &Uri) -> Result<Self> {
-        let shown = || uri.to_string().chars().take(120).collect::<String>();
         let refuse = |why: &str, advice: &'static Advice| {
-            Err(Error::origin(format!("{:?} {why}", shown())).with_advice(advice))
+            let message = format!("{:?} {why}", shown(&uri.to_string()));
+            Err(Error::origin(message).with_advice(advice))
         };
         let Some(host) = uri.host().filter(|host| !host.is_empty()) else {
             return refuse("is no origin: it has no host", &advice::ORIGIN);
@@ -107,6 +107,18 @@ impl Origin {
     }
 }
 
+/// An address as a message may show it: without a user's name and password, without its query, which
+/// may hold a secret too, and cut.
+fn shown(address: &str) -> String {
+    let address = address.split(['?', '#']).next().unwrap_or_default();
+    let shown = match (address.split_once("://"), address.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://…@{rest}"),
+        (None, Some((_, rest))) => format!("…@{rest}"),
+        (_, None) => address.to_owned(),
+    };
+    shown.chars().take(120).collect()
+}
+
 /// The port, the scheme's own where none is written; none where it cannot be told.
 fn port_of(uri: &Uri) -> Option<u16> {
     let authority = uri.authority()?;
@@ -130,8 +142,8 @@ impl FromStr for Origin {
     fn from_str(text: &str) -> Result<Self> {
         let trimmed = text.trim();
         let refuse = |why: &str| {
-            let shown: String = trimmed.chars().take(120).collect();
-            Err(Error::origin(format!("{shown:?} {why}")).with_advice(&advice::ORIGIN))
+            let message = format!("{:?} {why}", shown(trimmed));
+            Err(Error::origin(message).with_advice(&advice::ORIGIN))
         };
         let Ok(uri) = trimmed.parse::<Uri>() else {
             return refuse("is no origin");
@@ -283,6 +295,25 @@ mod tests {
         check("api.example.no:443", false);
         check("/path", false);
         check("*", false);
+    }
+
+    #[test]
+    fn what_is_refused_is_shown_without_its_secrets() {
+        for address in [
+            "https://user:canary@api.example.no",
+            "http://user:canary@api.example.no/?canary",
+            "ftp://api.example.no/?key=canary#canary",
+            "user:canary@api.example.no",
+            "https://user:canary@api.example.no:x/",
+        ] {
+            let error = address.parse::<Origin>().unwrap_err();
+            assert!(error.to_string().contains("api.example.no"), "{error}");
+            assert!(!error.to_string().contains("canary"), "{error}");
+            if let Ok(uri) = address.parse::<Uri>() {
+                let error = Origin::of(&uri).unwrap_err();
+                assert!(!error.to_string().contains("canary"), "{error}");
+            }
+        }
     }
 
     #[test]
