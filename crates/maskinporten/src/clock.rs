@@ -1,14 +1,14 @@
 //! What time it is: the only reader of time.
-//!
-//! - Validity is counted on a clock that never goes back and counts while the machine sleeps, so
-//!   that neither suspend nor a corrected wall clock can make a token look younger or older.
-//! - Wall time is read for claims, and for what people are shown.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// Two readings of time.
+///
+/// - Validity is counted on a clock that never goes back and counts while the machine sleeps, so
+///   that neither suspend nor a corrected wall clock can make a token look younger or older.
+/// - Wall time is read for claims, and for what people are shown.
 ///
 /// [`SystemClock`] is the default; tests bring [`TokioClock`], or one of their own.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {

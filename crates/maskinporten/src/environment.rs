@@ -1,7 +1,4 @@
 //! Production, test and development side by side: authority and Altinn host.
-//!
-//! When a portal or a host moves, it moves here and nowhere else. A host that is not in this table
-//! is a custom authority: taken verbatim, and asked for its metadata.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,6 +9,9 @@ use crate::advice;
 use crate::error::{Error, Result};
 
 /// One of Digdir's environments.
+///
+/// When a portal or a host moves, it moves here and nowhere else. A host that is not in this table
+/// is a custom authority: taken verbatim, and asked for its metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Environment {

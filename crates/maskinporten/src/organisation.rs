@@ -1,8 +1,4 @@
 //! An organisation number: nine digits, the last of them a control digit.
-//!
-//! - Both notations are read: `991825827` and `0192:991825827` (ISO 6523, registry 0192).
-//! - Each place that sends one writes the notation it needs; no caller has to know which.
-//! - A number whose control digit is wrong is refused before anything is sent.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,6 +7,10 @@ use crate::advice;
 use crate::error::{Error, Result};
 
 /// The number of a Norwegian organisation, checked by its control digit (modulus 11).
+///
+/// - Both notations are read: `991825827` and `0192:991825827` (ISO 6523, registry 0192).
+/// - Each place that sends one writes the notation it needs; no caller has to know which.
+/// - A number whose control digit is wrong is refused before anything is sent.
 ///
 /// ```
 /// use maskinporten::OrganisationNumber;

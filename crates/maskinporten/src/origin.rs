@@ -1,10 +1,4 @@
 //! Who may see a token: origins (RFC 6454 §4), compared exactly.
-//!
-//! - An origin is a scheme, a host and a port; nothing else of an address counts, and the `Host`
-//!   header is never consulted.
-//! - Plain http is for a server on this machine only.
-//! - Hosts are compared without regard to case; a trailing dot, a user name or another spelling of
-//!   the same address makes another origin, or none. What is not surely listed is not listed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,6 +11,12 @@ use crate::error::{Error, Result};
 use crate::transport::is_loopback;
 
 /// One origin that may see a token.
+///
+/// - An origin is a scheme, a host and a port; nothing else of an address counts, and the `Host`
+///   header is never consulted.
+/// - Plain http is for a server on this machine only.
+/// - Hosts are compared without regard to case; a trailing dot, a user name or another spelling of
+///   the same address makes another origin, or none. What is not surely listed is not listed.
 ///
 /// ```
 /// use maskinporten::Origin;

@@ -1,7 +1,4 @@
 //! [`TokenProvider`]: the one question a layer may ask.
-//!
-//! A layer asks once, when it is built: where is the token for this request kept? What it gets is a
-//! [`TokenHandle`], and from then on a request reads the handle and asks nobody.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,6 +14,9 @@ use crate::source::TokenSource;
 use crate::token::AccessToken;
 
 /// Who knows where tokens are kept.
+///
+/// A layer asks once, when it is built: where is the token for this request kept? What it gets is a
+/// [`TokenHandle`], and from then on a request reads the handle and asks nobody.
 ///
 /// [`MaskinportenClient`](crate::MaskinportenClient) is the one everybody starts with. A fake is a
 /// few lines over any [`TokenSource`]:

@@ -1,10 +1,4 @@
 //! Scopes: sorted, without doubles, joined by one space.
-//!
-//! - Each entry may itself hold several scopes separated by white space.
-//! - Order and doubles do not matter: two lists of the same scopes are equal, and share one token.
-//! - An empty list is refused, and so is what no scope may hold (RFC 6749 §3.3), a comma among it:
-//!   RFC 6749 allows one, Maskinporten's scopes have none, and a list pasted with commas would
-//!   otherwise come back as one unknown scope.
 
 use std::fmt;
 use std::sync::Arc;
@@ -49,6 +43,12 @@ impl<'a> Scope<'a> {
 }
 
 /// At least one scope: sorted, without doubles, cheap to clone.
+///
+/// - Each entry may itself hold several scopes separated by white space.
+/// - Order and doubles do not matter: two lists of the same scopes are equal, and share one token.
+/// - An empty list is refused, and so is what no scope may hold (RFC 6749 §3.3), a comma among it:
+///   RFC 6749 allows one, Maskinporten's scopes have none, and a list pasted with commas would
+///   otherwise come back as one unknown scope.
 ///
 /// ```
 /// use maskinporten::ScopeSet;

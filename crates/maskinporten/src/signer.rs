@@ -1,25 +1,4 @@
 //! Who signs an assertion: a key in this process, or whatever holds it elsewhere.
-//!
-//! - A [`Signer`] is asked for a signature over bytes; the key itself is never asked for, so a vault
-//!   or an HSM can stand behind it.
-//! - It refers to its key by `kid` or by certificate chain and never by both: the header of an
-//!   assertion carries one of them (RFC 7515 §4.1.4 and §4.1.6).
-//! - [`LocalSigner`] signs on the runtime's blocking pool: an RSA signature takes about a
-//!   millisecond, and a runtime's worker never stands still for it.
-//!
-//! ```
-//! use maskinporten::{KeyReference, LocalSigner, Signer, SigningKey};
-//!
-//! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() -> Result<(), maskinporten::Error> {
-//! let made = SigningKey::generate(2048, Some("my-key"))?;
-//! let signer = LocalSigner::new(SigningKey::from_jwk(made.private_jwk().expose(), None)?);
-//! let signature = signer.sign(b"header.claims".to_vec()).await?;
-//! assert_eq!(signature.len(), 256);
-//! assert!(matches!(signer.key_reference(), KeyReference::Kid("my-key")));
-//! # Ok(())
-//! # }
-//! ```
 
 use std::fmt;
 use std::future::Future;
@@ -48,6 +27,11 @@ pub enum KeyReference<'a> {
 
 /// Signs assertions with a key it need not show.
 ///
+/// - A [`Signer`] is asked for a signature over bytes; the key itself is never asked for, so a vault
+///   or an HSM can stand behind it.
+/// - It refers to its key by `kid` or by certificate chain and never by both: the header of an
+///   assertion carries one of them (RFC 7515 §4.1.4 and §4.1.6).
+///
 /// The answer is RSASSA-PKCS1-v1_5 over the input itself, not over a digest that was taken before.
 /// A signer that is asked from several tasks at once answers each of them.
 pub trait Signer: fmt::Debug + Send + Sync + 'static {
@@ -68,6 +52,20 @@ pub trait Signer: fmt::Debug + Send + Sync + 'static {
 /// Signs with a key held in this process, on the blocking pool of the runtime that asks.
 ///
 /// A call that is dropped leaves its signature to be finished on the pool, and nobody to wait for it.
+///
+/// ```
+/// use maskinporten::{KeyReference, LocalSigner, Signer, SigningKey};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), maskinporten::Error> {
+/// let made = SigningKey::generate(2048, Some("my-key"))?;
+/// let signer = LocalSigner::new(SigningKey::from_jwk(made.private_jwk().expose(), None)?);
+/// let signature = signer.sign(b"header.claims".to_vec()).await?;
+/// assert_eq!(signature.len(), 256);
+/// assert!(matches!(signer.key_reference(), KeyReference::Kid("my-key")));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct LocalSigner {
     key: Arc<SigningKey>,

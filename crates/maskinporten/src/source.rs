@@ -1,10 +1,4 @@
 //! [`TokenSource`]: where a token comes from: a signed grant, the exchange, or a fixed text.
-//!
-//! - A source is asked by the cache, in a task of its own, once for however many wait.
-//! - It asks anew each time: what is kept, when it is renewed and what a failure means to callers
-//!   is decided above it.
-//! - Its [`SourceIdentity`] is part of every cache key: two sources that could give different tokens
-//!   for one request must have different identities.
 
 use std::fmt;
 use std::sync::Arc;
@@ -31,6 +25,12 @@ use crate::token::{self, AccessToken};
 use crate::transport::Transport;
 
 /// Where a token comes from.
+///
+/// - A source is asked by the cache, in a task of its own, once for however many wait.
+/// - It asks anew each time: what is kept, when it is renewed and what a failure means to callers
+///   is decided above it.
+/// - Its [`SourceIdentity`] is part of every cache key: two sources that could give different tokens
+///   for one request must have different identities.
 ///
 /// ```
 /// use std::time::Duration;

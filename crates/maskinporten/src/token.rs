@@ -1,8 +1,4 @@
 //! A token server's answer → [`AccessToken`] (RFC 6749 §5).
-//!
-//! - A token's life is the shorter of `expires_in` and what the token itself says (`exp − iat`).
-//!   Where the answer tells neither, a minute is assumed; nothing lives longer than a day here.
-//! - The text is opaque: it is looked into for its life only, and trusted for nothing.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -20,6 +16,10 @@ use crate::header;
 use crate::refusal;
 
 /// An access token: redacted when printed, wiped when its last clone is dropped.
+///
+/// - A token's life is the shorter of `expires_in` and what the token itself says (`exp − iat`).
+///   Where the answer tells neither, a minute is assumed; nothing lives longer than a day here.
+/// - The text is opaque: it is looked into for its life only, and trusted for nothing.
 ///
 /// ```
 /// use std::time::Duration;

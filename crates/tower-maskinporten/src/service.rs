@@ -1,10 +1,4 @@
 //! [`BearerAuth`]: one room behind both layers.
-//!
-//! - A request to a listed origin gets the token; to any other it is refused, and nothing is sent.
-//! - Where the token is cached, the inner service is called at once and directly: not cloned, its
-//!   future not boxed.
-//! - Where it is not, the request waits for it together with the instance that was polled ready.
-//! - A response of 401 is reported to whoever keeps the token, and passed on as it is.
 
 use std::fmt;
 use std::mem;
@@ -20,6 +14,12 @@ use crate::future::ResponseFuture;
 /// A service whose requests carry a token. Made by
 /// [`MaskinportenAuthLayer`](crate::MaskinportenAuthLayer) and
 /// [`AltinnAuthLayer`](crate::AltinnAuthLayer).
+///
+/// - A request to a listed origin gets the token; to any other it is refused, and nothing is sent.
+/// - Where the token is cached, the inner service is called at once and directly: not cloned, its
+///   future not boxed.
+/// - Where it is not, the request waits for it together with the instance that was polled ready.
+/// - A response of 401 is reported to whoever keeps the token, and passed on as it is.
 ///
 /// Keep one and call it, clone one for every call, or, where the inner service can be called by
 /// reference (as hyper-util's client can), share one and call `&BearerAuth`.

@@ -1,22 +1,4 @@
 //! JWK or PEM → [`SigningKey`]; private bytes end here.
-//!
-//! - A key is RSA of at least 2048 bits with its private part: Maskinporten takes no other.
-//! - A JWK brings all its CRT members (`p q dp dq qi`); `use` and `alg` may be left out. A PEM is
-//!   PKCS#8 or PKCS#1 and unencrypted.
-//! - Every key has a `kid`: the one given beside the key wins over the one inside it.
-//! - Everything that is wrong with a key is told at once, member by member, and no text of the key
-//!   reaches an error: a member's name and a line and column at most.
-//! - A key signs and verifies once when it is loaded, so one whose parts do not belong together is
-//!   refused there and not by the token server.
-//!
-//! ```
-//! use maskinporten::SigningKey;
-//!
-//! let made = SigningKey::generate(2048, None)?;
-//! let key = SigningKey::from_jwk(made.private_jwk().expose(), None)?;
-//! assert_eq!(key.public_jwk(), made.public_jwk());
-//! # Ok::<(), maskinporten::Error>(())
-//! ```
 
 mod algorithm;
 mod generate;
@@ -54,6 +36,24 @@ const MAXIMUM_BITS: usize = 8192;
 const TEST_INPUT: &[u8] = b"a key signs this once when it is loaded";
 
 /// An RSA key that signs assertions: parsed once, checked, and held parsed.
+///
+/// - A key is RSA of at least 2048 bits with its private part: Maskinporten takes no other.
+/// - A JWK brings all its CRT members (`p q dp dq qi`); `use` and `alg` may be left out. A PEM is
+///   PKCS#8 or PKCS#1 and unencrypted.
+/// - Every key has a `kid`: the one given beside the key wins over the one inside it.
+/// - Everything that is wrong with a key is told at once, member by member, and no text of the key
+///   reaches an error: a member's name and a line and column at most.
+/// - A key signs and verifies once when it is loaded, so one whose parts do not belong together is
+///   refused there and not by the token server.
+///
+/// ```
+/// use maskinporten::SigningKey;
+///
+/// let made = SigningKey::generate(2048, None)?;
+/// let key = SigningKey::from_jwk(made.private_jwk().expose(), None)?;
+/// assert_eq!(key.public_jwk(), made.public_jwk());
+/// # Ok::<(), maskinporten::Error>(())
+/// ```
 ///
 /// It has no `Clone` and is never serialised; share it behind an `Arc`. Its memory is wiped by the
 /// cryptographic library when it is dropped.

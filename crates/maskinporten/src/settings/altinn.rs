@@ -1,20 +1,4 @@
 //! Where Altinn exchanges tokens.
-//!
-//! - Altinn follows Maskinporten's environment unless an address is given; a pair of two
-//!   environments that are known not to match is refused before anything is sent.
-//! - An address is https; plain http only to a server on this machine.
-//!
-//! ```
-//! use maskinporten::{AltinnSettings, Authority};
-//!
-//! let altinn = AltinnSettings::platform("https://platform.tt02.altinn.no")?.with_test_org();
-//! assert_eq!(
-//!     altinn.exchange_uri(),
-//!     "https://platform.tt02.altinn.no/authentication/api/v1/exchange/maskinporten?test=true",
-//! );
-//! assert!(altinn.check_against(&Authority::parse("prod")?).is_err());
-//! # Ok::<(), maskinporten::Error>(())
-//! ```
 
 use http::Uri;
 
@@ -34,6 +18,22 @@ const AUTHENTICATION_API: &str = "/authentication/api/v1";
 const EXCHANGE: &str = "/exchange/maskinporten";
 
 /// Altinn's exchange of tokens, and what is sent along.
+///
+/// - Altinn follows Maskinporten's environment unless an address is given; a pair of two
+///   environments that are known not to match is refused before anything is sent.
+/// - An address is https; plain http only to a server on this machine.
+///
+/// ```
+/// use maskinporten::{AltinnSettings, Authority};
+///
+/// let altinn = AltinnSettings::platform("https://platform.tt02.altinn.no")?.with_test_org();
+/// assert_eq!(
+///     altinn.exchange_uri(),
+///     "https://platform.tt02.altinn.no/authentication/api/v1/exchange/maskinporten?test=true",
+/// );
+/// assert!(altinn.check_against(&Authority::parse("prod")?).is_err());
+/// # Ok::<(), maskinporten::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct AltinnSettings {

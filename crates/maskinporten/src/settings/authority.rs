@@ -1,10 +1,4 @@
 //! The authority: who issues the tokens, and where it publishes itself.
-//!
-//! - `prod`, `test` and `dev` stand for Digdir's environments; a URL that names one of them gets the
-//!   trailing slash its issuer has, because the audience must equal the issuer to the last character.
-//! - Any other URL is taken verbatim, path and slash as they are, and asked for its metadata.
-//! - It is https; plain http only to a server on this machine.
-//! - A URL of the token endpoint or of the metadata is refused with what to write instead.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -33,6 +27,12 @@ const RETIRED_HOSTS: [&str; 2] = ["ver1.maskinporten.no", "ver2.maskinporten.no"
 const SHOWN: usize = 80;
 
 /// An issuer of tokens, checked when it is made.
+///
+/// - `prod`, `test` and `dev` stand for Digdir's environments; a URL that names one of them gets the
+///   trailing slash its issuer has, because the audience must equal the issuer to the last character.
+/// - Any other URL is taken verbatim, path and slash as they are, and asked for its metadata.
+/// - It is https; plain http only to a server on this machine.
+/// - A URL of the token endpoint or of the metadata is refused with what to write instead.
 ///
 /// ```
 /// use maskinporten::{Authority, Environment};

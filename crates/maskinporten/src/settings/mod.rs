@@ -1,21 +1,4 @@
 //! What an operator writes, one file per place it is found; parsed once.
-//!
-//! - Settings are taken whole from one place and never put together of two: credentials of two
-//!   clients mixed would be refused by the token server with a message that helps nobody.
-//! - They name an authority, a client id and exactly one key: [`jwk`](MaskinportenSettings::jwk),
-//!   [`jwk_base64`](MaskinportenSettings::jwk_base64) or [`pem`](MaskinportenSettings::pem).
-//! - A place that holds some of it and not all is told by what it lacks, never passed over in
-//!   silence; so is a place that was found and not used.
-//! - Messages name files, sections, variables and members, never what stands in them.
-//!
-//! ```
-//! use maskinporten::MaskinportenSettings;
-//!
-//! let json = r#"{"MaskinportenSettings": {"Authority": "test", "ClientId": "my-client"}}"#;
-//! let error = MaskinportenSettings::from_json(json, MaskinportenSettings::DEFAULT_SECTION)
-//!     .unwrap_err();
-//! assert!(error.to_string().contains("a key is missing"));
-//! ```
 
 mod altinn;
 mod authority;
@@ -43,6 +26,23 @@ use variables::Variables;
 const NO_KEY: &str = "a key is missing (`Jwk`, `JwkBase64` or `Pem`)";
 
 /// Who we are to Maskinporten: the authority, the client id and the client's key.
+///
+/// - Settings are taken whole from one place and never put together of two: credentials of two
+///   clients mixed would be refused by the token server with a message that helps nobody.
+/// - They name an authority, a client id and exactly one key: [`jwk`](MaskinportenSettings::jwk),
+///   [`jwk_base64`](MaskinportenSettings::jwk_base64) or [`pem`](MaskinportenSettings::pem).
+/// - A place that holds some of it and not all is told by what it lacks, never passed over in
+///   silence; so is a place that was found and not used.
+/// - Messages name files, sections, variables and members, never what stands in them.
+///
+/// ```
+/// use maskinporten::MaskinportenSettings;
+///
+/// let json = r#"{"MaskinportenSettings": {"Authority": "test", "ClientId": "my-client"}}"#;
+/// let error = MaskinportenSettings::from_json(json, MaskinportenSettings::DEFAULT_SECTION)
+///     .unwrap_err();
+/// assert!(error.to_string().contains("a key is missing"));
+/// ```
 ///
 /// Secret members print as `[redacted]`, are wiped when dropped and are never serialised.
 #[derive(Clone, Debug)]
