@@ -4,6 +4,8 @@
 //! * The Altinn token lives for thirty minutes of its own, whatever is left of the first one.
 //! * No scope is asked for; one with `altinn:serviceowner` adds the short name of the organisation.
 
+use std::time::SystemTime;
+
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::{Map, Value, json};
@@ -28,6 +30,7 @@ pub(crate) fn exchange(
     world: &World,
     parts: &Parts,
     provider: &str,
+    now: SystemTime,
     record: &mut Record,
 ) -> Answer {
     if let Some(refused) = gateway(world, &parts.headers) {
@@ -54,7 +57,7 @@ pub(crate) fn exchange(
                 .text("Invalid token provider. Trusted token providers are 'Maskinporten', 'Id-porten' and 'AltinnStudio'.");
         }
     }
-    let claims = match verified(world, token) {
+    let claims = match verified(world, token, now) {
         Ok(claims) => claims,
         Err(reason) => return unauthorized(reason),
     };
@@ -69,7 +72,7 @@ pub(crate) fn exchange(
     }
 
     let test = query(parts, "test").is_some_and(|value| value.eq_ignore_ascii_case("true"));
-    let claims = altinn_claims(world, claims, &organisation, test);
+    let claims = altinn_claims(world, claims, &organisation, test, now);
     let issuer = world.keys().altinn;
     let token = jws::sign(&claims, &issuer.kid, &issuer.key);
     record.issued = Some(Value::Object(claims));
@@ -97,11 +100,15 @@ fn gateway(world: &World, headers: &HeaderMap) -> Option<Answer> {
     Some(answer.json(&json!({ "statusCode": 401, "message": message })))
 }
 
-fn verified(world: &World, token: Jws<'_>) -> Result<Map<String, Value>, &'static str> {
+fn verified(
+    world: &World,
+    token: Jws<'_>,
+    now: SystemTime,
+) -> Result<Map<String, Value>, &'static str> {
     if !world.keys().maskinporten.signed(&token) {
         return Err("the token is not signed by Maskinporten");
     }
-    let now = unix_time(world.clock.now());
+    let now = unix_time(now);
     if !token
         .claims
         .get("exp")
@@ -132,6 +139,7 @@ fn altinn_claims(
     mut claims: Map<String, Value>,
     organisation: &str,
     test: bool,
+    now: SystemTime,
 ) -> Map<String, Value> {
     claims.retain(|claim, _| !REPLACED.contains(&claim.as_str()));
     let is_service_owner = claims
@@ -147,8 +155,10 @@ fn altinn_claims(
         };
         claims.insert("urn:altinn:org".into(), json!(name));
     }
-    let now = unix_seconds(world.clock.now());
-    claims.insert("sid".into(), json!(registry.seed.uuid()));
+    let now = unix_seconds(now);
+    let sid = registry.seed.uuid();
+    registry.revocation.issue(&sid);
+    claims.insert("sid".into(), json!(sid));
     drop(registry);
     claims.insert("urn:altinn:orgNumber".into(), json!(organisation));
     claims.insert(

@@ -1,10 +1,15 @@
 //! An answer under way: the response, and the verdict that goes into the journal.
 
-use http::header::{ALLOW, CONTENT_TYPE, HeaderName};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http_body_util::{BodyExt, Collected};
 use serde_json::Value;
 
 use crate::Body;
+use crate::flaw::{Filler, Torn, Trickle};
 use crate::journal::Verdict;
 
 pub(crate) struct Answer {
@@ -51,11 +56,52 @@ impl Answer {
     }
 
     /// What a fault says, as it is.
-    pub(crate) fn fault(status: StatusCode, headers: HeaderMap, body: bytes::Bytes) -> Self {
+    pub(crate) fn fault(status: StatusCode, headers: HeaderMap, body: Bytes) -> Self {
         let mut answer = Self::new(status, Verdict::Fault);
         *answer.response.headers_mut() = headers;
         *answer.response.body_mut() = Body::from(body);
         answer
+    }
+
+    /// As many spaces as asked for, which call themselves JSON.
+    pub(crate) fn filler(length: u64, announced: bool) -> Self {
+        let mut answer = Self::new(StatusCode::OK, Verdict::Fault)
+            .header(CONTENT_TYPE, "application/json; charset=utf-8");
+        if announced {
+            answer = answer.header(CONTENT_LENGTH, &length.to_string());
+        }
+        *answer.response.body_mut() = Body::new(Filler::new(length, announced));
+        answer
+    }
+
+    /// The same, but its body breaks off half-way.
+    pub(crate) async fn truncated(mut self) -> Self {
+        let torn = Torn::new(self.whole().await);
+        let announced = torn.announced().to_string();
+        *self.response.body_mut() = Body::new(torn);
+        self.header(CONTENT_LENGTH, &announced)
+    }
+
+    /// The same, but its body comes in pieces.
+    pub(crate) async fn trickling(mut self, piece: usize, pause: Duration) -> Self {
+        let whole = self.whole().await;
+        *self.response.body_mut() = Body::new(Trickle::new(whole, piece, pause));
+        self
+    }
+
+    /// The same under another content type; under none, if that cannot be written.
+    pub(crate) fn mistyped(mut self, media_type: &str) -> Self {
+        self.response.headers_mut().remove(CONTENT_TYPE);
+        self.header(CONTENT_TYPE, media_type)
+    }
+
+    /// The body, which in a true answer is at hand and cannot fail.
+    async fn whole(&mut self) -> Bytes {
+        let body = std::mem::take(self.response.body_mut());
+        body.collect()
+            .await
+            .map(Collected::to_bytes)
+            .unwrap_or_default()
     }
 
     pub(crate) fn json(mut self, value: &Value) -> Self {

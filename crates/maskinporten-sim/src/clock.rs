@@ -108,6 +108,23 @@ impl fmt::Debug for SimClock {
     }
 }
 
+/// A clock that is off by so many seconds. It stands still where HTTP's dates end, at either end.
+pub(crate) fn skewed(at: SystemTime, seconds: i64) -> SystemTime {
+    let distance = Duration::from_secs(seconds.unsigned_abs());
+    if seconds < 0 {
+        at.checked_sub(distance)
+            .unwrap_or(UNIX_EPOCH)
+            .max(UNIX_EPOCH)
+    } else {
+        at.checked_add(distance)
+            .filter(|at| unix_seconds(*at) < YEAR_10000)
+            .unwrap_or(UNIX_EPOCH + Duration::from_secs(YEAR_10000 - 1))
+    }
+}
+
+/// Where the dates of HTTP end, in seconds since 1970; `httpdate` panics beyond.
+pub(crate) const YEAR_10000: u64 = 253_402_300_800;
+
 /// Seconds since 1970 with their fraction; the checks of a JWT compare these.
 pub(crate) fn unix_time(at: SystemTime) -> f64 {
     at.duration_since(UNIX_EPOCH)

@@ -1,7 +1,8 @@
 //! What goes wrong on purpose: rules in order, the first that fits decides.
 //!
 //! * A rule belongs to one [`Route`] and holds for ever, or for a number of requests.
-//! * Latency passes the request on when it is over; an answer and a hang end it.
+//! * Latency passes the request on when it is over; an answer, a huge one too, and a hang end it.
+//! * The others let the request be judged, and spoil the true answer or the clock it is judged by.
 //! * A request meets at most one rule.
 
 use std::time::Duration;
@@ -23,8 +24,8 @@ use crate::Route;
 #[derive(Clone, Debug)]
 #[must_use = "a fault does nothing until it is given to `Sim::fault`"]
 pub struct Fault {
-    action: Action,
-    times: Option<u64>,
+    pub(crate) action: Action,
+    pub(crate) times: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -32,6 +33,11 @@ pub(crate) enum Action {
     Delay(Duration),
     Answer(StatusCode, HeaderMap, Bytes),
     Hang,
+    Truncate,
+    Trickle { piece: usize, pause: Duration },
+    Huge { length: u64, announced: bool },
+    ContentType(String),
+    Skew(i64),
 }
 
 impl Fault {
@@ -53,6 +59,53 @@ impl Fault {
     /// The request is never answered. It enters the journal when the caller gives up.
     pub fn hang() -> Self {
         Self::new(Action::Hang)
+    }
+
+    /// The true answer, cut off: its whole length is announced, half of its body arrives, and then an
+    /// error. On a port the connection is closed at that point.
+    ///
+    /// An answer without a body announces one byte that never comes. The journal has the true verdict.
+    pub fn truncated() -> Self {
+        Self::new(Action::Truncate)
+    }
+
+    /// The true answer, whose body arrives `bytes` at a time with `pause` between one piece and the
+    /// next, measured by tokio's clock. 0 bytes are taken for 1.
+    pub fn slow_body(bytes: usize, pause: Duration) -> Self {
+        Self::new(Action::Trickle {
+            piece: bytes,
+            pause,
+        })
+    }
+
+    /// The request gets a 200 with `length` bytes of white space that claim to be JSON; nobody looks at
+    /// it. The length is announced. The bytes are made as they are read and held nowhere.
+    pub fn huge(length: u64) -> Self {
+        Self::new(Action::Huge {
+            length,
+            announced: true,
+        })
+    }
+
+    /// As [`huge`](Self::huge), without `Content-Length`: on a port the body is chunked.
+    pub fn huge_unannounced(length: u64) -> Self {
+        Self::new(Action::Huge {
+            length,
+            announced: false,
+        })
+    }
+
+    /// The true answer under another `Content-Type`; under none, if this cannot stand in a header.
+    pub fn content_type(media_type: impl Into<String>) -> Self {
+        Self::new(Action::ContentType(media_type.into()))
+    }
+
+    /// The true answer of a server whose clock is off by so many seconds, ahead if positive. Its `Date`,
+    /// and what it dates in a token, are off as much; the journal keeps the time of the world.
+    ///
+    /// The clock stands still at 1970 and at the end of the year 9999, where HTTP's dates end.
+    pub fn skew(seconds: i64) -> Self {
+        Self::new(Action::Skew(seconds))
     }
 
     /// Holds for `n` requests only; without this, until [`clear_faults`](crate::Sim::clear_faults).
@@ -82,6 +135,13 @@ impl Faults {
 
     pub(crate) fn clear(&mut self) {
         self.rules.clear();
+    }
+
+    /// The rules that still hold for some request.
+    pub(crate) fn in_force(&self) -> impl Iterator<Item = &(Route, Fault)> {
+        self.rules
+            .iter()
+            .filter(|(_, fault)| fault.times != Some(0))
     }
 
     /// What befalls the next request to `route`; counts it.

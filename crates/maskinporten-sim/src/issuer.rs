@@ -1,5 +1,7 @@
 //! Maskinporten: its metadata (RFC 8414), its keys, and the token endpoint (RFC 7523 §2.1).
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, StatusCode, header};
@@ -71,9 +73,10 @@ pub(crate) fn token(
     world: &World,
     parts: &Parts,
     form: Option<Bytes>,
+    now: SystemTime,
     record: &mut Record,
 ) -> Answer {
-    let answer = match grant(world, parts, form) {
+    let answer = match grant(world, parts, form, now) {
         Ok((response, claims)) => {
             record.issued = Some(claims);
             Answer::accepted(StatusCode::OK).json(&response)
@@ -85,7 +88,12 @@ pub(crate) fn token(
         .header(header::PRAGMA, "no-cache")
 }
 
-fn grant(world: &World, parts: &Parts, form: Option<Bytes>) -> Result<(Value, Value), Refusal> {
+fn grant(
+    world: &World,
+    parts: &Parts,
+    form: Option<Bytes>,
+    now: SystemTime,
+) -> Result<(Value, Value), Refusal> {
     if parts.method != Method::POST {
         return Err(Refusal::request("Request method must be POST"));
     }
@@ -111,11 +119,11 @@ fn grant(world: &World, parts: &Parts, form: Option<Bytes>) -> Result<(Value, Va
     }
     let assertion = field(&form, "assertion")?;
 
-    let now = world.clock.now();
     let authenticated = assertion::authenticate(world, &assertion, now)?;
     let mut registry = world.registry();
     let entitlement = entitlement::entitle(&registry, &authenticated, now)?;
     let (jti, iat) = (registry.seed.uuid(), unix_seconds(now));
+    registry.revocation.issue(&jti);
     drop(registry);
 
     let Authenticated { client, .. } = authenticated;

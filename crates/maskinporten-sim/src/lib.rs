@@ -23,6 +23,10 @@
 //! | `/authentication/api/v1/exchange/maskinporten` | an access token in, an Altinn token out |
 //! | `/api/echo`, and all else under `/api/` | an API that wants a bearer, and shows its claims |
 //! | `/_sim/journal` | the journal as JSON |
+//! | `/_sim/faults` | the faults as JSON: `GET` lists, `DELETE` clears, `POST` adds one or an array |
+//!
+//! A fault over HTTP is `{"route": "token", "kind": "latency", "ms": 80, "times": 2}`. A kind has the name
+//! of its constructor and asks for what that does; what cannot be read is answered with what is known.
 //!
 //! ```
 //! use http::{Request, StatusCode};
@@ -64,6 +68,8 @@ pub use keys::RegistrationError;
 mod registry;
 pub use registry::ClientRegistration;
 
+mod revocation;
+
 mod client;
 pub use client::SimClient;
 
@@ -80,6 +86,10 @@ pub use visit::ResponseFuture;
 
 mod fault;
 pub use fault::Fault;
+
+mod control;
+
+mod flaw;
 
 mod jws;
 

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::keys::{RegisteredKey, RegistrationError};
 use crate::resource::Protection;
+use crate::revocation::Revocation;
 use crate::seed::Seed;
 
 /// The organisation number of a client nobody gave one: that of Digdir itself.
@@ -164,6 +165,7 @@ pub(crate) struct Registry {
     /// Organisation number → the short name service owners have in Altinn.
     pub(crate) service_owners: HashMap<String, String>,
     pub(crate) subscription_key: Option<String>,
+    pub(crate) revocation: Revocation,
     protections: Vec<(String, Protection)>,
 }
 
@@ -181,6 +183,7 @@ impl Registry {
             scope_lifetimes: HashMap::new(),
             service_owners: HashMap::from([(DEFAULT_OWNER.to_owned(), "digdir".to_owned())]),
             subscription_key: None,
+            revocation: Revocation::default(),
             protections: Vec::new(),
         }
     }

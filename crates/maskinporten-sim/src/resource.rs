@@ -2,10 +2,10 @@
 //!
 //! * Everything under `/api/` takes a Maskinporten or an Altinn token of this world, until
 //!   [`Sim::protect`](crate::Sim::protect) says otherwise for a path and what lies under it.
-//! * No token: 401 with a bare challenge. A bad one: 401 `invalid_token`. A missing scope: 403
+//! * No token: 401 with a bare challenge. A bad or revoked one: 401 `invalid_token`. A missing scope: 403
 //!   `insufficient_scope`. Two `Authorization` headers: 400 `invalid_request`.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::request::Parts;
 use http::{StatusCode, header};
@@ -87,7 +87,7 @@ impl Default for Protection {
     }
 }
 
-pub(crate) fn call(world: &World, parts: &Parts, path: &str) -> Answer {
+pub(crate) fn call(world: &World, parts: &Parts, path: &str, now: SystemTime) -> Answer {
     let protection = world.registry().protection(path);
     let token = match credentials(&parts.headers) {
         Credentials::Bearer(token) => token,
@@ -109,7 +109,7 @@ pub(crate) fn call(world: &World, parts: &Parts, path: &str) -> Answer {
             );
         }
     };
-    let claims = match verified(world, token, &protection) {
+    let claims = match verified(world, token, &protection, now) {
         Ok(claims) => claims,
         Err(reason) => {
             return challenge(
@@ -150,6 +150,7 @@ fn verified(
     world: &World,
     token: &str,
     protection: &Protection,
+    now: SystemTime,
 ) -> Result<Map<String, Value>, &'static str> {
     let token = Jws::parse(token).ok_or("the token is not a JWT")?;
     let keys = world.keys();
@@ -170,7 +171,7 @@ fn verified(
     if claims.get("iss").and_then(Value::as_str) != Some(&issuer) {
         return Err("the token is of another issuer");
     }
-    let now = unix_time(world.clock.now());
+    let now = unix_time(now);
     let leeway = protection.leeway.as_secs_f64();
     if !claims
         .get("exp")
@@ -185,6 +186,9 @@ fn verified(
         .is_some_and(|nbf| now + leeway < nbf)
     {
         return Err("the token is not valid yet");
+    }
+    if world.registry().revocation.covers(&claims) {
+        return Err("the token is revoked");
     }
     if let (Some(audience), Some(restricted)) = (&protection.audience, claims.get("aud")) {
         let is_ours = match restricted {

@@ -17,6 +17,14 @@ pub enum Route {
 }
 
 impl Route {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Metadata,
+        Self::Jwks,
+        Self::Token,
+        Self::Exchange,
+        Self::Api,
+    ];
+
     /// The route of a path, below the path of the issuer if it has one.
     pub(crate) fn of(path: &str) -> Option<Self> {
         match path {
@@ -31,7 +39,7 @@ impl Route {
         }
     }
 
-    /// The name in the JSON of the journal.
+    /// The name in the JSON of the journal and of the faults.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Metadata => "metadata",

@@ -1,6 +1,6 @@
 //! Setting up a world: what is done in the portal, by API owners, by customers, and by fate.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
@@ -189,6 +189,24 @@ impl Sim {
     pub fn roll_keys(&self) -> &Self {
         let next = IssuerKeys::new(true);
         self.world.replace_keys(next);
+        self
+    }
+
+    /// From now on the API under `/api/` answers 401 `invalid_token` to tokens whose `iat`, in whole
+    /// seconds, is before `instant`. The exchange still takes them, and what it gives for them is new.
+    /// Of several calls the latest instant counts.
+    ///
+    /// An instant within a second also covers what is given out in the rest of that second;
+    /// [`revoke_all`](Self::revoke_all) goes by the order of events instead.
+    pub fn revoke_tokens_before(&self, instant: SystemTime) -> &Self {
+        self.world.registry().revocation.before(instant);
+        self
+    }
+
+    /// As [`revoke_tokens_before`](Self::revoke_tokens_before) for all tokens given out before this
+    /// call, also within its second; those given out after it are taken.
+    pub fn revoke_all(&self) -> &Self {
+        self.world.registry().revocation.all();
         self
     }
 

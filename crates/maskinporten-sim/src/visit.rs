@@ -6,16 +6,17 @@ use std::future::{self, Future};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::SystemTime;
 
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, header};
 use tower_service::Service;
 
-use crate::clock::unix_seconds;
+use crate::clock::{YEAR_10000, skewed, unix_seconds};
 use crate::fault::Action;
 use crate::journal::Record;
 use crate::route::{exchange_provider, is_observer};
-use crate::{Answer, Body, Route, Sim, World, altinn, issuer, resource};
+use crate::{Answer, Body, Route, Sim, World, altinn, control, issuer, resource};
 
 impl Service<Request<Body>> for Sim {
     type Response = Response<Body>;
@@ -60,38 +61,58 @@ impl fmt::Debug for ResponseFuture {
 async fn pass(mut visit: Visit, parts: Parts, path: String, body: Body) -> Response<Body> {
     let Some(route) = visit.record.route else {
         let world = visit.world.clone();
-        return visit.depart(unrouted(&world, &parts, &path));
+        let answer = unrouted(&world, &parts, &path, body).await;
+        return visit.depart(answer, world.clock.now());
     };
     let form = match route {
         Route::Token => issuer::read_form(body, &mut visit.record).await,
         _ => None,
     };
     let fault = visit.world.faults().strike(route);
-    match fault {
-        None => {}
-        Some(Action::Delay(delay)) => tokio::time::sleep(delay).await,
+    match &fault {
+        Some(Action::Delay(delay)) => tokio::time::sleep(*delay).await,
         Some(Action::Hang) => future::pending().await,
+        _ => {}
+    }
+    // What is judged and how it is dated go by one reading of the clock.
+    let mut now = visit.world.clock.now();
+    match &fault {
         Some(Action::Answer(status, headers, body)) => {
-            return visit.depart(Answer::fault(status, headers, body));
+            return visit.depart(Answer::fault(*status, headers.clone(), body.clone()), now);
         }
+        Some(Action::Huge { length, announced }) => {
+            return visit.depart(Answer::filler(*length, *announced), now);
+        }
+        Some(Action::Skew(seconds)) => now = skewed(now, *seconds),
+        _ => {}
     }
     let (world, record) = (&*visit.world, &mut visit.record);
     let answer = match route {
         Route::Metadata => issuer::metadata(world, &parts),
         Route::Jwks => issuer::jwks(world, &parts),
-        Route::Token => issuer::token(world, &parts, form, record),
+        Route::Token => issuer::token(world, &parts, form, now, record),
         Route::Exchange => altinn::exchange(
             world,
             &parts,
             exchange_provider(&path).unwrap_or_default(),
+            now,
             record,
         ),
-        Route::Api => resource::call(world, &parts, &path),
+        Route::Api => resource::call(world, &parts, &path, now),
     };
-    visit.depart(answer)
+    let answer = match fault {
+        Some(Action::Truncate) => answer.truncated().await,
+        Some(Action::Trickle { piece, pause }) => answer.trickling(piece, pause).await,
+        Some(Action::ContentType(media_type)) => answer.mistyped(&media_type),
+        _ => answer,
+    };
+    visit.depart(answer, now)
 }
 
-fn unrouted(world: &World, parts: &Parts, path: &str) -> Answer {
+async fn unrouted(world: &World, parts: &Parts, path: &str, body: Body) -> Answer {
+    if path == "/_sim/faults" {
+        return control::faults(world, &parts.method, body).await;
+    }
     if path == "/_sim/journal" && parts.method == Method::GET {
         let journal = world.book().snapshot();
         return Answer::accepted(StatusCode::OK).json(&journal.to_json());
@@ -120,7 +141,7 @@ impl Visit {
     }
 
     /// Notes the verdict and dates the answer; leaving is what enters it in the journal.
-    fn depart(mut self, answer: Answer) -> Response<Body> {
+    fn depart(mut self, answer: Answer, now: SystemTime) -> Response<Body> {
         let Answer {
             mut response,
             verdict,
@@ -128,7 +149,6 @@ impl Visit {
         self.record.verdict = verdict;
         self.record.status = Some(response.status());
         // A fault may send a date of its own, to stand for a server whose clock is wrong.
-        let now = self.world.clock.now();
         if !response.headers().contains_key(header::DATE) && unix_seconds(now) < YEAR_10000 {
             let date = httpdate::fmt_http_date(now);
             if let Ok(date) = header::HeaderValue::from_str(&date) {
@@ -146,6 +166,3 @@ impl Drop for Visit {
         }
     }
 }
-
-/// Where the dates of HTTP end, in seconds since 1970; `httpdate` panics beyond.
-const YEAR_10000: u64 = 253_402_300_800;

@@ -211,7 +211,7 @@ fn any_method_reaches_the_api_and_nothing_answers_where_nothing_is() {
         "/api",
         "/api/v1/token",
         "/_sim/",
-        "/_sim/faults",
+        "/_sim/elsewhere",
         "/jwk/",
         "/authentication/api/v1/exchange/",
     ] {

@@ -8,6 +8,7 @@
 
 mod api;
 mod exchange;
+mod fault;
 mod grant;
 mod refusal;
 mod server;
