@@ -34,7 +34,7 @@
 //!   listed origin is authorised anew, any other is refused. With `FollowRedirect` below, the token is
 //!   stripped on the way to another origin and stays away on the way back.
 //! - On a cached token a request costs one look at the clock and one at a number: nothing is
-//!   allocated, no lock is taken, and the inner service is called directly.
+//!   allocated, nobody is waited for, and the inner service is called directly.
 //! - What keeps a request from its token comes out as a [`BoxError`] with a [`maskinporten::Error`]
 //!   inside; [`maskinporten::Error::find_in`] finds it, whatever is wrapped around it.
 //!

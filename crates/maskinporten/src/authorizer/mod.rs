@@ -100,7 +100,8 @@ impl Receipt {
 ///
 /// An [`Authorizer`] is for `&self`: share it, call [`authorize`](Authorizer::authorize). A
 /// [`LocalAuthorizer`] is what one service value holds, which middleware calls with `&mut self`: on
-/// a cached token it allocates nothing, takes no lock, and writes nothing another thread reads.
+/// a cached token it allocates nothing, waits for nobody, and writes nothing that a thread of another
+/// stripe reads.
 ///
 /// ```
 /// use std::time::Duration;
