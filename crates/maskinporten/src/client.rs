@@ -6,17 +6,18 @@ use http::{HeaderValue, Uri};
 
 use crate::advice;
 use crate::authorizer::Authorizer;
-use crate::cache::{Cache, Identity, Slot};
+use crate::cache::{Breaker, CAPACITY, Cache, Identity, Slot};
 use crate::clock::{AnyClock, Clock};
 use crate::discovery::Discovery;
 use crate::error::{Error, Result};
+use crate::health::Health;
 use crate::metadata::Metadata;
 use crate::origin::IntoOrigins;
 use crate::provider::{TokenHandle, TokenProvider};
 use crate::request::{IntoTokenRequest, TokenKind, TokenRequest};
 use crate::settings::{AltinnSettings, Authority, MaskinportenSettings};
 use crate::signer::{LocalSigner, Signer};
-use crate::source::{AltinnExchange, Endpoint, SignedGrant, SourceIdentity, TokenSource};
+use crate::source::{AltinnExchange, Endpoint, SignedGrant, Skew, SourceIdentity, TokenSource};
 use crate::token::AccessToken;
 use crate::transport::Transport;
 
@@ -26,6 +27,10 @@ use crate::transport::Transport;
 ///   [`discover`](MaskinportenClient::discover) check settings and key at once, and send nothing.
 /// - A token is asked for by scopes or by a [`TokenRequest`]; equal requests share one token.
 /// - It is cheap to clone, and needs a Tokio runtime only when a token is fetched.
+/// - At most four tokens are fetched at once from its authority, and as many from its Altinn. Where
+///   four different ones fail in a row, one in a while probes and the others fail at once.
+/// - When its last clone and the last layer and handle made from it are gone, whatever is being
+///   fetched ends; [`shutdown`](Self::shutdown) ends it sooner.
 ///
 /// ```no_run
 /// use maskinporten::MaskinportenClient;
@@ -43,15 +48,20 @@ pub struct MaskinportenClient(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     source: Arc<dyn TokenSource>,
+    breaker: Arc<Breaker>,
     altinn: Option<Altinn>,
     clock: AnyClock,
+    skew: Arc<Skew>,
     cache: Cache,
 }
 
 /// What an exchange needs beside a token.
 #[derive(Debug)]
 struct Altinn {
-    settings: AltinnSettings,
+    url: Uri,
+    /// The same as text: part of every key.
+    address: Arc<str>,
+    breaker: Arc<Breaker>,
     subscription_key: Option<HeaderValue>,
     transport: Transport,
 }
@@ -156,6 +166,76 @@ impl MaskinportenClient {
     ) -> Result<Authorizer> {
         Authorizer::new(self, TokenKind::Altinn, request, origins)
     }
+
+    /// Fetches every token that layers, authorizers and handles of this client stand for, so that
+    /// their first requests do not wait. For a service to call before it says that it is ready.
+    ///
+    /// A token that is still good counts. Dropping the future leaves what it has started to go on.
+    ///
+    /// # Errors
+    ///
+    /// The first failure, when all are done; the other tokens are there all the same.
+    pub async fn warm_up(&self) -> Result<()> {
+        let slots = self.0.cache.all();
+        // All set off before the first is waited for.
+        for slot in &slots {
+            slot.warm_up();
+        }
+        let mut outcome = Ok(());
+        for slot in slots {
+            let fetched = slot.acquire().await;
+            outcome = outcome.and(fetched.map(drop));
+        }
+        outcome
+    }
+
+    /// How this client's tokens stand now. Nothing is fetched for the answer.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let now = self.0.clock.now();
+        let slots = self.0.cache.all();
+        let standings = slots.iter().map(|slot| slot.standing(now));
+        Health::of(standings, self.0.skew.seconds(), &self.0.clock)
+    }
+
+    /// Declares void what is known for a request: its Maskinporten token, the Altinn token made of
+    /// it, and the failures that are remembered. The next who asks fetches anew.
+    ///
+    /// What is being fetched for it now is void too, so that nothing older comes after; those who wait
+    /// for it wait for the new one.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Request`](crate::ErrorKind::Request) for scopes that are none.
+    pub fn invalidate(&self, request: impl IntoTokenRequest) -> Result<()> {
+        let request = request.into_token_request()?;
+        // The parent first: else the exchange could still be made with its old token.
+        for kind in [TokenKind::Maskinporten, TokenKind::Altinn] {
+            if let Some(slot) = self.0.cache.find(kind, &request) {
+                slot.invalidate();
+            }
+        }
+        self.0.forget_outages();
+        Ok(())
+    }
+
+    /// As [`invalidate`](Self::invalidate), for every request.
+    pub fn invalidate_all(&self) {
+        for slot in self.0.cache.all() {
+            slot.invalidate();
+        }
+        self.0.forget_outages();
+    }
+
+    /// Ends: nothing is fetched any more, and every token is dropped. Whoever waits for one, and
+    /// whoever asks from now on, layers and handles included, gets
+    /// [`ErrorKind::Closed`](crate::ErrorKind::Closed).
+    ///
+    /// What is being fetched is broken off; this returns when no task of this client is left, within a
+    /// second where their runtime still runs. Requests that already have their token are not touched.
+    pub async fn shutdown(&self) {
+        self.0.cache.close().await;
+    }
 }
 
 impl TokenProvider for MaskinportenClient {
@@ -171,13 +251,16 @@ impl TokenProvider for MaskinportenClient {
 impl Inner {
     fn maskinporten_slot(&self, request: &TokenRequest) -> Result<Arc<Slot>> {
         self.source.supports(request)?;
-        let identity = Identity {
-            source: self.source.identity().clone(),
-            request: request.clone(),
-            exchange: None,
+        let make = || {
+            let identity = Identity {
+                source: self.source.identity().clone(),
+                request: request.clone(),
+                exchange: None,
+            };
+            let (source, breaker) = (Arc::clone(&self.source), Arc::clone(&self.breaker));
+            Slot::new(identity, source, None, breaker, self.clock.clone())
         };
-        let source = || Arc::clone(&self.source);
-        Ok(self.cache.slot(identity, &self.clock, source))
+        Ok(self.cache.slot(TokenKind::Maskinporten, request, make))
     }
 
     fn altinn_slot(&self, request: &TokenRequest) -> Result<Arc<Slot>> {
@@ -185,24 +268,33 @@ impl Inner {
             Error::settings("no altinn is known to exchange the token at")
                 .with_advice(&advice::NO_ALTINN)
         })?;
-        let parent = self.maskinporten_slot(request)?;
-        let url = altinn.settings.exchange_uri();
-        let identity = Identity {
-            source: self.source.identity().clone(),
-            request: request.clone(),
-            exchange: Some(url.to_string().into()),
-        };
-        let source = || -> Arc<dyn TokenSource> {
-            Arc::new(AltinnExchange::new(
-                parent,
+        self.source.supports(request)?;
+        let make = |parent: Arc<Slot>| {
+            let identity = Identity {
+                source: self.source.identity().clone(),
+                request: request.clone(),
+                exchange: Some(Arc::clone(&altinn.address)),
+            };
+            let source = AltinnExchange::new(
+                Arc::clone(&parent),
                 self.source.identity().clone(),
-                url,
+                altinn.url.clone(),
                 altinn.subscription_key.clone(),
                 altinn.transport.clone(),
                 self.clock.clone(),
-            ))
+            );
+            let (source, breaker) = (Arc::new(source), Arc::clone(&altinn.breaker));
+            Slot::new(identity, source, Some(parent), breaker, self.clock.clone())
         };
-        Ok(self.cache.slot(identity, &self.clock, source))
+        let parent = self.maskinporten_slot(request)?;
+        Ok(self.cache.slot(TokenKind::Altinn, request, || make(parent)))
+    }
+
+    fn forget_outages(&self) {
+        self.breaker.reset();
+        if let Some(altinn) = &self.altinn {
+            altinn.breaker.reset();
+        }
     }
 }
 
@@ -215,6 +307,7 @@ pub struct MaskinportenClientBuilder {
     altinn: Option<AltinnSettings>,
     transport: Option<Transport>,
     clock: AnyClock,
+    max_identities: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -283,6 +376,16 @@ impl MaskinportenClientBuilder {
         self
     }
 
+    /// How many different tokens are kept, of Maskinporten's and of Altinn's each. The default is 1 024.
+    ///
+    /// For a service that asks on behalf of many organisations. Beyond it spent tokens go first, then
+    /// those that were asked for least recently. One that a layer or a handle stands for, that
+    /// somebody waits for or that is being fetched always stays.
+    pub fn max_identities(mut self, count: usize) -> Self {
+        self.max_identities = Some(count);
+        self
+    }
+
     /// Checks everything and puts it together; nothing is sent.
     ///
     /// # Errors
@@ -296,7 +399,10 @@ impl MaskinportenClientBuilder {
             altinn,
             transport,
             clock,
+            max_identities,
         } = self;
+        let cache = Cache::new(max_identities.unwrap_or(CAPACITY), clock.clone());
+        let skew = Arc::new(Skew::default());
         let (authority, client_id, signer): (Authority, String, Arc<dyn Signer>) = match credentials
         {
             None => {
@@ -308,7 +414,7 @@ impl MaskinportenClientBuilder {
                     Some(settings) => Some(Altinn::new(settings, or_default(transport)?)?),
                     None => None,
                 };
-                return Ok(MaskinportenClient::new(source, altinn, clock));
+                return Ok(MaskinportenClient::new(source, altinn, clock, skew, cache));
             }
             Some(Credentials::Settings(settings)) => {
                 let authority = settings.authority()?;
@@ -337,18 +443,35 @@ impl MaskinportenClientBuilder {
         let pinned = token_endpoint.as_deref().map(pinned).transpose()?;
         let endpoint = endpoint(&authority, pinned, &transport, &clock);
         let identity = SourceIdentity::new(authority.as_str(), client_id);
-        let source = SignedGrant::new(identity, signer, endpoint, transport, clock.clone());
-        Ok(MaskinportenClient::new(Arc::new(source), altinn, clock))
+        let (source_clock, source_skew) = (clock.clone(), Arc::clone(&skew));
+        let source = SignedGrant::new(
+            identity,
+            signer,
+            endpoint,
+            transport,
+            source_clock,
+            source_skew,
+        );
+        let source = Arc::new(source);
+        Ok(MaskinportenClient::new(source, altinn, clock, skew, cache))
     }
 }
 
 impl MaskinportenClient {
-    fn new(source: Arc<dyn TokenSource>, altinn: Option<Altinn>, clock: AnyClock) -> Self {
+    fn new(
+        source: Arc<dyn TokenSource>,
+        altinn: Option<Altinn>,
+        clock: AnyClock,
+        skew: Arc<Skew>,
+        cache: Cache,
+    ) -> Self {
         Self(Arc::new(Inner {
             source,
+            breaker: Arc::default(),
             altinn,
             clock,
-            cache: Cache::default(),
+            skew,
+            cache,
         }))
     }
 }
@@ -366,8 +489,11 @@ impl Altinn {
                 Some(value)
             }
         };
+        let url = settings.exchange_uri();
         Ok(Self {
-            settings,
+            address: url.to_string().into(),
+            url,
+            breaker: Arc::default(),
             subscription_key,
             transport,
         })

@@ -1,8 +1,13 @@
 //! What time it is: the only reader of time.
 
+mod moment;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+
+pub(crate) use moment::Moment;
+use moment::nanoseconds;
 
 /// Two readings of time.
 ///
@@ -28,7 +33,7 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn monotonic(&self) -> Duration {
-        Duration::from_nanos(boot_time().0)
+        Duration::from_nanos(boot_time().as_nanoseconds())
     }
 
     #[expect(
@@ -44,7 +49,7 @@ impl Clock for SystemClock {
 #[inline]
 fn boot_time() -> Moment {
     // `Instant` stops in suspend on Linux; this reading costs 3 ns more and does not.
-    Moment(reading(rustix::time::ClockId::Boottime))
+    Moment::from_nanoseconds(reading(rustix::time::ClockId::Boottime))
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -64,7 +69,7 @@ fn boot_time() -> Moment {
     use std::sync::OnceLock;
     use std::time::Instant;
     static START: OnceLock<Instant> = OnceLock::new();
-    Moment(nanoseconds(START.get_or_init(Instant::now).elapsed()))
+    Moment::from_nanoseconds(nanoseconds(START.get_or_init(Instant::now).elapsed()))
 }
 
 /// Tokio's clock, for tests: paused and advanced together with the runtime's timers.
@@ -109,10 +114,6 @@ pub(crate) enum AnyClock {
     Custom(Arc<dyn Clock>),
 }
 
-/// A reading of the monotonic clock in nanoseconds: 584 years fit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Moment(u64);
-
 impl AnyClock {
     #[inline]
     pub(crate) fn now(&self) -> Moment {
@@ -124,7 +125,7 @@ impl AnyClock {
 
     #[cold]
     fn custom_now(clock: &dyn Clock) -> Moment {
-        Moment(nanoseconds(clock.monotonic()))
+        Moment::from_nanoseconds(nanoseconds(clock.monotonic()))
     }
 
     pub(crate) fn wall(&self) -> SystemTime {
@@ -156,8 +157,8 @@ struct Glance {
 impl Glance {
     fn exact(now: Moment) -> Self {
         Self {
-            steady: now.0,
-            wall: now.0,
+            steady: now.as_nanoseconds(),
+            wall: now.as_nanoseconds(),
         }
     }
 }
@@ -199,7 +200,7 @@ impl Horizon {
     pub(crate) fn at(moment: Moment, now: Moment, clock: &AnyClock) -> Self {
         let Glance { steady, wall } = clock.glance();
         Self {
-            until: steady.saturating_add(moment.0.saturating_sub(now.0)),
+            until: steady.saturating_add(nanoseconds(now.until(moment))),
             apart: wall.wrapping_sub(steady),
         }
     }
@@ -214,29 +215,6 @@ impl Horizon {
         let moved = wall.wrapping_sub(steady).wrapping_sub(self.apart);
         steady < self.until && moved.wrapping_add(Self::TOLERANCE) <= 2 * Self::TOLERANCE
     }
-}
-
-impl Moment {
-    /// Before every reading.
-    pub(crate) const PAST: Self = Self(0);
-
-    pub(crate) fn as_nanoseconds(self) -> u64 {
-        self.0
-    }
-
-    pub(crate) fn after(self, time: Duration) -> Self {
-        Self(self.0.saturating_add(nanoseconds(time)))
-    }
-
-    pub(crate) fn until(self, later: Self) -> Duration {
-        Duration::from_nanos(later.0.saturating_sub(self.0))
-    }
-}
-
-fn nanoseconds(time: Duration) -> u64 {
-    time.as_secs()
-        .saturating_mul(1_000_000_000)
-        .saturating_add(u64::from(time.subsec_nanos()))
 }
 
 #[cfg(test)]

@@ -64,6 +64,9 @@ pub enum ErrorKind {
 
     /// No async runtime to fetch on, or the one that fetched went away, again and again.
     Runtime,
+
+    /// The client was shut down. Nothing is fetched any more; the caller's code asks too late.
+    Closed,
 }
 
 /// Why there is no token: one error for everything that can keep a request from it.
@@ -304,6 +307,18 @@ impl Error {
     pub(crate) fn with_source(self, source: impl Into<BoxError>) -> Self {
         let source = Arc::from(source.into());
         self.edit(|inner| inner.source = Some(source))
+    }
+
+    /// The same failure as those are told who asked for something else: what is known of the request
+    /// that met it, and what the server said about that, stays with whoever sent it.
+    pub(crate) fn of_others(&self) -> Self {
+        self.clone().edit(|inner| {
+            inner.details.clear();
+            if let Some(refusal) = &mut inner.refusal {
+                refusal.description = None;
+                refusal.trace_id = None;
+            }
+        })
     }
 
     /// The server's own wish (`Retry-After`, RFC 9110 §10.2.3), not yet capped.

@@ -94,6 +94,9 @@ pub use authorizer::{
     Acquire, Admission, Attempt, Authorizer, ExistingHeader, LocalAuthorizer, Receipt, Ticket,
 };
 
+mod health;
+pub use health::{Health, HealthState};
+
 mod client;
 pub use client::{MaskinportenClient, MaskinportenClientBuilder};
 

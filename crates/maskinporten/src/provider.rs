@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
-use crate::cache::{Identity, Slot};
+use crate::cache::{Breaker, Identity, Slot};
 use crate::clock::AnyClock;
 use crate::error::Result;
 use crate::request::{TokenKind, TokenRequest};
@@ -64,8 +64,10 @@ impl TokenHandle {
             exchange: None,
         };
         Ok(Self::new(Slot::new(
-            Arc::new(identity),
+            identity,
             Arc::new(source),
+            None,
+            Arc::new(Breaker::default()),
             AnyClock::default(),
         )))
     }

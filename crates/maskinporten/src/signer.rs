@@ -47,6 +47,12 @@ pub trait Signer: fmt::Debug + Send + Sync + 'static {
     ///
     /// Whatever keeps the signature from coming about, as an [`Error`] of this crate.
     fn sign(&self, input: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>>>;
+
+    /// Another number whenever it signs with another key: refusals that are remembered are forgotten
+    /// then. The default is for a key that never changes.
+    fn revision(&self) -> u64 {
+        0
+    }
 }
 
 /// Signs with a key held in this process, on the blocking pool of the runtime that asks.

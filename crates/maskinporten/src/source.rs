@@ -66,6 +66,14 @@ pub trait TokenSource: fmt::Debug + Send + Sync + 'static {
     /// Whatever keeps the source from a token.
     fn fetch<'a>(&'a self, request: &'a TokenRequest) -> BoxFuture<'a, Result<AccessToken>>;
 
+    /// Another number whenever what it would answer may have changed: another key, other settings.
+    ///
+    /// What was remembered of a failure is forgotten then; tokens stay as they are. The default never
+    /// changes.
+    fn revision(&self) -> u64 {
+        0
+    }
+
     /// Refuses, before anything is sent, what this source can never give.
     ///
     /// # Errors
@@ -158,8 +166,41 @@ pub(crate) struct SignedGrant {
     endpoint: Endpoint,
     transport: Transport,
     clock: AnyClock,
-    /// The server's clock minus ours, in seconds: zero until a refusal for the time's sake.
-    skew: AtomicI64,
+    skew: Arc<Skew>,
+}
+
+/// The authority's clock minus ours, in whole seconds: zero until a refusal for the time's sake.
+#[derive(Debug, Default)]
+pub(crate) struct Skew(AtomicI64);
+
+impl Skew {
+    pub(crate) fn seconds(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// What the authority's clock shows when ours shows `time`.
+    fn there(&self, time: SystemTime) -> SystemTime {
+        let seconds = self.seconds();
+        let by = Duration::from_secs(seconds.unsigned_abs());
+        let there = match seconds < 0 {
+            true => time.checked_sub(by),
+            false => time.checked_add(by),
+        };
+        there.unwrap_or(time)
+    }
+
+    /// Takes a new reading, and tells whether it is another.
+    fn correct(&self, seconds: i64) -> bool {
+        let before = self.0.swap(seconds, Ordering::Relaxed);
+        if before != seconds {
+            tracing::warn!(
+                target: "maskinporten::token",
+                skew_s = seconds,
+                "this machine's clock differs from the token server's; assertions follow the server's"
+            );
+        }
+        before != seconds
+    }
 }
 
 /// How issuer and token endpoint are known.
@@ -176,6 +217,7 @@ impl SignedGrant {
         endpoint: Endpoint,
         transport: Transport,
         clock: AnyClock,
+        skew: Arc<Skew>,
     ) -> Self {
         Self {
             identity,
@@ -183,7 +225,7 @@ impl SignedGrant {
             endpoint,
             transport,
             clock,
-            skew: AtomicI64::new(0),
+            skew,
         }
     }
 
@@ -212,7 +254,7 @@ impl SignedGrant {
             audience: &metadata.issuer,
             client_id: self.identity.client_id(),
             request,
-            issued_at: shifted(self.clock.wall(), self.skew.load(Ordering::Relaxed)),
+            issued_at: self.skew.there(self.clock.wall()),
             jti: &jti,
         };
         let input =
@@ -221,14 +263,21 @@ impl SignedGrant {
         let jws = assertion::compact(&input, &signature);
 
         let request_to_send = grant::request(&metadata.token_endpoint, &jws);
+        let sent = self.clock.wall();
         let response = self
             .transport
             .round_trip(request_to_send, ATTEMPT_TIMEOUT)
             .await?;
-        token::from_response(&response, self.clock.wall()).map_err(|error| {
+        let received = self.clock.wall();
+        token::from_response(&response, self.skew.there(received)).map_err(|error| {
             let error = error.with_endpoint(&metadata.token_endpoint);
             match error.oauth_error() {
-                Some(_) => self.explain(error, metadata, request, &response),
+                Some(_) => {
+                    // Where on its way the answer was dated is not known: in the middle, at a guess.
+                    let way = received.duration_since(sent).unwrap_or_default();
+                    let dated = sent.checked_add(way / 2).unwrap_or(received);
+                    self.explain(error, metadata, request, &response, dated)
+                }
                 None => error.into(),
             }
         })
@@ -241,6 +290,7 @@ impl SignedGrant {
         metadata: &Metadata,
         request: &TokenRequest,
         response: &Response<Bytes>,
+        dated: SystemTime,
     ) -> Refused {
         let key = match self.signer.key_reference() {
             KeyReference::Kid(kid) => kid.to_owned(),
@@ -256,13 +306,13 @@ impl SignedGrant {
             Retry::NewAssertion => true,
             Retry::CorrectedClock => match refusal::server_time(response.headers()) {
                 Some(server) => {
-                    let skew = seconds_between(self.clock.wall(), server);
+                    let skew = seconds_between(dated, server);
                     error = error.with_detail(
                         "clock",
                         format!("the server's clock is {skew} s ahead of this machine's"),
                     );
                     // Once: the same reading again would be refused for the same reason again.
-                    self.skew.swap(skew, Ordering::Relaxed) != skew
+                    self.skew.correct(skew)
                 }
                 None => false,
             },
@@ -283,6 +333,10 @@ impl TokenSource for SignedGrant {
     fn fetch<'a>(&'a self, request: &'a TokenRequest) -> BoxFuture<'a, Result<AccessToken>> {
         Box::pin(self.fetch_token(request))
     }
+
+    fn revision(&self) -> u64 {
+        self.signer.revision()
+    }
 }
 
 /// A grant that brought no token.
@@ -298,15 +352,6 @@ impl From<Error> for Refused {
             can_be_mended: false,
         }
     }
-}
-
-fn shifted(time: SystemTime, seconds: i64) -> SystemTime {
-    let by = Duration::from_secs(seconds.unsigned_abs());
-    let shifted = match seconds < 0 {
-        true => time.checked_sub(by),
-        false => time.checked_add(by),
-    };
-    shifted.unwrap_or(time)
 }
 
 /// `to` minus `from` in whole seconds.
@@ -392,5 +437,9 @@ impl TokenSource for AltinnExchange {
     // The request is the parent slot's already.
     fn fetch<'a>(&'a self, _: &'a TokenRequest) -> BoxFuture<'a, Result<AccessToken>> {
         Box::pin(self.fetch_token())
+    }
+
+    fn revision(&self) -> u64 {
+        self.parent.revision()
     }
 }

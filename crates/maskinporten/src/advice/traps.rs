@@ -171,6 +171,13 @@ traps! {
     NO_RUNTIME: Runtime, You, No,
         "there is no Tokio runtime to fetch the token on",
         "ask from within a Tokio runtime (`#[tokio::main]`, `Runtime::block_on`)";
+    QUEUE: Unavailable, You, Later,
+        "many different tokens were wanted at once, and this one's turn did not come in time",
+        "fetch them in smaller batches, or ahead of need (`warm_up`); if the token server is slow, its status \
+         page tells more";
+    CLOSED: Closed, You, No,
+        "the client was shut down",
+        "stop sending before `shutdown`, or build another client";
     RUNTIME_GONE: Runtime, You, Later,
         "whatever fetched the token went away before it was done",
         "the runtime that fetched was shut down, or a signer or transport of yours panicked: its own log tells";

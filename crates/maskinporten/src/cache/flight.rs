@@ -3,36 +3,34 @@
 //! - A flight belongs to nobody who can be dropped: it runs as a task of its own, under its own
 //!   deadline. Were it run in a caller's future, callers with 50 ms of patience and a server that
 //!   needs 80 would never complete one.
+//! - It keeps nobody alive either: when the last who could use its token is gone, it ends.
 //! - The runtime is looked up when a flight starts, so a client outlives the runtime it was built on.
 //! - A flight that ends without an outcome (a panic, an abort, its runtime gone) drops its sender;
 //!   its waiters notice, and elect another.
+//! - What it has to wait for before it may ask (another token, its turn) is not counted on its
+//!   deadline, and has one of its own.
 
-use std::pin::pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
 
 use crate::advice;
-use crate::cache::slot::{Slot, Snapshot};
+use crate::cache::attempts::{DEADLINE, attempts};
+use crate::cache::breaker::Clearance;
+use crate::cache::life::{InFlight, Takeoff};
+use crate::cache::slot::{Errand, Slot, Snapshot};
 use crate::clock::{AnyClock, Moment};
 use crate::error::{Error, ErrorKind, Result};
-use crate::random;
 use crate::token::AccessToken;
 
-/// A flight's whole time, all its attempts and pauses included.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
-
-/// One round trip's time, connection and body included.
-pub(crate) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// How often a transient failure is tried in all, each time with a new assertion.
-const ATTEMPTS: u32 = 3;
-
-/// The longest pause after the first attempt; doubled after each. The pause is drawn from the whole
-/// range below (full jitter), so that replicas that failed together do not come back together.
-const PAUSE: Duration = Duration::from_millis(250);
+/// How long a flight waits for its turn. A thousand identities that start together, four at a time
+/// with a server that needs 100 ms, are through in 25 s.
+const TURN: Duration = Duration::from_secs(30);
 
 /// How long after its deadline a flight is given up for lost: its runtime stands still.
 const GRACE: Duration = Duration::from_secs(1);
@@ -43,51 +41,98 @@ type Outcome = Result<Arc<Snapshot>>;
 #[derive(Clone)]
 pub(crate) struct Flight {
     outcome: watch::Receiver<Option<Outcome>>,
-    overdue_at: Moment,
+    overdue_at: Arc<Overdue>,
+    task: AbortHandle,
 }
 
-/// Sends a task for the slot's token.
+/// When a flight is given up for lost, in nanoseconds: it moves on as the flight does.
+struct Overdue(AtomicU64);
+
+/// Sends a task for a slot's token.
 #[expect(
     clippy::disallowed_methods,
     reason = "this is the room that spawns, on the runtime it finds here and now"
 )]
-pub(crate) fn start(slot: Arc<Slot>, now: Moment) -> Result<Flight> {
+pub(crate) fn start(
+    slot: Weak<Slot>,
+    errand: Arc<Errand>,
+    takeoff: Takeoff,
+    now: Moment,
+) -> Result<Flight> {
     let runtime = Handle::try_current().map_err(|_| {
         Error::new(ErrorKind::Runtime, "there is no tokio runtime here")
             .with_advice(&advice::NO_RUNTIME)
     })?;
     let (sender, receiver) = watch::channel(None);
-    runtime.spawn(async move {
-        let outcome = fly(&slot).await;
-        // Nobody may be waiting any more: the slot has it all the same.
-        sender.send_replace(Some(outcome));
+    let overdue_at = Arc::new(Overdue(AtomicU64::new(0)));
+    overdue_at.set(now, DEADLINE);
+    let seen = Arc::clone(&overdue_at);
+    let task = runtime.spawn(async move {
+        let fetched = fly(&errand, takeoff, &seen).await;
+        // Whoever could use it may be gone by now, and those who still wait may want another: the
+        // channel closes without an outcome then.
+        let landed = slot.upgrade().and_then(|slot| match fetched {
+            Ok((token, asked)) => slot.publish(takeoff, token, asked).map(Ok),
+            Err(error) => slot.fail(takeoff, error).map(Err),
+        });
+        if let Some(outcome) = landed {
+            // Nobody may be waiting any more: the slot has it all the same.
+            sender.send_replace(Some(outcome));
+        }
     });
     Ok(Flight {
         outcome: receiver,
-        overdue_at: now.after(DEADLINE).after(GRACE),
+        overdue_at,
+        task: task.abort_handle(),
     })
 }
 
-async fn fly(slot: &Slot) -> Outcome {
+/// Waits for its turn, asks, and tells how it went.
+async fn fly(
+    errand: &Errand,
+    takeoff: Takeoff,
+    overdue_at: &Overdue,
+) -> Result<(AccessToken, Moment)> {
+    let clock = errand.clock();
+    overdue_at.set(clock.now(), TURN);
+    let clearance = timeout(TURN, turn(errand, takeoff))
+        .await
+        .unwrap_or_else(|_elapsed| {
+            let message = "too many tokens are being fetched before this one";
+            Err(Error::new(ErrorKind::Unavailable, message).with_advice(&advice::QUEUE))
+        })?;
+    overdue_at.set(clock.now(), DEADLINE);
     let mut last_error = None;
-    let fetched = tokio::time::timeout(DEADLINE, fetch(slot, &mut last_error)).await;
-    match fetched {
-        Ok(Ok((token, asked))) => Ok(slot.publish(token, asked)),
-        Ok(Err(error)) => Err(slot.fail(error)),
-        Err(_) => Err(slot.fail(last_error.unwrap_or_else(|| {
+    let fetched = timeout(DEADLINE, fetch(errand, &mut last_error)).await;
+    let fetched = fetched.unwrap_or_else(|_elapsed| {
+        Err(last_error.unwrap_or_else(|| {
             Error::new(ErrorKind::Unreachable, "the token did not come in time")
                 .with_advice(&advice::SILENCE)
-        }))),
-    }
+        }))
+    });
+    clearance.landed(errand.token(), clock, fetched.as_ref().err());
+    fetched
 }
 
-/// Asks the slot's source, again where that may help, and tells when the request left.
-async fn fetch(slot: &Slot, last_error: &mut Option<Error>) -> Result<(AccessToken, Moment)> {
-    let clock = slot.clock();
+/// The parent's token, where this one is made of it, and then leave to ask for this one.
+async fn turn(errand: &Errand, takeoff: Takeoff) -> Result<Clearance<'_>> {
+    if let Some(parent) = errand.parent() {
+        Arc::clone(parent).acquire().await?;
+    }
+    let revision = errand.source().revision();
+    let breaker = errand.breaker();
+    breaker
+        .clear(errand.clock(), revision, takeoff.urgent)
+        .await
+}
+
+/// Asks the source, again where that may help, and tells when the request left.
+async fn fetch(errand: &Errand, last_error: &mut Option<Error>) -> Result<(AccessToken, Moment)> {
+    let clock = errand.clock();
     let started = clock.now();
     attempts(clock, last_error, || async {
         let asked = clock.now();
-        let token = slot.source().fetch(&slot.identity().request).await?;
+        let token = errand.source().fetch(errand.request()).await?;
         tracing::debug!(
             target: "maskinporten::token",
             lifetime_s = token.lifetime().as_secs(),
@@ -99,59 +144,48 @@ async fn fetch(slot: &Slot, last_error: &mut Option<Error>) -> Result<(AccessTok
     .await
 }
 
-/// Tries what may fail for a while: at most [`ATTEMPTS`] times, as long as the failure is transient
-/// and nobody has already tried it to the end. The last failure is left in `last_error` during the
-/// pauses, for whoever cuts them short.
-pub(crate) async fn attempts<T, F>(
-    clock: &AnyClock,
-    last_error: &mut Option<Error>,
-    mut attempt: impl FnMut() -> F,
-) -> Result<T>
-where
-    F: Future<Output = Result<T>>,
-{
-    let deadline = clock.now().after(DEADLINE);
-    let mut longest = PAUSE;
-    for _ in 1..ATTEMPTS {
-        let error = match attempt().await {
-            Ok(done) => return Ok(done),
-            Err(error) => error,
-        };
-        // An error that says when it will be tried again comes from somebody's memory.
-        if !error.is_transient() || error.retry_at().is_some() {
-            return Err(error);
-        }
-        let pause = longest.mul_f64(random::unit());
-        let pause = pause.max(error.retry_after().unwrap_or_default());
-        if clock.now().after(pause) >= deadline {
-            return Err(error);
-        }
-        tracing::debug!(target: "maskinporten::token", %error, ?pause, "trying again");
-        *last_error = Some(error);
-        tokio::time::sleep(pause).await;
-        longest = longest.saturating_mul(2);
-    }
-    attempt().await
-}
-
 impl Flight {
     /// What the flight brought; none where it ended, or stands still, without an outcome.
     pub(crate) async fn outcome(mut self, clock: &AnyClock) -> Option<Outcome> {
-        let patience = clock.now().until(self.overdue_at);
-        let landed = pin!(self.outcome.wait_for(Option::is_some));
-        match tokio::time::timeout(patience, landed).await {
-            Ok(Ok(outcome)) => outcome.clone(),
-            Ok(Err(_)) | Err(_) => None,
+        loop {
+            let patience = clock.now().until(self.overdue_at.get());
+            let landed = timeout(patience, self.outcome.wait_for(Option::is_some));
+            let landed = landed
+                .await
+                .map(|landed| landed.ok().and_then(|seen| seen.clone()));
+            match landed {
+                Ok(outcome) => return outcome,
+                // Its time may have been extended meanwhile.
+                Err(_elapsed) if self.is_alive(clock.now()) => {}
+                Err(_elapsed) => return None,
+            }
         }
     }
 
-    /// Whether an outcome can still come.
-    pub(crate) fn is_alive(&self, now: Moment) -> bool {
+    /// Waits until its task is gone, with an outcome or without.
+    pub(crate) async fn gone(mut self) {
+        let _ = timeout(GRACE, self.outcome.wait_for(Option::is_some)).await;
+    }
+}
+
+impl InFlight for Flight {
+    fn is_alive(&self, now: Moment) -> bool {
         // A closed channel that holds no outcome is a task that died.
-        now < self.overdue_at && self.outcome.has_changed().is_ok()
+        now < self.overdue_at.get() && self.outcome.has_changed().is_ok()
     }
 
-    pub(crate) fn overdue_at(&self) -> Moment {
-        self.overdue_at
+    fn cancel(&self) {
+        self.task.abort();
+    }
+}
+
+impl Overdue {
+    fn set(&self, now: Moment, time: Duration) {
+        let moment = now.after(time).after(GRACE);
+        self.0.store(moment.as_nanoseconds(), Ordering::Relaxed);
+    }
+
+    fn get(&self) -> Moment {
+        Moment::from_nanoseconds(self.0.load(Ordering::Relaxed))
     }
 }

@@ -1,28 +1,42 @@
 //! (identity, request) → slot: every token that is held, each under all that tells it apart.
 //!
-//! The key is the whole identity: issuer, client, kind, and everything the request would send. Two
-//! requests that differ in anything never share a token. The signing key is not part of it, so that
-//! a rotated key leaves tokens as they are.
+//! - The key is the whole identity: issuer, client, kind, and everything the request would send. Two
+//!   requests that differ in anything never share a token. The signing key is not part of it, so that
+//!   a rotated key leaves tokens as they are.
+//! - A layer finds its slot once, when it is built. Who asks by hand looks it up each time, in a map
+//!   whose shards are locked apart.
+//! - The map is bounded. Beyond its capacity spent tokens go first, then those that were looked up
+//!   least recently; never one that a layer or a caller holds, or that is being fetched.
 
+mod attempts;
+mod backoff;
+mod breaker;
 mod flight;
+mod life;
 mod registry;
 mod slot;
 mod stripe;
+mod sync;
 mod window;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
-use crate::clock::AnyClock;
-use crate::request::TokenRequest;
-use crate::source::{SourceIdentity, TokenSource};
+use crate::clock::{AnyClock, Moment};
+use crate::request::{TokenKind, TokenRequest};
+use crate::source::SourceIdentity;
 
-pub(crate) use flight::{ATTEMPT_TIMEOUT, attempts};
+pub(crate) use attempts::{ATTEMPT_TIMEOUT, attempts};
+pub(crate) use breaker::Breaker;
+pub(crate) use life::{NO_TOKEN, Standing};
 pub(crate) use registry::find;
-pub(crate) use slot::{NO_TOKEN, Slot};
+pub(crate) use slot::Slot;
 pub(crate) use stripe::{STRIPES, of_this_thread};
 pub(crate) use window::Window;
 
@@ -35,42 +49,234 @@ pub(crate) struct Identity {
     pub(crate) exchange: Option<Arc<str>>,
 }
 
-/// The slots of one client. Off the path of a layer, which finds its slot once, when it is built.
-#[derive(Default)]
+/// How many tokens of each kind are kept where nobody says otherwise.
+pub(crate) const CAPACITY: usize = 1024;
+
+/// How many shards each kind has: so many look-ups do not meet.
+const SHARDS: usize = 16;
+
+/// Share of the capacity that is freed at once, so that a full map is not searched for each newcomer.
+const FREED_SHARE: usize = 16;
+
+/// A full map is reported at most this often.
+const REPORTED_EVERY: Duration = Duration::from_secs(60);
+
+/// The slots of one client, whose source and exchange are the same for all: what tells two of them
+/// apart is kind and request.
 pub(crate) struct Cache {
-    slots: RwLock<HashMap<Arc<Identity>, Arc<Slot>>>,
+    maskinporten: Slots,
+    altinn: Slots,
+    clock: AnyClock,
+    closed: AtomicBool,
+}
+
+/// The slots of one kind.
+struct Slots {
+    // No lock is held across an await: nothing here is async.
+    shards: [RwLock<HashMap<TokenRequest, Arc<Slot>>>; SHARDS],
+    hasher: RandomState,
+    count: AtomicUsize,
+    capacity: usize,
+    freeing: Mutex<Freeing>,
+}
+
+#[derive(Default)]
+struct Freeing {
+    reported_at: Option<Moment>,
+    freed_since: usize,
 }
 
 impl Cache {
-    /// The slot of an identity; made, with the source it will ask, where there is none yet.
+    /// A cache that keeps up to `capacity` tokens of each kind, beside those that are in use.
+    pub(crate) fn new(capacity: usize, clock: AnyClock) -> Self {
+        Self {
+            maskinporten: Slots::new(capacity),
+            altinn: Slots::new(capacity),
+            clock,
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// The slot of a request; made where there is none yet.
     pub(crate) fn slot(
         &self,
-        identity: Identity,
-        clock: &AnyClock,
-        source: impl FnOnce() -> Arc<dyn TokenSource>,
+        kind: TokenKind,
+        request: &TokenRequest,
+        make: impl FnOnce() -> Arc<Slot>,
     ) -> Arc<Slot> {
-        // Neither lock is held across an await: this function is not async.
-        let slots = self.slots.read();
-        if let Some(slot) = slots.get(&identity) {
+        let now = self.clock.now();
+        let slots = self.of(kind);
+        let slot = slots.find(request).unwrap_or_else(|| {
+            // Made before the lock is taken: one slot's parent is another of this cache.
+            let slot = slots.insert(request, make(), &self.closed);
+            slots.free(now);
+            slot
+        });
+        slot.touch(now);
+        slot
+    }
+
+    /// The slot of a request, where there is one.
+    pub(crate) fn find(&self, kind: TokenKind, request: &TokenRequest) -> Option<Arc<Slot>> {
+        self.of(kind).find(request)
+    }
+
+    /// Every slot there is, Maskinporten's first.
+    pub(crate) fn all(&self) -> Vec<Arc<Slot>> {
+        let kinds = [&self.maskinporten, &self.altinn];
+        kinds.into_iter().flat_map(Slots::all).collect()
+    }
+
+    /// Fetches nothing any more, and waits until whatever was being fetched has ended.
+    pub(crate) async fn close(&self) {
+        // Seen under the lock by whoever makes a slot after this.
+        self.closed.store(true, Ordering::SeqCst);
+        let flights: Vec<_> = self.all().iter().filter_map(|slot| slot.close()).collect();
+        for flight in flights {
+            flight.gone().await;
+        }
+    }
+
+    fn of(&self, kind: TokenKind) -> &Slots {
+        match kind {
+            TokenKind::Maskinporten => &self.maskinporten,
+            TokenKind::Altinn => &self.altinn,
+        }
+    }
+}
+
+impl Slots {
+    fn new(capacity: usize) -> Self {
+        Self {
+            shards: Default::default(),
+            hasher: RandomState::new(),
+            count: AtomicUsize::new(0),
+            capacity,
+            freeing: Mutex::default(),
+        }
+    }
+
+    fn shard(&self, request: &TokenRequest) -> &RwLock<HashMap<TokenRequest, Arc<Slot>>> {
+        let hash = self.hasher.hash_one(request);
+        &self.shards[hash as usize % SHARDS]
+    }
+
+    fn find(&self, request: &TokenRequest) -> Option<Arc<Slot>> {
+        self.shard(request).read().get(request).cloned()
+    }
+
+    fn insert(&self, request: &TokenRequest, made: Arc<Slot>, closed: &AtomicBool) -> Arc<Slot> {
+        let mut shard = self.shard(request).write();
+        if let Some(slot) = shard.get(request) {
             return Arc::clone(slot);
         }
-        drop(slots);
-        // Made before the second lock is taken: a source may look into this cache itself.
-        let source = source();
-        let identity = Arc::new(identity);
-        let mut slots = self.slots.write();
-        let slot = slots
-            .entry(Arc::clone(&identity))
-            .or_insert_with(|| Slot::new(identity, source, clock.clone()));
-        Arc::clone(slot)
+        if closed.load(Ordering::SeqCst) {
+            made.close();
+        }
+        shard.insert(request.clone(), Arc::clone(&made));
+        self.count.fetch_add(1, Ordering::Relaxed);
+        made
     }
+
+    fn all(&self) -> Vec<Arc<Slot>> {
+        let shards = self.shards.iter();
+        shards
+            .flat_map(|shard| shard.read().values().cloned().collect::<Vec<_>>())
+            .collect()
+    }
+
+    /// Makes room where there are more slots than there shall be.
+    fn free(&self, now: Moment) {
+        let excess = || {
+            let count = self.count.load(Ordering::Relaxed);
+            count
+                .checked_sub(self.capacity)
+                .filter(|excess| *excess > 0)
+        };
+        if excess().is_none() {
+            return;
+        }
+        // One makes room for all who come meanwhile.
+        let Some(mut freeing) = self.freeing.try_lock() else {
+            return;
+        };
+        let Some(excess) = excess() else { return };
+        let mut idle = self.idle(now);
+        let wanted = (excess + self.capacity / FREED_SHARE).min(idle.len());
+        if wanted == 0 {
+            return;
+        }
+        idle.select_nth_unstable_by_key(wanted - 1, |idle| (idle.is_good, idle.used_at));
+        let removed = idle[..wanted].iter().filter(|idle| self.remove(idle, now));
+        freeing.freed_since += removed.count();
+        let early = |at: &Moment| now < at.after(REPORTED_EVERY);
+        if !freeing.reported_at.as_ref().is_some_and(early) {
+            tracing::warn!(
+                target: "maskinporten::token",
+                capacity = self.capacity,
+                dropped = freeing.freed_since,
+                "more different tokens are asked for than are kept: raise `max_identities`, or expect \
+                 some to be fetched again"
+            );
+            *freeing = Freeing {
+                reported_at: Some(now),
+                freed_since: 0,
+            };
+        }
+    }
+
+    /// What may go.
+    fn idle(&self, now: Moment) -> Vec<Idle> {
+        let shards = self.shards.iter();
+        shards
+            .flat_map(|shard| {
+                let shard = shard.read();
+                let idle = shard.iter().filter(|(_, slot)| is_idle(slot, now));
+                let idle = idle.map(|(request, slot)| Idle {
+                    request: request.clone(),
+                    is_good: slot.current(now).is_some(),
+                    used_at: slot.used_at(),
+                });
+                idle.collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
+    /// Removes a slot unless somebody has come for it.
+    fn remove(&self, idle: &Idle, now: Moment) -> bool {
+        let mut shard = self.shard(&idle.request).write();
+        let still = shard
+            .get(&idle.request)
+            .is_some_and(|slot| is_idle(slot, now));
+        let removed = still.then(|| shard.remove(&idle.request)).flatten();
+        // Its token is wiped outside the lock.
+        drop(shard);
+        if removed.is_some() {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+        }
+        removed.is_some()
+    }
+}
+
+/// A slot that may go.
+struct Idle {
+    request: TokenRequest,
+    is_good: bool,
+    used_at: u64,
+}
+
+/// Whether nobody holds a slot but the map, and no flight is on its way to it. Asked under the map's
+/// lock, without which nobody comes to hold it.
+fn is_idle(slot: &Arc<Slot>, now: Moment) -> bool {
+    Arc::strong_count(slot) == 1 && !slot.is_fetching(now)
 }
 
 impl fmt::Debug for Cache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let slots = self.slots.read();
+        let count = |slots: &Slots| slots.count.load(Ordering::Relaxed);
         f.debug_struct("Cache")
-            .field("slots", &slots.len())
-            .finish()
+            .field("maskinporten", &count(&self.maskinporten))
+            .field("altinn", &count(&self.altinn))
+            .finish_non_exhaustive()
     }
 }

@@ -1,0 +1,495 @@
+//! The life of one token: empty, fetching, fresh, ageing, spent; and what may be done in each.
+//!
+//! - What is known of a token is in one place, behind one lock. Beside it stand two numbers that a
+//!   request reads without the lock: the generation of the token that may be used, and the moment from
+//!   which an ageing one is worth the lock.
+//! - Nothing here knows the time, a task or a network: a caller brings `now`, and whatever starts a
+//!   flight. All of it can therefore be explored, every interleaving of its threads included.
+//! - An *epoch* ends when the token is declared void. What a flight of an earlier epoch brings is
+//!   nobody's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::sync::{AtomicU64, Mutex, Ordering};
+use super::window::Window;
+use crate::clock::Moment;
+
+/// Generations are counted from 1, so that a view of nothing never equals a life's.
+pub(crate) const NO_TOKEN: u64 = 0;
+
+/// A rejected token is replaced at most this often: a second rejection is about something else.
+pub(crate) const FORCED_REFRESH_EVERY: Duration = Duration::from_secs(30);
+
+/// The longest that grows to, doubled each time a token that was fetched for a rejection is rejected
+/// at once in its turn: an API that refuses for another reason refuses the next one too.
+const FORCED_REFRESH_AT_LEAST_EVERY: Duration = Duration::from_secs(600);
+
+/// How often a renewal that runs is looked after by those who go on with the ageing token: one that
+/// died without an outcome is noticed then.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
+
+/// What a life knows of the flight that fetches its token.
+pub(crate) trait InFlight: Clone {
+    /// Whether an outcome can still come.
+    fn is_alive(&self, now: Moment) -> bool;
+
+    /// Ends it without an outcome.
+    fn cancel(&self);
+}
+
+/// One token with its window: never changed once published.
+#[derive(Debug)]
+pub(crate) struct Snapshot<T> {
+    pub(crate) generation: u64,
+    pub(crate) window: Window,
+    pub(crate) token: T,
+}
+
+/// What is known of one token: `T` the token, `E` why there is none, `F` the flight that fetches it.
+pub(crate) struct Life<T, E, F> {
+    /// The generation of the token that may be used; no token has the number of a void one.
+    generation: AtomicU64,
+    /// When a request that finds the token ageing next tries to start its renewal, in nanoseconds:
+    /// one relaxed read spares all others the lock while a renewal runs or has just failed.
+    refresh_at: AtomicU64,
+    // Taken for a few reads and writes by functions that are not async, so never across an await.
+    control: Mutex<Control<T, E, F>>,
+}
+
+struct Control<T, E, F> {
+    /// The last token, also when it is spent.
+    current: Option<Arc<Snapshot<T>>>,
+    flight: Option<F>,
+    failure: Option<Failure<E>>,
+    failures_in_a_row: u32,
+    failing_since: Option<Moment>,
+    last_generation: u64,
+    epoch: u64,
+    forced: Forced,
+    closed: bool,
+}
+
+/// Why there is no newer token, and until when nobody asks again.
+struct Failure<E> {
+    error: E,
+    at: Moment,
+    until: Moment,
+    revision: u64,
+}
+
+/// What was done for the sake of a rejected token.
+#[derive(Default)]
+struct Forced {
+    at: Option<Moment>,
+    /// Whether the flight in the air is for its sake.
+    pending: bool,
+    /// The generation that the last such flight brought.
+    brought: u64,
+    /// Whether that was rejected while it was fresh: then it was not for its age.
+    in_vain: bool,
+    /// How many in a row were.
+    in_vain_in_a_row: u32,
+}
+
+/// What a flight must know of the life it was started for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Takeoff {
+    epoch: u64,
+    /// What the source was then: a failure is forgotten when it has become another.
+    revision: u64,
+    /// Whether the token has just ended and nothing was heard of a failure since: those who come now
+    /// have been served until now.
+    pub(crate) urgent: bool,
+}
+
+/// What somebody who needs a token finds.
+pub(crate) enum Found<T, E, F> {
+    /// A token that may be used.
+    Good(Arc<Snapshot<T>>),
+    /// The failure that is remembered.
+    Failed(E),
+    /// The flight that will tell.
+    Awaited(F, Takeoff),
+    /// Nothing is fetched any more.
+    Closed,
+}
+
+/// What comes of the news that a token was rejected.
+pub(crate) enum Rejection<T, F> {
+    /// There is a newer one already.
+    Newer(Arc<Snapshot<T>>),
+    /// A newer one is being fetched.
+    Awaited(F),
+    /// Nothing: it is too early to fetch one, or there is none to replace.
+    Kept,
+}
+
+/// How a life stands, for those who watch over it.
+#[derive(Clone, Debug)]
+pub(crate) struct Standing<E> {
+    /// Until when the token may be used; none where none may.
+    pub(crate) good_until: Option<Moment>,
+    pub(crate) failing: Option<Failing<E>>,
+}
+
+/// A failure that no success has followed.
+#[derive(Clone, Debug)]
+pub(crate) struct Failing<E> {
+    pub(crate) error: E,
+    /// When it was noted.
+    pub(crate) at: Moment,
+    /// When the first of those in a row was.
+    pub(crate) since: Moment,
+}
+
+impl<T, E: Clone, F: InFlight> Life<T, E, F> {
+    pub(crate) fn new() -> Self {
+        Self {
+            generation: AtomicU64::new(NO_TOKEN),
+            refresh_at: AtomicU64::new(0),
+            control: Mutex::new(Control {
+                current: None,
+                flight: None,
+                failure: None,
+                failures_in_a_row: 0,
+                failing_since: None,
+                last_generation: NO_TOKEN,
+                epoch: 0,
+                forced: Forced::default(),
+                closed: false,
+            }),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// The token, if there is one that may be used now.
+    pub(crate) fn current(&self, now: Moment) -> Option<Arc<Snapshot<T>>> {
+        self.control.lock().good(now).map(Arc::clone)
+    }
+
+    /// What there is for somebody who needs a token: the token, else the failure of this `revision`
+    /// that is remembered, else the flight in the air, or a new one. An ageing token is good, and its
+    /// renewal is started.
+    pub(crate) fn ask(
+        &self,
+        now: Moment,
+        revision: u64,
+        start: impl FnOnce(Takeoff) -> Result<F, E>,
+    ) -> Found<T, E, F> {
+        let mut control = self.control.lock();
+        if control.closed {
+            return Found::Closed;
+        }
+        if let Some(current) = control.good(now) {
+            let current = Arc::clone(current);
+            if now >= current.window.soft && self.is_due(now) {
+                // Where nothing can be started the token is still good, so nothing is lost.
+                let _ = self.join(&mut control, now, revision, start);
+            }
+            return Found::Good(current);
+        }
+        if let Some(failure) = control.remembered(now, revision) {
+            return Found::Failed(failure.error.clone());
+        }
+        match self.join(&mut control, now, revision, start) {
+            Ok((flight, takeoff)) => Found::Awaited(flight, takeoff),
+            Err(error) => Found::Failed(error),
+        }
+    }
+
+    /// Starts the renewal of an ageing token, unless one runs or has just failed.
+    pub(crate) fn refresh_if_due(
+        &self,
+        now: Moment,
+        revision: impl FnOnce() -> u64,
+        start: impl FnOnce(Takeoff) -> Result<F, E>,
+    ) {
+        if !self.is_due(now) {
+            return;
+        }
+        let mut control = self.control.lock();
+        // Looked at again: whoever held the lock may have done what is due.
+        if !control.closed && self.is_due(now) {
+            let _ = self.join(&mut control, now, revision(), start);
+        }
+    }
+
+    /// Takes the news that the token of a generation was rejected. Where it is the current one, its
+    /// replacement is fetched, if that was not done lately; everybody keeps it until then.
+    pub(crate) fn reject(
+        &self,
+        rejected: u64,
+        now: Moment,
+        revision: u64,
+        start: impl FnOnce(Takeoff) -> Result<F, E>,
+    ) -> Rejection<T, F> {
+        let mut control = self.control.lock();
+        let Some(current) = control.current.as_ref().filter(|_| !control.closed) else {
+            return Rejection::Kept;
+        };
+        if current.generation != rejected {
+            let newer = current.generation > rejected && now < current.window.hard;
+            return match newer {
+                true => Rejection::Newer(Arc::clone(current)),
+                false => Rejection::Kept,
+            };
+        }
+        let forced = &mut control.forced;
+        let was_forced = forced.brought == rejected;
+        let is_fresh = |at: Moment| now < at.after(FORCED_REFRESH_EVERY);
+        forced.in_vain = was_forced && (forced.in_vain || forced.at.is_some_and(is_fresh));
+        let in_a_row = match forced.in_vain {
+            true => forced.in_vain_in_a_row.saturating_add(1),
+            false => 0,
+        };
+        let pause = FORCED_REFRESH_EVERY
+            .saturating_mul(1 << in_a_row.min(8))
+            .min(FORCED_REFRESH_AT_LEAST_EVERY);
+        let is_early = forced.at.is_some_and(|at| now < at.after(pause));
+        let flight = match control.flying(now) {
+            Some(flight) if control.forced.pending => return Rejection::Awaited(flight.clone()),
+            _ if is_early => return Rejection::Kept,
+            Some(flight) => flight.clone(),
+            // A server that has just failed is left alone for this too.
+            None if control.remembered(now, revision).is_some() => return Rejection::Kept,
+            None => match self.join(&mut control, now, revision, start) {
+                Ok((flight, _)) => flight,
+                Err(_) => return Rejection::Kept,
+            },
+        };
+        let forced = &mut control.forced;
+        forced.at = Some(now);
+        forced.pending = true;
+        forced.in_vain_in_a_row = in_a_row;
+        Rejection::Awaited(flight)
+    }
+
+    /// Declares token, failure and flight void: the next who asks starts anew. What the flight in the
+    /// air would bring is nobody's.
+    pub(crate) fn invalidate(&self) {
+        let mut control = self.control.lock();
+        self.clear(&mut control);
+    }
+
+    /// The same, for good: nothing is fetched any more. Gives the flight that was in the air.
+    pub(crate) fn close(&self) -> Option<F> {
+        let mut control = self.control.lock();
+        control.closed = true;
+        self.clear(&mut control)
+    }
+
+    /// Whether a takeoff is still the present's: nobody has declared it void.
+    pub(crate) fn is_of_now(&self, takeoff: Takeoff) -> bool {
+        let control = self.control.lock();
+        !control.closed && control.epoch == takeoff.epoch
+    }
+
+    pub(crate) fn is_fetching(&self, now: Moment) -> bool {
+        self.control.lock().flying(now).is_some()
+    }
+
+    pub(crate) fn standing(&self, now: Moment) -> Standing<E> {
+        let control = self.control.lock();
+        let failing = control.failure.as_ref().zip(control.failing_since);
+        Standing {
+            good_until: control.good(now).map(|current| current.window.hard),
+            failing: failing.map(|(failure, since)| Failing {
+                error: failure.error.clone(),
+                at: failure.at,
+                since,
+            }),
+        }
+    }
+
+    /// The flight that is in the air, or a new one.
+    fn join(
+        &self,
+        control: &mut Control<T, E, F>,
+        now: Moment,
+        revision: u64,
+        start: impl FnOnce(Takeoff) -> Result<F, E>,
+    ) -> Result<(F, Takeoff), E> {
+        let takeoff = control.takeoff(now, revision);
+        self.look_again_at(now.after(LOOK_AFTER));
+        if let Some(flight) = control.flying(now) {
+            return Ok((flight.clone(), takeoff));
+        }
+        if let Some(lost) = control.flight.take() {
+            lost.cancel();
+        }
+        control.forced.pending = false;
+        let flight = start(takeoff)?;
+        control.flight = Some(flight.clone());
+        Ok((flight, takeoff))
+    }
+
+    fn clear(&self, control: &mut Control<T, E, F>) -> Option<F> {
+        let flight = control.flight.take();
+        if let Some(flight) = &flight {
+            flight.cancel();
+        }
+        control.epoch += 1;
+        control.current = None;
+        control.failure = None;
+        control.failures_in_a_row = 0;
+        control.failing_since = None;
+        control.forced = Forced::default();
+        // A number of its own, so that no view of the token before it finds its generation again.
+        control.last_generation += 1;
+        self.generation
+            .store(control.last_generation, Ordering::Release);
+        flight
+    }
+
+    fn is_due(&self, now: Moment) -> bool {
+        now.as_nanoseconds() >= self.refresh_at.load(Ordering::Relaxed)
+    }
+
+    fn look_again_at(&self, moment: Moment) {
+        self.refresh_at
+            .store(moment.as_nanoseconds(), Ordering::Relaxed);
+    }
+}
+
+// ===== what a flight does =====
+
+impl<T, E: Clone, F: InFlight> Life<T, E, F> {
+    /// Publishes what a flight brought. None where it was declared void meanwhile.
+    ///
+    /// A token that is `spent` on arrival is for those who waited for it, once: it is not kept, and
+    /// the error that is given says for how long none is fetched again.
+    pub(crate) fn publish(
+        &self,
+        takeoff: Takeoff,
+        token: T,
+        window: Window,
+        now: Moment,
+        spent: impl FnOnce() -> Setback<E>,
+    ) -> Option<Arc<Snapshot<T>>> {
+        let mut control = self.control.lock();
+        if control.closed || control.epoch != takeoff.epoch {
+            return None;
+        }
+        control.last_generation += 1;
+        let snapshot = Arc::new(Snapshot {
+            generation: control.last_generation,
+            window,
+            token,
+        });
+        control.flight = None;
+        if now >= window.hard {
+            control.forced.pending = false;
+            self.remember(&mut control, takeoff, now, spent());
+            return Some(snapshot);
+        }
+        if control.forced.pending {
+            control.forced.pending = false;
+            control.forced.brought = snapshot.generation;
+            control.forced.in_vain = false;
+        }
+        control.failures_in_a_row = 0;
+        control.failing_since = None;
+        control.failure = None;
+        control.current = Some(Arc::clone(&snapshot));
+        self.look_again_at(window.soft);
+        // Under the lock, which a reader that sees the new number takes to look: what it finds is at
+        // least as new.
+        self.generation
+            .store(snapshot.generation, Ordering::Release);
+        Some(snapshot)
+    }
+
+    /// Remembers why a flight brought nothing. None where it was declared void meanwhile.
+    pub(crate) fn fail(
+        &self,
+        takeoff: Takeoff,
+        now: Moment,
+        setback: impl FnOnce(u32) -> Setback<E>,
+    ) -> Option<E> {
+        let mut control = self.control.lock();
+        if control.closed || control.epoch != takeoff.epoch {
+            return None;
+        }
+        control.flight = None;
+        control.forced.pending = false;
+        let setback = setback(control.failures_in_a_row);
+        if setback.counts {
+            control.failures_in_a_row = control.failures_in_a_row.saturating_add(1);
+        }
+        Some(self.remember(&mut control, takeoff, now, setback))
+    }
+
+    fn remember(
+        &self,
+        control: &mut Control<T, E, F>,
+        takeoff: Takeoff,
+        now: Moment,
+        setback: Setback<E>,
+    ) -> E {
+        let mut until = now.after(setback.pause);
+        // While a token lives nobody notices the failure, and nobody shall: when it ends the server is
+        // asked, however long it was to be left alone.
+        if let Some(current) = control.good(now) {
+            until = until.min(current.window.hard);
+        }
+        self.look_again_at(until);
+        let error = (setback.error)(now.until(until));
+        control.failing_since.get_or_insert(now);
+        control.failure = Some(Failure {
+            error: error.clone(),
+            at: now,
+            until,
+            revision: takeoff.revision,
+        });
+        error
+    }
+}
+
+/// A failure, and how long it is to be remembered.
+pub(crate) struct Setback<E> {
+    /// How long nobody asks again.
+    pub(crate) pause: Duration,
+    /// Whether it makes the next pause longer.
+    pub(crate) counts: bool,
+    /// The error, given for how long it is remembered in the end.
+    pub(crate) error: Box<dyn FnOnce(Duration) -> E>,
+}
+
+// ===== impl Control =====
+
+impl<T, E, F: InFlight> Control<T, E, F> {
+    fn good(&self, now: Moment) -> Option<&Arc<Snapshot<T>>> {
+        let current = self.current.as_ref();
+        current.filter(|current| now < current.window.hard)
+    }
+
+    fn flying(&self, now: Moment) -> Option<&F> {
+        self.flight.as_ref().filter(|flight| flight.is_alive(now))
+    }
+
+    fn remembered(&self, now: Moment, revision: u64) -> Option<&Failure<E>> {
+        let failure = self.failure.as_ref();
+        failure.filter(|failure| now < failure.until && failure.revision == revision)
+    }
+
+    fn takeoff(&self, now: Moment, revision: u64) -> Takeoff {
+        let urgent = self.current.as_ref().is_some_and(|current| {
+            let ended = current.window.hard;
+            now >= ended
+                && self
+                    .failure
+                    .as_ref()
+                    .is_none_or(|failure| failure.at < ended)
+        });
+        Takeoff {
+            epoch: self.epoch,
+            revision,
+            urgent,
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! [`Health`]: how a client's tokens stand, for whoever watches over a service.
+
+use std::time::{Duration, SystemTime};
+
+use crate::cache::Standing;
+use crate::clock::{AnyClock, Moment};
+use crate::error::Error;
+
+/// How long a failure is news: twice the longest that one is remembered. A token that was refused and
+/// that nobody has asked for since says nothing about today.
+const NEWS_FOR: Duration = Duration::from_secs(120);
+
+/// How a client's tokens stand. Made by
+/// [`MaskinportenClient::health`](crate::MaskinportenClient::health).
+///
+/// Good for a readiness endpoint once the service has started ([`warm_up`]); not for a liveness one: a
+/// restart mends nothing here.
+///
+/// [`warm_up`]: crate::MaskinportenClient::warm_up
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Health {
+    /// In one word.
+    pub state: HealthState,
+    /// Since when it is not ready, by this machine's wall clock.
+    pub since: Option<SystemTime>,
+    /// The last failure, where it is not ready.
+    pub last_error: Option<Error>,
+    /// How many tokens may be used now.
+    pub good: usize,
+    /// How many tokens were not to be had when they were last asked for, those that are still good
+    /// among them.
+    pub failing: usize,
+    /// When the first of the good ones ends, by this machine's wall clock.
+    pub soonest_end: Option<SystemTime>,
+    /// The token server's clock minus this machine's, in seconds, as it was when an assertion was last
+    /// refused for its time; zero where none was.
+    pub clock_skew: i64,
+}
+
+/// A client's health in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum HealthState {
+    /// Nothing has failed since it last succeeded. Also where nothing was asked for yet.
+    Ready,
+    /// Some tokens cannot be had or renewed; others are good.
+    Degraded,
+    /// Tokens are asked for, and none is good.
+    Failing,
+}
+
+impl Health {
+    /// Whether nothing has failed since it last succeeded.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.state == HealthState::Ready
+    }
+
+    pub(crate) fn of(
+        standings: impl Iterator<Item = Standing<Error>>,
+        clock_skew: i64,
+        clock: &AnyClock,
+    ) -> Self {
+        let (now, wall) = (clock.now(), clock.wall());
+        let (mut good, mut failing) = (0, 0);
+        let mut soonest: Option<Moment> = None;
+        let mut since: Option<Moment> = None;
+        let mut last: Option<(Moment, Error)> = None;
+        for standing in standings {
+            if let Some(end) = standing.good_until {
+                good += 1;
+                soonest = Some(soonest.map_or(end, |soonest| soonest.min(end)));
+            }
+            let news = standing.failing;
+            if let Some(news) = news.filter(|news| now < news.at.after(NEWS_FOR)) {
+                failing += 1;
+                since = Some(since.map_or(news.since, |since| since.min(news.since)));
+                if last.as_ref().is_none_or(|(at, _)| *at <= news.at) {
+                    last = Some((news.at, news.error));
+                }
+            }
+        }
+        Self {
+            state: match (failing, good) {
+                (0, _) => HealthState::Ready,
+                (_, 0) => HealthState::Failing,
+                _ => HealthState::Degraded,
+            },
+            since: since.and_then(|since| wall.checked_sub(since.until(now))),
+            last_error: last.map(|(_, error)| error),
+            good,
+            failing,
+            soonest_end: soonest.and_then(|end| wall.checked_add(now.until(end))),
+            clock_skew,
+        }
+    }
+}
