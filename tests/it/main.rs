@@ -15,6 +15,8 @@ mod world;
 
 mod answers;
 mod cancel;
+mod crowd;
+mod ending;
 mod flight;
 mod grant;
 mod identity;

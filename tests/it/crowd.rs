@@ -1,0 +1,563 @@
+//! Many identities of one client: how many are fetched at once, what one's trouble is to the others,
+//! and how many are kept.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use futures_util::future::join_all;
+use http::StatusCode;
+use maskinporten::{
+    AccessToken, AltinnSettings, BoxFuture, Error, ErrorKind, HealthState, MaskinportenClient,
+    Result, SourceIdentity, TokenRequest, TokenSource, TokioClock,
+};
+use maskinporten_sim::{Fault, Route, Sim};
+use tokio::time::{Instant, advance, sleep, timeout};
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::wire::{self, Wire};
+use crate::world;
+
+/// One of many tokens: each resource has its own.
+fn request(number: usize) -> TokenRequest {
+    TokenRequest::scopes(["a:read"])
+        .unwrap()
+        .resource(format!("https://api-{number}.example.no"))
+        .unwrap()
+}
+
+fn world() -> (Sim, MaskinportenClient) {
+    let sim = Sim::new();
+    let registered = sim.new_client(["a:read"]);
+    let client = world::client(&sim, &registered);
+    (sim, client)
+}
+
+/// A source without a network: takes its time, and counts who is with it.
+#[derive(Clone, Debug)]
+struct Counter {
+    identity: SourceIdentity,
+    takes: Duration,
+    life: Duration,
+    with_it: Arc<AtomicUsize>,
+    most: Arc<AtomicUsize>,
+    asked: Arc<Mutex<Vec<TokenRequest>>>,
+}
+
+impl Counter {
+    fn new(takes: Duration, life: Duration) -> Self {
+        Self {
+            identity: SourceIdentity::new("counter", ""),
+            takes,
+            life,
+            with_it: Arc::default(),
+            most: Arc::default(),
+            asked: Arc::default(),
+        }
+    }
+
+    fn client(&self, max_identities: usize) -> MaskinportenClient {
+        MaskinportenClient::builder()
+            .source(self.clone())
+            .clock(TokioClock::starting_at(SystemTime::UNIX_EPOCH))
+            .max_identities(max_identities)
+            .build()
+            .unwrap()
+    }
+
+    fn fetches(&self) -> usize {
+        self.asked.lock().unwrap().len()
+    }
+
+    fn fetches_of(&self, number: usize) -> usize {
+        let wanted = request(number);
+        let asked = self.asked.lock().unwrap();
+        asked.iter().filter(|request| **request == wanted).count()
+    }
+}
+
+impl TokenSource for Counter {
+    fn identity(&self) -> &SourceIdentity {
+        &self.identity
+    }
+
+    fn fetch<'a>(&'a self, request: &'a TokenRequest) -> BoxFuture<'a, Result<AccessToken>> {
+        Box::pin(async move {
+            let with_it = self.with_it.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most.fetch_max(with_it, Ordering::SeqCst);
+            self.asked.lock().unwrap().push(request.clone());
+            sleep(self.takes).await;
+            self.with_it.fetch_sub(1, Ordering::SeqCst);
+            AccessToken::new("token", self.life)
+        })
+    }
+}
+
+/// A token of half an hour, as an exchange gives it: `{"iat":0,"exp":1800}`.
+const ALTINN_TOKEN: &str = "eyJhbGciOiJub25lIn0.eyJpYXQiOjAsImV4cCI6MTgwMH0.";
+
+const TWO_MINUTES: Duration = Duration::from_secs(120);
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_identities_are_fetched_four_at_a_time_and_all_of_them_are() {
+    let source = Counter::new(Duration::from_millis(80), TWO_MINUTES);
+    let client = source.client(1024);
+    let began = Instant::now();
+    let tokens = join_all((0..1000).map(|n| client.access_token(request(n)))).await;
+
+    assert!(tokens.iter().all(Result::is_ok));
+    assert_eq!(source.fetches(), 1000);
+    assert_eq!(source.most.load(Ordering::SeqCst), 4);
+    // A thousand by fours, 80 ms each: longer than a flight's own deadline, which waiting is not
+    // counted on.
+    assert_eq!(began.elapsed().as_secs(), 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn exchanges_are_made_four_at_a_time_beside_four_grants() {
+    let source = Counter::new(Duration::from_millis(50), TWO_MINUTES);
+    let (with_it, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (counted, highest) = (Arc::clone(&with_it), Arc::clone(&most));
+    let wire = Wire::default();
+    let altinn = tower::service_fn(move |_| {
+        let (with_it, most) = (Arc::clone(&counted), Arc::clone(&highest));
+        async move {
+            most.fetch_max(with_it.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            sleep(Duration::from_millis(50)).await;
+            with_it.fetch_sub(1, Ordering::SeqCst);
+            Ok::<_, std::convert::Infallible>(wire::answer(200, ALTINN_TOKEN))
+        }
+    });
+    let client = MaskinportenClient::builder()
+        .source(source.clone())
+        .altinn(AltinnSettings::platform("https://altinn.example").unwrap())
+        .transport(wire.over(altinn))
+        .clock(TokioClock::starting_at(SystemTime::UNIX_EPOCH))
+        .build()
+        .unwrap();
+
+    let began = Instant::now();
+    let tokens = join_all((0..100).map(|n| client.altinn_token(request(n)))).await;
+
+    for token in tokens {
+        token.unwrap();
+    }
+    assert_eq!((source.fetches(), wire.sent().len()), (100, 100));
+    assert_eq!(source.most.load(Ordering::SeqCst), 4);
+    assert_eq!(most.load(Ordering::SeqCst), 4);
+    // Those who wait for their Maskinporten token hold no place at Altinn: the stages overlap, 25
+    // turns of 50 ms each.
+    assert!(
+        began.elapsed() < Duration::from_millis(1_400),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_identity_holds_no_other_up() {
+    let (sim, client) = world();
+    sim.fault(Route::Token, Fault::hang().times(1));
+    let slow = tokio::spawn({
+        let client = client.clone();
+        async move { client.access_token(request(0)).await }
+    });
+    sleep(Duration::from_millis(1)).await;
+
+    let began = Instant::now();
+    let others = join_all((1..50).map(|n| client.access_token(request(n)))).await;
+
+    assert!(others.iter().all(Result::is_ok));
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    // The second attempt of the slow one.
+    assert!(slow.await.unwrap().is_ok());
+}
+
+// ===== the breaker =====
+
+/// Asks for many tokens again and again, and gives what each round brought.
+async fn ask_for(
+    client: &MaskinportenClient,
+    many: usize,
+    every: Duration,
+    rounds: usize,
+) -> Vec<Error> {
+    let mut errors = Vec::new();
+    for _ in 0..rounds {
+        let round = join_all((0..many).map(|n| client.access_token(request(n)))).await;
+        errors.extend(round.into_iter().filter_map(Result::err));
+        sleep(every).await;
+    }
+    errors
+}
+
+#[tokio::test(start_paused = true)]
+async fn five_hundred_identities_of_a_server_that_is_down_send_a_few_probes() {
+    let (sim, client) = world();
+    sim.fault(Route::Token, Fault::status(StatusCode::SERVICE_UNAVAILABLE));
+
+    // Four flights of three attempts, three more that took off when the first of them were back, and
+    // the others are told.
+    let errors = ask_for(&client, 500, Duration::from_millis(1), 1).await;
+    assert_eq!(errors.len(), 500);
+    let asked = sim.journal().token_requests();
+    assert!((12..=21).contains(&asked), "{asked}");
+    for error in &errors {
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.retry_at().is_some());
+    }
+
+    // A minute of it: one probe of three attempts after each pause, which grows to 5 s.
+    let began = Instant::now();
+    let errors = ask_for(&client, 500, Duration::from_millis(200), 200).await;
+    let seconds = began.elapsed().as_secs() as usize;
+    assert_eq!(errors.len(), 500 * 200);
+    let probes = (sim.journal().token_requests() - asked) / 3;
+    assert!(
+        (seconds / 7..=seconds / 5 + 4).contains(&probes),
+        "{probes} in {seconds} s"
+    );
+    assert_eq!(client.health().state, HealthState::Failing);
+    assert_eq!(client.health().failing, 500);
+
+    // Back again: a probe gets through, and everybody after it.
+    sim.clear_faults();
+    sleep(Duration::from_secs(6)).await;
+    assert_eq!(ask_for(&client, 500, Duration::ZERO, 1).await.len(), 0);
+    assert!(client.health().is_ready());
+}
+
+#[tokio::test(start_paused = true)]
+async fn five_hundred_identities_of_a_client_that_is_refused_send_a_few_probes() {
+    let sim = Sim::new();
+    let registered = sim.new_client(["a:read"]);
+    let client = world::client(&sim, &registered);
+    let kid = registered.settings_json()["MaskinportenSettings"]["Jwk"]["kid"].clone();
+    let kid = kid.as_str().map(str::to_owned).unwrap_or_else(|| {
+        let settings = world::settings(&registered);
+        settings.signing_key().unwrap().kid().to_owned()
+    });
+    assert!(sim.remove_key(registered.client_id(), &kid));
+
+    let errors = ask_for(&client, 500, Duration::from_millis(100), 600).await;
+
+    assert_eq!(errors.len(), 500 * 600);
+    assert!(
+        errors
+            .iter()
+            .all(|error| error.kind() == ErrorKind::Rejected)
+    );
+    // Four at once, and then one after each pause: 1, 2, 4, 8, 16, 32 s in a minute.
+    let asked = sim.journal().token_requests();
+    assert!((8..=12).contains(&asked), "{asked}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn between_probes_everybody_is_refused_at_once() {
+    let (sim, client) = world();
+    sim.fault(Route::Token, Fault::status(StatusCode::BAD_GATEWAY));
+    ask_for(&client, 4, Duration::ZERO, 1).await;
+    let asked = sim.journal().token_requests();
+
+    let began = Instant::now();
+    let errors = join_all((4..100).map(|n| client.access_token(request(n)))).await;
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert!(errors.iter().all(Result::is_err));
+    assert_eq!(sim.journal().token_requests(), asked);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_while_a_probe_flies_waits_for_what_it_brings() {
+    let (sim, client) = world();
+    sim.fault(Route::Token, Fault::status(StatusCode::BAD_GATEWAY));
+    ask_for(&client, 4, Duration::from_secs(2), 1).await;
+    sim.clear_faults();
+    sim.fault(
+        Route::Token,
+        Fault::latency(Duration::from_secs(1)).times(1),
+    );
+    let asked = sim.journal().token_requests();
+
+    let began = Instant::now();
+    let tokens = join_all((4..100).map(|n| client.access_token(request(n)))).await;
+
+    assert!(tokens.iter().all(Result::is_ok));
+    assert_eq!(began.elapsed(), Duration::from_secs(1));
+    assert_eq!(sim.journal().token_requests(), asked + 96);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_identitys_refusal_is_no_other_ones_trouble() {
+    let (sim, client) = world();
+    // Not granted, not the client's, not delegated: each about one request.
+    for number in 0..20 {
+        let refused = request(number).consumer_org("991825827").unwrap();
+        let error = client.access_token(refused).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OrganisationRejected);
+    }
+    // And one token whose flights fail again and again, for whatever reason.
+    sim.fault(
+        Route::Token,
+        Fault::status(StatusCode::BAD_GATEWAY).times(30),
+    );
+    for _ in 0..10 {
+        client.access_token(request(100)).await.unwrap_err();
+        sleep(Duration::from_secs(40)).await;
+    }
+    client.access_token(request(101)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_was_refused_for_is_not_told_to_others() {
+    let (sim, client) = world();
+    let body =
+        |n: usize| format!(r#"{{"error":"invalid_client","error_description":"tenant-{n}"}}"#);
+    for number in 0..4 {
+        let answer = Fault::answer(StatusCode::UNAUTHORIZED, Default::default(), body(number));
+        sim.fault(Route::Token, answer.times(1));
+    }
+    let own = join_all((0..4).map(|n| client.access_token(request(n)))).await;
+    for error in own.into_iter().map(Result::unwrap_err) {
+        assert!(error.description().unwrap().starts_with("tenant-"));
+    }
+
+    let other = client.access_token(request(4)).await.unwrap_err();
+    assert_eq!(other.oauth_error(), Some("invalid_client"));
+    assert_eq!(other.description(), None);
+    assert!(!format!("{other:?}").contains("tenant-"), "{other:?}");
+    assert_eq!(other.details().count(), 0);
+    assert!(other.retry_at().is_some() && other.hint().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_that_is_over_when_a_token_ends_costs_nothing_whatever_others_met() {
+    let (sim, client) = world();
+    // Fifty tokens of two minutes: used until 114 s, renewed from 84 s on.
+    assert!(
+        ask_for(&client, 50, Duration::from_secs(90), 1)
+            .await
+            .is_empty()
+    );
+    sim.fault(Route::Token, Fault::status(StatusCode::SERVICE_UNAVAILABLE));
+    // 90 to 113 s: renewals fail, the breaker opens, and nobody notices.
+    assert!(
+        ask_for(&client, 50, Duration::from_millis(230), 100)
+            .await
+            .is_empty()
+    );
+    assert_eq!(client.health().state, HealthState::Degraded);
+    assert!(client.health().since.is_some());
+    sim.clear_faults();
+
+    // To 120 s and beyond the end of every token.
+    let errors = ask_for(&client, 50, Duration::from_millis(70), 100).await;
+    assert!(errors.is_empty(), "{:?}", errors[0]);
+    assert!(client.health().is_ready());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_whose_turn_does_not_come_is_told_so() {
+    // So slow that not everybody's turn comes in half a minute.
+    let source = Counter::new(Duration::from_secs(9), TWO_MINUTES);
+    let client = source.client(1024);
+    let began = Instant::now();
+    let outcomes = join_all((0..40).map(|n| client.access_token(request(n)))).await;
+
+    let failed: Vec<Error> = outcomes.into_iter().filter_map(Result::err).collect();
+    // Four at 0, 9, 18 and 27 s.
+    assert_eq!(failed.len(), 40 - 16);
+    assert_eq!(began.elapsed(), Duration::from_secs(36));
+    for error in failed {
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.to_string().contains("before this one"));
+        assert!(error.hint().unwrap().contains("batches"));
+    }
+}
+
+// ===== how many are kept =====
+
+#[tokio::test(start_paused = true)]
+async fn the_least_recently_used_goes_first() {
+    let source = Counter::new(Duration::ZERO, TWO_MINUTES);
+    let client = source.client(3);
+    for number in [0, 1, 2, 0, 1, 3] {
+        client.access_token(request(number)).await.unwrap();
+        advance(Duration::from_secs(1)).await;
+    }
+    // 2 went for 3.
+    for number in [0, 1, 3] {
+        client.access_token(request(number)).await.unwrap();
+        advance(Duration::from_secs(1)).await;
+    }
+    assert_eq!(source.fetches(), 4);
+    client.access_token(request(2)).await.unwrap();
+    assert_eq!(source.fetches_of(2), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_spent_token_goes_before_one_that_is_good() {
+    let source = Counter::new(Duration::ZERO, TWO_MINUTES);
+    let client = source.client(2);
+    client.access_token(request(0)).await.unwrap();
+    advance(Duration::from_secs(100)).await;
+    client.access_token(request(1)).await.unwrap();
+    advance(Duration::from_secs(20)).await;
+    // The first is spent now, though it was asked for last.
+    drop(client.health());
+    client.access_token(request(2)).await.unwrap();
+    client.access_token(request(1)).await.unwrap();
+    assert_eq!((source.fetches_of(1), source.fetches()), (1, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_in_flight_or_in_use_never_goes() {
+    let source = Counter::new(Duration::from_secs(1), TWO_MINUTES);
+    let client = source.client(2);
+    let layered = client
+        .authorizer(request(100), "https://api.example.no")
+        .unwrap();
+    client.warm_up().await.unwrap();
+    // One that is in flight and that nobody waits for any more.
+    let in_flight = timeout(Duration::from_millis(1), client.access_token(request(0))).await;
+    assert!(in_flight.is_err());
+    for number in 1..4 {
+        let gone = timeout(
+            Duration::from_millis(1),
+            client.access_token(request(number)),
+        )
+        .await;
+        assert!(gone.is_err());
+    }
+    sleep(Duration::from_secs(3)).await;
+    for number in [0, 1, 2, 3, 100] {
+        assert_eq!(source.fetches_of(number), 1, "{number}");
+    }
+
+    for number in 10..20 {
+        client.access_token(request(number)).await.unwrap();
+    }
+    let mut headers = http::HeaderMap::new();
+    let uri = http::Uri::from_static("https://api.example.no/");
+    layered.authorize(&uri, &mut headers).await.unwrap();
+    assert_eq!(source.fetches_of(100), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_map_is_bounded_and_says_so_once_a_minute() {
+    let text = Text::default();
+    let written = text.clone();
+    let _guard = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_writer(move || written.clone())
+        .with_ansi(false)
+        .set_default();
+    let source = Counter::new(Duration::ZERO, TWO_MINUTES);
+    let client = source.client(64);
+    for number in 0..1_000 {
+        client.access_token(request(number)).await.unwrap();
+        assert!(client.health().good <= 64);
+    }
+    let lines = text.lines();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(
+        lines[0].contains("capacity=64") && lines[0].contains("max_identities"),
+        "{lines:?}"
+    );
+
+    advance(Duration::from_secs(60)).await;
+    for number in 0..100 {
+        client.access_token(request(number)).await.unwrap();
+    }
+    assert_eq!(text.lines().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_thousand_and_twenty_four_none_goes() {
+    let source = Counter::new(Duration::ZERO, TWO_MINUTES);
+    let client = MaskinportenClient::builder()
+        .source(source.clone())
+        .clock(TokioClock::starting_at(SystemTime::UNIX_EPOCH))
+        .build()
+        .unwrap();
+    for _ in 0..2 {
+        join_all((0..1024).map(|n| client.access_token(request(n)))).await;
+    }
+    assert_eq!(source.fetches(), 1024);
+    client.access_token(request(1024)).await.unwrap();
+    assert!(client.health().good <= 1024);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_two_identities_share_a_token_while_some_go_and_come_again() {
+    /// Gives each request a token that names it.
+    #[derive(Debug)]
+    struct Named(SourceIdentity);
+    impl TokenSource for Named {
+        fn identity(&self) -> &SourceIdentity {
+            &self.0
+        }
+        fn fetch<'a>(&'a self, request: &'a TokenRequest) -> BoxFuture<'a, Result<AccessToken>> {
+            let named = format!("{request:?}");
+            let name: String = named.chars().filter(char::is_ascii_alphanumeric).collect();
+            Box::pin(async move {
+                sleep(Duration::from_millis(3)).await;
+                AccessToken::new(&name, TWO_MINUTES)
+            })
+        }
+    }
+    let client = MaskinportenClient::builder()
+        .source(Named(SourceIdentity::new("named", "")))
+        .clock(TokioClock::starting_at(SystemTime::UNIX_EPOCH))
+        .max_identities(8)
+        .build()
+        .unwrap();
+    let mut seen = HashSet::new();
+    for round in 0..20 {
+        let numbers = (0..40).map(|n| (n * 7 + round * 3) % 40);
+        let tokens = numbers.map(|n| {
+            let client = client.clone();
+            async move { (n, client.access_token(request(n)).await.unwrap()) }
+        });
+        for (number, token) in join_all(tokens).await {
+            assert!(
+                token.expose().contains(&format!("api{number}example")),
+                "{number}"
+            );
+            seen.insert(token.expose().to_owned());
+        }
+    }
+    assert_eq!(seen.len(), 40);
+}
+
+/// What a subscriber has written.
+#[derive(Clone, Default)]
+struct Text(Arc<Mutex<Vec<u8>>>);
+
+impl Text {
+    fn lines(&self) -> Vec<String> {
+        let bytes = self.0.lock().unwrap();
+        String::from_utf8_lossy(&bytes)
+            .lines()
+            .map(str::to_owned)
+            .collect()
+    }
+}
+
+impl std::io::Write for Text {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Text")
+    }
+}
