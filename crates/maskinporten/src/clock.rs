@@ -1,5 +1,7 @@
 //! What time it is: the only reader of time.
 
+#[cfg(any(test, not(any(target_os = "linux", target_os = "android"))))]
+mod agreement;
 mod moment;
 
 use std::fmt;
@@ -24,8 +26,8 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     fn wall(&self) -> SystemTime;
 }
 
-/// The machine's clocks: boot time where the system has it (Linux, Android), else [`Instant`],
-/// which may stand still during suspend.
+/// The machine's clocks: boot time where the system has it (Linux, Android); else [`Instant`], which
+/// may stand still during suspend, moved on by whatever the wall clock gains on it.
 ///
 /// [`Instant`]: std::time::Instant
 #[derive(Clone, Copy, Debug, Default)]
@@ -68,8 +70,18 @@ fn reading(clock: rustix::time::ClockId) -> u64 {
 fn boot_time() -> Moment {
     use std::sync::OnceLock;
     use std::time::Instant;
-    static START: OnceLock<Instant> = OnceLock::new();
-    Moment::from_nanoseconds(nanoseconds(START.get_or_init(Instant::now).elapsed()))
+
+    use agreement::Agreement;
+    use parking_lot::Mutex;
+
+    static START: OnceLock<(Instant, Mutex<Agreement>)> = OnceLock::new();
+    let since_epoch = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let wall = nanoseconds(since_epoch().unwrap_or_default());
+    let (start, clock) =
+        START.get_or_init(|| (Instant::now(), Mutex::new(Agreement::new(0, wall))));
+    // Held for one reading, by a function that is not async.
+    let mut clock = clock.lock();
+    Moment::from_nanoseconds(clock.read(nanoseconds(start.elapsed()), wall))
 }
 
 /// Tokio's clock, for tests: paused and advanced together with the runtime's timers.
