@@ -17,6 +17,7 @@ mod answers;
 mod cancel;
 mod crowd;
 mod ending;
+mod faults;
 mod flight;
 mod grant;
 mod identity;
