@@ -1,6 +1,7 @@
 //! What can go wrong, and what happens then.
 
 mod outage;
+mod token;
 
 use std::convert::Infallible;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
