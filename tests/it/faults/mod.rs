@@ -2,6 +2,7 @@
 
 mod outage;
 mod token;
+mod windows;
 
 use std::convert::Infallible;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
