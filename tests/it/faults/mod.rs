@@ -1,5 +1,6 @@
 //! What can go wrong, and what happens then.
 
+mod clocks;
 mod outage;
 mod token;
 mod windows;

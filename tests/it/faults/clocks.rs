@@ -1,0 +1,260 @@
+//! Clocks that are wrong, that jump, and that stand still while the machine sleeps: F18 to F20.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use futures_util::FutureExt;
+use futures_util::future::{join_all, try_join_all};
+use maskinporten::{Clock, TokenRequest};
+use tokio::time::{Instant, sleep};
+
+use super::*;
+
+/// The clocks of one machine. Tokio's timers stand for those that stop while it sleeps, as
+/// Linux's do.
+#[derive(Clone, Debug)]
+struct Machine(Arc<Clocks>);
+
+#[derive(Debug)]
+struct Clocks {
+    started: Instant,
+    wall: SystemTime,
+    slept_seconds: AtomicU64,
+    wall_is_off_by_seconds: AtomicI64,
+}
+
+impl Machine {
+    fn of(sim: &Sim) -> Self {
+        Self(Arc::new(Clocks {
+            started: Instant::now(),
+            wall: sim.clock().now(),
+            slept_seconds: AtomicU64::new(0),
+            wall_is_off_by_seconds: AtomicI64::new(0),
+        }))
+    }
+
+    /// Sets the wall clock to so much more, or less, than the right time.
+    fn set_wall_off_by(&self, seconds: i64) {
+        let off = &self.0.wall_is_off_by_seconds;
+        off.store(seconds, Ordering::Relaxed);
+    }
+
+    /// Suspends the machine: the world and both clocks go on, its timers do not.
+    fn suspend(&self, sim: &Sim, time: Duration) {
+        let slept = &self.0.slept_seconds;
+        slept.fetch_add(time.as_secs(), Ordering::Relaxed);
+        sim.clock().advance(time);
+    }
+}
+
+impl Clock for Machine {
+    fn monotonic(&self) -> Duration {
+        let slept = self.0.slept_seconds.load(Ordering::Relaxed);
+        // It was booted some while before.
+        seconds(1_000) + self.0.started.elapsed() + seconds(slept)
+    }
+
+    fn wall(&self) -> SystemTime {
+        let slept = self.0.slept_seconds.load(Ordering::Relaxed);
+        let right = self.0.wall + self.0.started.elapsed() + seconds(slept);
+        let off = self.0.wall_is_off_by_seconds.load(Ordering::Relaxed);
+        match off < 0 {
+            true => right - seconds(off.unsigned_abs()),
+            false => right + seconds(off.unsigned_abs()),
+        }
+    }
+}
+
+/// A service on a machine whose wall clock is off by so many seconds.
+fn app(off: i64) -> (App, Machine) {
+    let sim = Sim::new();
+    let machine = Machine::of(&sim);
+    machine.set_wall_off_by(off);
+    let clock = machine.clone();
+    let app = App::of_parts(sim, |builder| builder.clock(clock));
+    (app, machine)
+}
+
+/// Requests for as many tokens, which share a client and so its clock.
+fn identities() -> Vec<TokenRequest> {
+    let request = |number: u32| {
+        let request = TokenRequest::scopes(SCOPES).unwrap();
+        request.resource(format!("urn:{number}")).unwrap()
+    };
+    (0..5).map(request).collect()
+}
+
+// ===== wrong =====
+
+/// A clock off by so much costs so many refused grants, once.
+async fn check_skew(off: i64, refused: usize) {
+    let (app, _) = app(off);
+    let told = format!("off by {off} s");
+    let used = |grants: usize| {
+        let journal = app.sim.journal();
+        assert_eq!(journal.grants(), grants, "{told}");
+        assert_eq!(journal.token_requests(), grants + refused, "{told}");
+    };
+    app.call().await.unwrap();
+    used(1);
+    // From then on it is right, for every token of this client and for every life.
+    for request in identities() {
+        app.client.access_token(request).await.unwrap();
+    }
+    used(6);
+    for grants in 7..10 {
+        sleep(seconds(120)).await;
+        app.call().await.unwrap();
+        used(grants);
+    }
+    app.assert_no_expired_token_was_sent();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_wall_clock_costs_one_refused_grant_at_most() {
+    // Within what the server puts up with, and behind as far as an assertion lives.
+    check_skew(0, 0).await;
+    check_skew(10, 0).await;
+    check_skew(-30, 0).await;
+    check_skew(30, 1).await;
+    check_skew(300, 1).await;
+    check_skew(-300, 1).await;
+    check_skew(86_400, 1).await;
+    check_skew(-86_400, 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_server_clock_is_followed_and_followed_back() {
+    for off in [30, -30, 300, -300] {
+        let (app, _) = app(0);
+        // Only the token server's: the API has the right time, and would not like these tokens.
+        app.sim.fault(Route::Token, Fault::skew(off));
+        app.token().await.unwrap();
+        assert!(app.token_requests() <= 2, "{off}");
+        sleep(seconds(120)).await;
+        app.token().await.unwrap();
+        assert!(app.token_requests() <= 3, "{off}");
+        // Mended over there.
+        app.sim.clear_faults();
+        sleep(seconds(120)).await;
+        app.token().await.unwrap();
+        assert!(app.token_requests() <= 5, "{off}");
+    }
+}
+
+// ===== jumps =====
+
+/// The wall clock is set wrong while tokens are in use, and right again later.
+async fn check_jump(off: i64) {
+    let (app, machine) = app(0);
+    let told = format!("off by {off} s");
+    let mut everybody = identities();
+    everybody.push(TokenRequest::scopes(SCOPES).unwrap());
+    let use_for = async |time: u64| {
+        for _ in 0..time {
+            sleep(seconds(1)).await;
+            for request in &everybody {
+                let token = app.client.access_token(request).now_or_never();
+                token.expect(&told).unwrap();
+            }
+            app.call().now_or_never().expect(&told).unwrap();
+        }
+    };
+    let fetch = everybody.iter();
+    try_join_all(fetch.map(|request| app.client.access_token(request)))
+        .await
+        .unwrap();
+    let tokens = everybody.len();
+
+    use_for(40).await;
+    machine.set_wall_off_by(off);
+    // Before its soft point no token is asked for again, whatever the wall clock shows.
+    use_for(40).await;
+    assert_eq!(app.token_requests(), tokens, "{told}");
+    // Each is renewed once on its way, and refused for the clock's sake at most once.
+    use_for(40).await;
+    let journal = app.sim.journal();
+    assert_eq!(journal.grants(), 2 * tokens, "{told}");
+    assert!(journal.token_requests() <= 3 * tokens, "{told}");
+    app.sim.clear_journal();
+
+    // No token is younger than 24 s by now, or older than 36.
+    machine.set_wall_off_by(0);
+    use_for(40).await;
+    assert_eq!(app.token_requests(), 0, "{told}");
+    use_for(40).await;
+    let journal = app.sim.journal();
+    assert_eq!(journal.grants(), tokens, "{told}");
+    assert!(journal.token_requests() <= 2 * tokens, "{told}");
+    app.assert_no_expired_token_was_sent();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wall_clock_that_jumps_sends_no_expired_token_and_starts_no_storm() {
+    for off in [3_600, -3_600, 86_400, -86_400] {
+        check_jump(off).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wall_clock_that_jumps_while_a_failure_is_remembered_lengthens_nothing() {
+    for off in [3_600, -3_600, 86_400, -86_400] {
+        let (app, machine) = app(0);
+        app.sim.fault(Route::Token, unavailable());
+        app.call().await.unwrap_err();
+        machine.set_wall_off_by(off);
+        app.sim.clear_faults();
+        sleep(milliseconds(500)).await;
+        app.call().await.unwrap();
+        assert!(app.token_requests() <= 5, "{off}: one more for the clock");
+    }
+}
+
+// ===== sleep =====
+
+const NAP: Duration = Duration::from_secs(2 * 60 * 60);
+
+#[tokio::test(start_paused = true)]
+async fn the_first_requests_after_a_suspend_share_one_flight_and_send_no_expired_token() {
+    let (app, machine) = app(0);
+    app.call().await.unwrap();
+    for naps in 1..=3 {
+        machine.suspend(&app.sim, NAP);
+        let calls = (0..1_000).map(|_| app.call());
+        try_join_all(calls).await.unwrap();
+        assert_eq!(app.token_requests(), 1 + naps);
+    }
+    app.assert_no_expired_token_was_sent();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_nap_costs_nothing() {
+    let (app, machine) = app(0);
+    app.call().await.unwrap();
+    machine.suspend(&app.sim, seconds(80));
+    app.call().now_or_never().expect("nobody waits").unwrap();
+    sleep(seconds(1)).await;
+    assert_eq!(app.token_requests(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspend_while_nobody_answers_costs_one_fetch_more() {
+    let (app, machine) = app(0);
+    app.sim.fault(Route::Token, Fault::hang().times(1));
+    let early = app.call();
+    let late = async {
+        sleep(milliseconds(200)).await;
+        machine.suspend(&app.sim, NAP);
+        join_all((0..100).map(|_| app.call())).await
+    };
+    let (early, late) = tokio::join!(early, late);
+    for outcome in late {
+        outcome.unwrap();
+    }
+    // Whoever had asked the silent server before may have given it up.
+    assert!(early.map_or_else(|error| error.is_transient(), |()| true));
+    sleep(FLIGHT).await;
+    app.call().await.unwrap();
+    assert!(app.sim.journal().grants() <= 2);
+    app.assert_no_expired_token_was_sent();
+}
