@@ -1,6 +1,7 @@
 //! What can go wrong, and what happens then.
 
 mod clocks;
+mod herds;
 mod outage;
 mod token;
 mod windows;
