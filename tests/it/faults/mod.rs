@@ -3,6 +3,7 @@
 mod clocks;
 mod herds;
 mod outage;
+mod sockets;
 mod stages;
 mod token;
 mod windows;
