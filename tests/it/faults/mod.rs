@@ -5,6 +5,7 @@ mod herds;
 mod outage;
 mod sockets;
 mod stages;
+mod tls;
 mod token;
 mod windows;
 
