@@ -142,6 +142,22 @@ async fn a_wrong_server_clock_is_followed_and_followed_back() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_wrong_wall_clock_fails_none_of_several_tokens_asked_for_together() {
+    for off in [300, -300] {
+        let (app, _) = app(off);
+        // They are all on their way before the first refusal tells the time.
+        app.sim
+            .fault(Route::Token, Fault::latency(milliseconds(100)));
+        let calls = identities().into_iter();
+        let calls = join_all(calls.map(|request| app.client.access_token(request))).await;
+        let failed: Vec<_> = calls.into_iter().filter_map(Result::err).collect();
+        assert!(failed.is_empty(), "off by {off} s: {failed:?}");
+        assert_eq!(app.sim.journal().grants(), 5);
+        assert!(app.token_requests() <= 10, "{}", app.token_requests());
+    }
+}
+
 // ===== jumps =====
 
 /// The wall clock is set wrong while tokens are in use, and right again later.
@@ -235,6 +251,28 @@ async fn a_short_nap_costs_nothing() {
     app.call().now_or_never().expect("nobody waits").unwrap();
     sleep(seconds(1)).await;
     assert_eq!(app.token_requests(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspend_while_a_request_is_on_its_way_sends_no_expired_token() {
+    let (app, machine) = app(0);
+    // The token is made at once and takes a second to arrive, in which the machine sleeps.
+    app.sim.fault(
+        Route::Token,
+        Fault::slow_body(500, milliseconds(500)).times(1),
+    );
+    let early = join_all((0..100).map(|_| app.call()));
+    let late = async {
+        sleep(milliseconds(200)).await;
+        machine.suspend(&app.sim, NAP);
+        join_all((0..100).map(|_| app.call())).await
+    };
+    let (early, late) = tokio::join!(early, late);
+    app.assert_no_expired_token_was_sent();
+    for outcome in early.into_iter().chain(late) {
+        outcome.unwrap();
+    }
+    assert_eq!(app.token_requests(), 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -323,6 +323,21 @@ async fn a_panic_in_signer_or_transport_poisons_nothing() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_always_panics_is_asked_by_one_flight_a_window_as_any_other_failure() {
+    for at in PLACES {
+        let fuse = Fuse::of(usize::MAX);
+        let client = panicking(at, &fuse);
+        for _ in 0..100 {
+            let error = client.access_token(SCOPES).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Runtime, "{at:?}");
+            advance(milliseconds(4)).await;
+        }
+        // 400 ms: all of it within the shortest time that a failure is remembered.
+        assert_eq!(fuse.panicked(), 3, "{at:?}");
+    }
+}
+
 // ===== many identities =====
 
 const CONSENT: &str = "77ed8698-8e5e-4b32-a2f0-d2b6c2f0c0b1";

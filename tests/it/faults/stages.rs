@@ -71,6 +71,13 @@ async fn metadata_that_cannot_be_read_again_stays_as_it_was_and_holds_tokens_up_
 }
 
 #[tokio::test(start_paused = true)]
+async fn metadata_that_nobody_answers_for_fails_no_request_while_it_is_known() {
+    for latency in [Duration::ZERO, seconds(2)] {
+        check_stale_metadata(Fault::hang(), latency).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn metadata_that_was_never_read_is_one_typed_error_within_ten_seconds() {
     for fault in [unavailable(), Fault::hang(), Fault::truncated()] {
         let sim = Sim::new();

@@ -232,3 +232,15 @@ async fn a_server_of_tls_1_0_is_told_and_shown_no_assertion() {
     let server = Server::saying(SERVER_HELLO_OF_TLS_1_0).await;
     check(&Authority::new(), server, "no TLS connection", "TLS 1.2").await;
 }
+
+#[tokio::test]
+async fn a_server_that_knows_no_tls_of_ours_is_told_and_shown_no_assertion() {
+    let server = Server::saying(ALERT_PROTOCOL_VERSION).await;
+    check(&Authority::new(), server, "no TLS connection", "TLS 1.2").await;
+}
+
+#[tokio::test]
+async fn a_server_that_speaks_no_tls_is_told_and_shown_no_assertion() {
+    let server = Server::saying(NO_TLS).await;
+    check(&Authority::new(), server, "no TLS connection", "wrong port").await;
+}
