@@ -217,10 +217,11 @@ async fn a_wall_clock_that_jumps_while_a_failure_is_remembered_lengthens_nothing
     for off in [3_600, -3_600, 86_400, -86_400] {
         let (app, machine) = app(0);
         app.sim.fault(Route::Token, unavailable());
-        app.call().await.unwrap_err();
+        let error = app.call().await.unwrap_err();
+        let remembered = app.wait(&error);
         machine.set_wall_off_by(off);
         app.sim.clear_faults();
-        sleep(milliseconds(500)).await;
+        sleep(remembered).await;
         app.call().await.unwrap();
         assert!(app.token_requests() <= 5, "{off}: one more for the clock");
     }

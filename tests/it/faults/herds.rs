@@ -114,6 +114,11 @@ async fn ten_thousand_callers_of_a_failing_server_share_one_error_a_window() {
             assert_eq!(error.kind(), ErrorKind::Unavailable);
             assert_eq!(error.retry_at(), errors[0].retry_at());
         }
+        // Who comes later in the window hears the same from memory.
+        for _ in 0..HERD {
+            let call = app.call().now_or_never().expect("at once");
+            assert_eq!(call.unwrap_err().retry_at(), errors[0].retry_at());
+        }
         assert_eq!(app.token_requests(), 3 * window);
         sleep(app.wait(&errors[0])).await;
     }

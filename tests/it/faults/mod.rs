@@ -11,7 +11,7 @@
 //! | F4 | slow at cold start | all share one request, each keeps its own deadline; slower than 3 s is F5 | `outage::callers_of_a_slow_server_…`, `outage::a_server_slower_than_an_attempt_…` |
 //! | F5 | accepts, never answers | 3 attempts, given up within 10 s, the next flight starts | `sockets::a_server_that_accepts_and_never_answers_…` |
 //! | F6 | answers byte by byte | as F5: head and body count within an attempt | `sockets::an_answer_that_comes_byte_by_byte_…` |
-//! | F7 | 500, 502, 503 | 2 retries after 0–250 and 0–500 ms, then remembered for 500 ms | `outage::a_failing_answer_is_tried_twice_more_…` |
+//! | F7 | 500, 502, 503 | 2 retries after 0–250 and 0–500 ms, then remembered for half a second | `outage::a_failing_answer_is_tried_twice_more_…`, `outage::what_two_attempts_missed_…` |
 //! | F8 | 429 or 503 with `Retry-After` | honoured up to 60 s, a date by the server's own; garbage is no wish | `outage::retry_after_is_honoured_…`, `outage::a_busy_server_is_left_alone_…` |
 //! | F9 | a refusal | one request, remembered 1 s growing to 60 s; code, description and trace id are told | `flight.rs`: `a_refusal_is_one_request_remembered_and_in_time_forgotten`; `answers.rs`: `every_known_refusal_is_told_by_kind_code_and_advice` |
 //! | F10 | 200 without a token | `Protocol`, nothing of the body told, nothing kept | `token::nothing_is_kept_of_an_answer_…` |
@@ -26,7 +26,7 @@
 //! | F19 | the wall clock jumps by an hour, a day | no expired token, no renewal before its time, one refused grant at most for each token | `clocks::a_wall_clock_that_jumps_sends_…`, `clocks::a_wall_clock_that_jumps_while_…` |
 //! | F20 | suspended for two hours | no expired token, one flight for all after it | `clocks::the_first_requests_after_a_suspend_…`, `clocks::a_short_nap_…`, `clocks::a_suspend_while_a_request_…`, `clocks::a_suspend_while_nobody_answers_…` |
 //! | F24 | 1 000 requests in flight on a revoked token | one new token; a late 401 changes nothing | `rejected.rs`: `a_thousand_requests_in_flight_on_a_revoked_token_bring_one_new_token` |
-//! | F25 | 401 for good | one forced refresh in 30 s | `rejected.rs`: `a_second_401_within_thirty_seconds_changes_nothing` |
+//! | F25 | 401 for good | one forced refresh in 30 s, and then after longer | `rejected.rs`: `a_fresh_token_that_is_refused_too_is_left_alone_for_longer` |
 //! | F26 | 401 to a request that cannot be sent again | passed on as it came, the token replaced | `rejected.rs`: `a_401_is_passed_on_unchanged_and_brings_one_new_token` |
 //! | F27 | 401 and 403 about something else | no refresh | `rejected.rs`: `a_refusal_that_is_not_about_the_token_changes_nothing` |
 //! | F28 | a caller goes | the others and the fetch do not notice | `cancel.rs`: `a_caller_dropped_at_any_poll_neither_cancels_nor_repeats_the_fetch`, `no_callers_drop_harms_another` |
@@ -52,6 +52,7 @@ mod token;
 mod windows;
 
 use std::convert::Infallible;
+use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -74,6 +75,11 @@ const ATTEMPT: Duration = Duration::from_secs(3);
 
 /// The longest the pauses of one flight take together: up to 250 ms, then up to 500.
 const PAUSES: Duration = Duration::from_millis(750);
+
+/// The first outage is remembered for half a second, and up to a fifth more, so that those who failed
+/// together do not come back together.
+const FIRST_MEMORY: RangeInclusive<Duration> =
+    Duration::from_millis(500)..=Duration::from_millis(600);
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)

@@ -190,7 +190,7 @@ async fn a_failing_answer_is_tried_twice_more_after_pauses_of_random_length() {
         // A timer may fire a millisecond late.
         assert!(second <= milliseconds(251), "{times:?}");
         assert!(third - second <= milliseconds(501), "{times:?}");
-        assert_eq!(app.wait(&error), milliseconds(500));
+        assert!(FIRST_MEMORY.contains(&app.wait(&error)));
         pauses.extend([second.as_millis() * 2, (third - second).as_millis()]);
     }
     // Full jitter: drawn from the whole range, so that replicas do not come back together.
@@ -223,7 +223,10 @@ async fn check_retry_after(headers: &[(&'static str, &str)], expected: Wish) {
             Wish::Ignored => {
                 assert_eq!(times.len(), 3, "{status} {headers:?}");
                 assert!(times[2] <= PAUSES, "{status} {headers:?}: {times:?}");
-                assert_eq!(wait, milliseconds(500), "{status} {headers:?}");
+                assert!(
+                    FIRST_MEMORY.contains(&wait),
+                    "{status} {headers:?}: {wait:?}"
+                );
             }
         }
     }

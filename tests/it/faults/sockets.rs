@@ -172,7 +172,7 @@ async fn a_server_that_accepts_and_never_answers_is_given_up_and_then_asked_anew
         check_given_up(&client).await;
         assert_eq!(server.connections(), 3);
         // The flight is over: nothing of it stands in the way of the next.
-        sleep(milliseconds(600)).await;
+        sleep(*FIRST_MEMORY.end() + milliseconds(50)).await;
         client.access_token(SCOPES).await.unwrap();
         assert_eq!(server.distinct_assertions(), 4);
     };
