@@ -1,8 +1,8 @@
 //! Asks an authority for its metadata (RFC 8414 §3): once for everybody, and keeps the last good.
 //!
 //! - Known environments are never asked: what they publish is in `environment.rs`.
-//! - What was read stays good; after twelve hours the next flight reads it again, and a failure to
-//!   do so changes nothing but the time of the next attempt.
+//! - What was read stays good; after twelve hours the next flight tries once to read it again, and a
+//!   failure to do so changes nothing but the time of the next attempt, ten minutes on.
 //! - Where nothing good was ever read, a failure is shared for half a minute. No audience is guessed.
 
 use std::sync::Arc;
@@ -23,6 +23,10 @@ const REREAD_AFTER: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// How long after a failure nobody asks again.
 const FAILURE_WINDOW: Duration = Duration::from_secs(30);
+
+/// The same where there is something good to go on with: what an authority publishes changes once in
+/// years, and a server that is silent holds up whoever asks.
+const REREADING_FAILED_WINDOW: Duration = Duration::from_secs(10 * 60);
 
 /// The metadata of one custom authority.
 #[derive(Debug)]
@@ -69,14 +73,17 @@ impl Discovery {
     }
 
     async fn ask(&self, known: &mut Known) {
-        let mut last_error = None;
-        let read = attempts(&self.clock, &mut last_error, || self.read()).await;
-        let (pause, wall) = (self.clock.now(), self.clock.wall());
+        // A flight that could go on with what is known has its own request to make in its time.
+        let read = match known.good {
+            Some(_) => self.read().await,
+            None => attempts(&self.clock, &mut None, || self.read()).await,
+        };
+        let (now, wall) = (self.clock.now(), self.clock.wall());
         match read {
             Ok(metadata) => {
                 known.good = Some(Arc::new(metadata));
                 known.failure = None;
-                known.ask_at = Some(pause.after(REREAD_AFTER));
+                known.ask_at = Some(now.after(REREAD_AFTER));
             }
             Err(error) => {
                 tracing::warn!(
@@ -85,8 +92,12 @@ impl Discovery {
                     kept = known.good.is_some(),
                     "the authority's metadata was not read"
                 );
-                known.failure = Some(error.with_retry_at(wall + FAILURE_WINDOW));
-                known.ask_at = Some(pause.after(FAILURE_WINDOW));
+                let window = match known.good {
+                    Some(_) => REREADING_FAILED_WINDOW,
+                    None => FAILURE_WINDOW,
+                };
+                known.failure = Some(error.with_retry_at(wall + window));
+                known.ask_at = Some(now.after(window));
             }
         }
     }

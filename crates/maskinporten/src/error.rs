@@ -321,6 +321,12 @@ impl Error {
         })
     }
 
+    /// The same, remembered as long as `other`.
+    pub(crate) fn remembered_like(self, other: &Self) -> Self {
+        let at = other.retry_at();
+        self.edit(|inner| inner.retry_at = at)
+    }
+
     /// The server's own wish (`Retry-After`, RFC 9110 §10.2.3), not yet capped.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after

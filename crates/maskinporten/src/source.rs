@@ -178,19 +178,8 @@ impl Skew {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// What the authority's clock shows when ours shows `time`.
-    fn there(&self, time: SystemTime) -> SystemTime {
-        let seconds = self.seconds();
-        let by = Duration::from_secs(seconds.unsigned_abs());
-        let there = match seconds < 0 {
-            true => time.checked_sub(by),
-            false => time.checked_add(by),
-        };
-        there.unwrap_or(time)
-    }
-
-    /// Takes a new reading, and tells whether it is another.
-    fn correct(&self, seconds: i64) -> bool {
+    /// Takes a new reading.
+    fn correct(&self, seconds: i64) {
         let before = self.0.swap(seconds, Ordering::Relaxed);
         if before != seconds {
             tracing::warn!(
@@ -199,7 +188,6 @@ impl Skew {
                 "this machine's clock differs from the token server's; assertions follow the server's"
             );
         }
-        before != seconds
     }
 }
 
@@ -250,11 +238,12 @@ impl SignedGrant {
         request: &TokenRequest,
     ) -> Result<AccessToken, Refused> {
         let jti = random::uuid()?;
+        let skew = self.skew.seconds();
         let assertion = Assertion {
             audience: &metadata.issuer,
             client_id: self.identity.client_id(),
             request,
-            issued_at: self.skew.there(self.clock.wall()),
+            issued_at: shifted(self.clock.wall(), skew),
             jti: &jti,
         };
         let input =
@@ -269,14 +258,14 @@ impl SignedGrant {
             .round_trip(request_to_send, ATTEMPT_TIMEOUT)
             .await?;
         let received = self.clock.wall();
-        token::from_response(&response, self.skew.there(received)).map_err(|error| {
+        token::from_response(&response, shifted(received, skew)).map_err(|error| {
             let error = error.with_endpoint(&metadata.token_endpoint);
             match error.oauth_error() {
                 Some(_) => {
                     // Where on its way the answer was dated is not known: in the middle, at a guess.
                     let way = received.duration_since(sent).unwrap_or_default();
                     let dated = sent.checked_add(way / 2).unwrap_or(received);
-                    self.explain(error, metadata, request, &response, dated)
+                    self.explain(error, metadata, request, &response, dated, skew)
                 }
                 None => error.into(),
             }
@@ -291,6 +280,7 @@ impl SignedGrant {
         request: &TokenRequest,
         response: &Response<Bytes>,
         dated: SystemTime,
+        skew_then: i64,
     ) -> Refused {
         let key = match self.signer.key_reference() {
             KeyReference::Kid(kid) => kid.to_owned(),
@@ -311,8 +301,10 @@ impl SignedGrant {
                         "clock",
                         format!("the server's clock is {skew} s ahead of this machine's"),
                     );
-                    // Once: the same reading again would be refused for the same reason again.
-                    self.skew.correct(skew)
+                    self.skew.correct(skew);
+                    // Once: what was refused with this reading would be refused with it again. Others
+                    // may have taken it meanwhile, and this one was still sent without.
+                    skew != skew_then
                 }
                 None => false,
             },
@@ -352,6 +344,15 @@ impl From<Error> for Refused {
             can_be_mended: false,
         }
     }
+}
+
+fn shifted(time: SystemTime, seconds: i64) -> SystemTime {
+    let by = Duration::from_secs(seconds.unsigned_abs());
+    let shifted = match seconds < 0 {
+        true => time.checked_sub(by),
+        false => time.checked_add(by),
+    };
+    shifted.unwrap_or(time)
 }
 
 /// `to` minus `from` in whole seconds.

@@ -298,6 +298,7 @@ fn panicking(at: At, fuse: &Fuse) -> MaskinportenClient {
     MaskinportenClient::builder()
         .signer("test", "our-client", signer)
         .transport(Transport::new(server))
+        .clock(maskinporten::TokioClock::starting_at(UNIX_EPOCH))
         .build()
         .unwrap()
 }

@@ -150,17 +150,18 @@ impl Breaker {
 }
 
 impl Clearance<'_> {
-    /// Tells how the flight of a token ended.
-    pub(crate) fn landed(self, token: u64, clock: &AnyClock, failure: Option<&Error>) {
+    /// Tells how the flight of a token ended. Gives the outcome as the token is to remember it: a
+    /// failure as long as nobody may fly.
+    pub(crate) fn landed<T>(self, token: u64, clock: &AnyClock, outcome: Result<T>) -> Result<T> {
         let mut state = self.breaker.state.lock();
-        let failure = match failure {
+        let failure = match outcome {
             // Whoever remembered it was not asked, so nothing is known that was not before.
-            Some(error) if error.retry_at().is_some() => return,
-            Some(error) if concerns_everybody(error) => error,
+            Err(error) if error.retry_at().is_some() => return Err(error),
+            Err(error) if concerns_everybody(&error) => error,
             // A server that refuses one token's request is there, and knows the client.
-            _ => {
+            answered => {
                 *state = State::Closed(Vec::new());
-                return;
+                return answered;
             }
         };
         let pauses = match &mut *state {
@@ -169,22 +170,21 @@ impl Clearance<'_> {
                     failed.push(token);
                 }
                 if failed.len() < FAILURES {
-                    return;
+                    return Err(failure);
                 }
                 0
             }
             State::Open { pauses, .. } if self.probe.is_some() => pauses.saturating_add(1),
             // It took off before the breaker opened, and says nothing new.
-            State::Open { .. } => return,
+            State::Open { error, .. } => return Err(failure.remembered_like(error)),
         };
-        let (now, wall) = (clock.now(), clock.wall());
+        let (now, wall, chance) = (clock.now(), clock.wall(), random::unit());
+        let pause = backoff::pause(&failure, pauses, Some(LONGEST_PAUSE), wall, chance).time;
+        let failure = match wall.checked_add(pause) {
+            Some(at) => failure.with_retry_at(at),
+            None => failure,
+        };
         let error = failure.of_others();
-        let chance = random::unit();
-        let pause = backoff::pause(&error, pauses, Some(LONGEST_PAUSE), wall, chance).time;
-        let error = match wall.checked_add(pause) {
-            Some(at) => error.with_retry_at(at),
-            None => error,
-        };
         tracing::warn!(
             target: "maskinporten::token",
             %error,
@@ -196,6 +196,7 @@ impl Clearance<'_> {
             error,
             pauses,
         };
+        Err(failure)
     }
 }
 

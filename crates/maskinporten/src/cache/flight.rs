@@ -35,7 +35,8 @@ const TURN: Duration = Duration::from_secs(30);
 /// How long after its deadline a flight is given up for lost: its runtime stands still.
 const GRACE: Duration = Duration::from_secs(1);
 
-type Outcome = Result<Arc<Snapshot>>;
+/// What a flight brings: a token, or none where the token's life was over before it was here.
+type Outcome = Result<Option<Arc<Snapshot>>>;
 
 /// A flight as its waiters see it.
 #[derive(Clone)]
@@ -110,8 +111,7 @@ async fn fly(
                 .with_advice(&advice::SILENCE)
         }))
     });
-    clearance.landed(errand.token(), clock, fetched.as_ref().err());
-    fetched
+    clearance.landed(errand.token(), clock, fetched)
 }
 
 /// The parent's token, where this one is made of it, and then leave to ask for this one.

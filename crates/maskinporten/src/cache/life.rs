@@ -424,6 +424,27 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
         Some(self.remember(&mut control, takeoff, now, setback))
     }
 
+    /// Remembers that one flight after another brought nothing at all, unless somebody has already,
+    /// or another is in the air. Gives the error that is remembered in the end.
+    pub(crate) fn give_up(
+        &self,
+        takeoff: Takeoff,
+        now: Moment,
+        setback: impl FnOnce(u32) -> Setback<E>,
+    ) -> E {
+        let mut control = self.control.lock();
+        if let Some(failure) = control.remembered(now, takeoff.revision) {
+            return failure.error.clone();
+        }
+        let setback = setback(control.failures_in_a_row);
+        let is_of_now = !control.closed && control.epoch == takeoff.epoch;
+        if !is_of_now || control.flying(now).is_some() {
+            return (setback.error)(Duration::ZERO);
+        }
+        control.failures_in_a_row = control.failures_in_a_row.saturating_add(1);
+        self.remember(&mut control, takeoff, now, setback)
+    }
+
     fn remember(
         &self,
         control: &mut Control<T, E, F>,

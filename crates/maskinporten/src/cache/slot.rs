@@ -31,6 +31,15 @@ const ELECTIONS: usize = 3;
 /// A token spent on arrival is asked for again at most this often.
 const SPENT_FOR: Duration = Duration::from_secs(1);
 
+/// Why a flight brought neither a token nor an error.
+#[derive(Clone, Copy)]
+enum Lost {
+    /// Its task ended without a word: a panic, an abort, a runtime that is gone or stands still.
+    Gone,
+    /// The token's life was over when it arrived.
+    Outlived,
+}
+
 /// One token with its window.
 pub(crate) type Snapshot = life::Snapshot<AccessToken>;
 
@@ -117,7 +126,7 @@ impl Slot {
     /// The token, fetched where there is none. Dropping the future harms nobody else: it only waits.
     pub(crate) async fn acquire(self: Arc<Self>) -> Result<Arc<Snapshot>> {
         let mut lost = 0;
-        while lost < ELECTIONS {
+        loop {
             let (flight, takeoff) = match self.ask() {
                 Found::Good(snapshot) => return Ok(snapshot),
                 Found::Failed(error) => return Err(error),
@@ -127,18 +136,37 @@ impl Slot {
                 }
                 Found::Awaited(flight, takeoff) => (flight, takeoff),
             };
-            if let Some(outcome) = flight.outcome(&self.clock).await {
-                return outcome;
-            }
+            let why = match flight.outcome(&self.clock).await {
+                Some(Ok(Some(snapshot))) => return Ok(snapshot),
+                Some(Err(error)) => return Err(error),
+                Some(Ok(None)) => Lost::Outlived,
+                None => Lost::Gone,
+            };
             // One that was declared void was not lost: its end was meant.
             lost += usize::from(self.life.is_of_now(takeoff));
+            if lost == ELECTIONS {
+                return Err(self.give_up(takeoff, why));
+            }
         }
-        Err(Error::new(
-            ErrorKind::Runtime,
-            "whatever fetched the token went away before it was done",
-        )
-        .with_transient(true)
-        .with_advice(&advice::RUNTIME_GONE))
+    }
+
+    /// Remembers, once for all who have waited, that one flight after another was lost.
+    fn give_up(&self, takeoff: Takeoff, why: Lost) -> Error {
+        let error = match why {
+            Lost::Gone => {
+                let message = "whatever fetched the token went away before it was done";
+                Error::new(ErrorKind::Runtime, message)
+                    .with_transient(true)
+                    .with_advice(&advice::RUNTIME_GONE)
+            }
+            Lost::Outlived => Error::protocol("tokens take longer to arrive than they live")
+                .with_advice(&advice::UNUSABLE_TOKEN),
+        };
+        let (now, wall) = (self.clock.now(), self.clock.wall());
+        self.life.give_up(takeoff, now, |in_a_row| {
+            let pause = backoff::pause(&error, in_a_row, None, wall, random::unit());
+            self.setback(error, pause.time, pause.counts)
+        })
     }
 
     /// Starts whatever flight somebody who needs a token now would wait for.
@@ -153,7 +181,7 @@ impl Slot {
     pub(crate) async fn renewed(self: Arc<Self>, rejected: u64) -> Option<Result<Arc<Snapshot>>> {
         match self.reject(rejected) {
             Rejection::Newer(snapshot) => Some(Ok(snapshot)),
-            Rejection::Awaited(flight) => flight.outcome(&self.clock).await,
+            Rejection::Awaited(flight) => flight.outcome(&self.clock).await?.transpose(),
             Rejection::Kept => None,
         }
     }
@@ -236,24 +264,34 @@ impl Slot {
 
 impl Slot {
     /// Publishes a fetched token. `asked` is when its request left.
+    ///
+    /// Gives `None` where the flight was declared void, and no token where this one's life was over
+    /// before it was here, as when the machine slept: it is sure to be expired, and is thrown away.
     pub(crate) fn publish(
         &self,
         takeoff: Takeoff,
         token: AccessToken,
         asked: Moment,
-    ) -> Option<Arc<Snapshot>> {
+    ) -> Option<Option<Arc<Snapshot>>> {
         let now = self.clock.now();
-        let window = Window::of(asked, token.lifetime(), random::unit());
-        let asked_at = self.clock.wall().checked_sub(asked.until(now));
+        let (life, under_way) = (token.lifetime(), asked.until(now));
+        // What has no life to speak of by its own word is for those who wait, once: its end is not
+        // the journey's doing.
+        if under_way >= life.max(SPENT_FOR) && !life.is_zero() {
+            return Some(None);
+        }
+        let window = Window::of(asked, life, random::unit());
+        let asked_at = self.clock.wall().checked_sub(under_way);
         let token = match asked_at {
             Some(wall) => token.asked_for_at(wall),
             None => token,
         };
-        self.life.publish(takeoff, token, window, now, || {
+        let published = self.life.publish(takeoff, token, window, now, || {
             let message = "the token server hands out tokens that are spent on arrival";
             let error = Error::protocol(message).with_advice(&advice::UNUSABLE_TOKEN);
             self.setback(error, SPENT_FOR, false)
-        })
+        });
+        published.map(Some)
     }
 
     /// Remembers why there is no token, and until when nobody is asked again.

@@ -56,7 +56,15 @@ fn name(host: &str, cause: &(dyn StdError + 'static)) -> Option<Error> {
     None
 }
 
-/// A certificate that is refused once is refused again: only what else can go wrong is worth a retry.
+/// What is spoken on a port, and by whom, is the same a moment later; a connection that broke off is
+/// told by an [`io::Error`] and not here.
+#[cfg(feature = "client")]
+fn is_passing(cause: &rustls::Error) -> bool {
+    let own_trouble = rustls::AlertDescription::InternalError;
+    matches!(cause, rustls::Error::AlertReceived(alert) if *alert == own_trouble)
+}
+
+/// A certificate that is refused once is refused again.
 #[cfg(feature = "client")]
 fn handshake(host: &str, cause: &rustls::Error) -> Error {
     use rustls::CertificateError as Certificate;
@@ -79,7 +87,7 @@ fn handshake(host: &str, cause: &rustls::Error) -> Error {
             let message = format!("no TLS connection with {host} came about");
             return Error::new(ErrorKind::Unreachable, message)
                 .with_advice(&advice::HANDSHAKE)
-                .with_transient(!matches!(cause, rustls::Error::PeerIncompatible(_)));
+                .with_transient(is_passing(cause));
         }
     };
     let message = format!("the certificate of {host} {problem}");
