@@ -334,13 +334,13 @@ async fn what_always_panics_is_asked_by_one_flight_a_window_as_any_other_failure
     for at in PLACES {
         let fuse = Fuse::of(usize::MAX);
         let client = panicking(at, &fuse);
+        // 400 ms: all of it within the shortest time that a failure is remembered.
         for _ in 0..100 {
             let error = client.access_token(SCOPES).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Runtime, "{at:?}");
+            assert_eq!(fuse.panicked(), 3, "{at:?}");
             advance(milliseconds(4)).await;
         }
-        // 400 ms: all of it within the shortest time that a failure is remembered.
-        assert_eq!(fuse.panicked(), 3, "{at:?}");
     }
 }
 
