@@ -20,6 +20,7 @@ mod ending;
 mod faults;
 mod flight;
 mod grant;
+mod grpc;
 mod identity;
 mod layer;
 mod metadata;

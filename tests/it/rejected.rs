@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
-use maskinporten::{ExistingHeader, Result};
+use http::header::{AUTHORIZATION, LOCATION, WWW_AUTHENTICATE};
+use http::{Extensions, HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
+use http_body_util::BodyExt;
+use maskinporten::{ExistingHeader, Receipt, Result};
 use maskinporten_sim::{Body, Fault, Route, Sim};
 use tower::{Layer, Service, ServiceExt};
 use tower_maskinporten::{AltinnAuthLayer, BearerAuth, BoxError};
 use tower_test::mock;
 
-use crate::world::{API, Recorder, SCOPES, get, layer, world};
+use crate::world::{A, API, B, Recorder, SCOPES, get, layer, world};
 
 /// A 401 with this challenge, or with none.
 fn unauthorized(challenge: Option<&'static str>) -> Response<()> {
@@ -81,7 +82,12 @@ impl UnderWay {
 
 #[tokio::test(start_paused = true)]
 async fn a_401_is_passed_on_unchanged_and_brings_one_new_token() {
-    for challenge in [None, Some("Bearer"), Some("Bearer error=\"invalid_token\"")] {
+    for challenge in [
+        None,
+        Some("Bearer"),
+        Some("Bearer error=\"invalid_token\""),
+        Some("Negotiate, Bearer realm=\"api\""),
+    ] {
         let mut world = Answered::new().await;
         let first = world.call().await;
         let carried = first.carried.clone();
@@ -125,9 +131,10 @@ async fn a_refusal_that_is_not_about_the_token_changes_nothing() {
         response
     };
     let insufficient = unauthorized(Some("Bearer error=\"insufficient_scope\", scope=\"a:b\""));
+    let invalid_request = unauthorized(Some("Bearer error=\"invalid_request\""));
     let basic = unauthorized(Some("Basic realm=\"api\""));
     let mut world = Answered::new().await;
-    for response in [forbidden, insufficient, basic] {
+    for response in [forbidden, insufficient, invalid_request, basic] {
         let text = format!("{response:?}");
         world.answered(response).await;
         assert_eq!(world.grants(), 1, "{text}");
@@ -224,4 +231,192 @@ async fn a_revoked_altinn_token_is_exchanged_anew() {
     assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(accepted.status(), StatusCode::OK);
     assert_eq!(sim.journal().exchanges(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_cannot_be_sent_again_is_sent_once_and_its_token_replaced() {
+    /// As a stream: it cannot be cloned.
+    struct Streamed;
+
+    let (sim, client) = world();
+    client.access_token(SCOPES).await.unwrap();
+    let api = Recorder::answering(|_| unauthorized(None).map(|()| Body::from("refused")));
+    let service = layer(&client).layer(api.clone());
+    let send = || {
+        service
+            .clone()
+            .oneshot(Request::post(A).body(Streamed).unwrap())
+    };
+
+    let response = send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(body, "refused");
+    assert_eq!(api.seen().len(), 1);
+
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    send().await.unwrap();
+    let carried = api.authorizations();
+    assert_ne!(carried[0], carried[1]);
+    assert_eq!(sim.journal().grants(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_layer_that_is_gone_when_the_answer_comes_is_answered_for() {
+    let (sim, client) = world();
+    client.access_token(SCOPES).await.unwrap();
+    let (inner, mut api) = mock::pair::<Request<()>, Response<()>>();
+
+    // Neither the layer nor a service of it outlives the call: `oneshot` drops its own.
+    let call = layer(&client)
+        .layer(inner)
+        .oneshot(Request::get(A).body(()).unwrap());
+    let caller = tokio::spawn(call);
+    let (_, answer) = api.next_request().await.unwrap();
+    answer.send_response(unauthorized(None));
+    caller.await.unwrap().unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+
+    assert_eq!(sim.journal().grants(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_layers_only_the_one_whose_token_left_is_told_of_a_401() {
+    let ((outer_sim, outer), (inner_sim, inner)) = (world(), world());
+    let api = Recorder::answering(|_| unauthorized(None).map(|()| Body::empty()));
+    let service = layer(&outer).layer(layer(&inner).layer(api));
+
+    service.oneshot(get(A)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+
+    assert_eq!(outer_sim.journal().grants(), 1);
+    assert_eq!(inner_sim.journal().grants(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_layers_the_outer_is_told_where_the_inner_kept_its_token() {
+    let ((outer_sim, outer), (inner_sim, inner)) = (world(), world());
+    let api = Recorder::answering(|_| unauthorized(None).map(|()| Body::empty()));
+    let keeping = layer(&inner).existing_header(ExistingHeader::Keep);
+    let service = layer(&outer).layer(keeping.layer(api));
+
+    service.oneshot(get(A)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+
+    assert_eq!(outer_sim.journal().grants(), 2);
+    assert_eq!(inner_sim.journal().grants(), 0);
+}
+
+// ===== where the answer came from =====
+
+/// Redirects from [`A`] to another address, where the answer is a 401.
+fn redirecting_to(address: &'static str) -> Recorder {
+    Recorder::answering(move |parts| {
+        if parts.uri != A {
+            return unauthorized(None).map(|()| Body::empty());
+        }
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+        let location = HeaderValue::from_static(address);
+        response.headers_mut().insert(LOCATION, location);
+        response
+    })
+}
+
+/// How many tokens were fetched, the first included, once a service has had its 401.
+async fn grants_after<S>(sim: &Sim, service: S) -> usize
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = BoxError>,
+{
+    let response = service.oneshot(get(A)).await.unwrap();
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    sim.journal().grants()
+}
+
+const LISTED: &str = "https://api.example.no/elsewhere";
+
+#[tokio::test(start_paused = true)]
+async fn a_401_counts_only_if_the_redirects_below_ended_at_a_listed_origin() {
+    for (address, grants) in [(B, 1), (LISTED, 2), ("https://api.example.no:8443/", 1)] {
+        let (sim, client) = world();
+        let follower = tower_http::follow_redirect::FollowRedirect::new(redirecting_to(address));
+        let service = layer(&client).layer(follower);
+        assert_eq!(grants_after(&sim, service).await, grants, "0.7 {address}");
+
+        let (sim, client) = world();
+        let follower = tower_http_06::follow_redirect::FollowRedirect::new(redirecting_to(address));
+        let service = layer(&client).layer(follower);
+        assert_eq!(grants_after(&sim, service).await, grants, "0.6 {address}");
+    }
+}
+
+/// How a client of one's own tells the last address.
+#[derive(Clone)]
+struct EndedAt(&'static str);
+
+fn told(extensions: &Extensions) -> Option<Uri> {
+    let EndedAt(address) = extensions.get()?;
+    address.parse().ok()
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_client_may_tell_where_its_answer_came_from() {
+    for (address, grants) in [(Some(B), 1), (Some(LISTED), 2), (None, 2)] {
+        let (sim, client) = world();
+        let api = Recorder::answering(move |_| {
+            let mut response = unauthorized(None).map(|()| Body::empty());
+            if let Some(address) = address {
+                response.extensions_mut().insert(EndedAt(address));
+            }
+            response
+        });
+        let service = layer(&client).final_uri(told).layer(api.clone());
+        assert_eq!(grants_after(&sim, service).await, grants, "{address:?}");
+
+        // Whoever asks for any https origin has listed them all.
+        let (sim, client) = world();
+        let any = layer(&client).any_https_origin().final_uri(told).layer(api);
+        assert_eq!(grants_after(&sim, any).await, 2, "{address:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_no_layer_tells_the_address_with_the_401() {
+    let (sim, client) = world();
+    let authorizer = client.authorizer(SCOPES, API).unwrap();
+    let mut headers = HeaderMap::new();
+    let uri = Uri::from_static(A);
+    let receipt = authorizer.authorize(&uri, &mut headers).await.unwrap();
+    let foreign = Uri::from_static(B);
+    let challenge = unauthorized(Some("Basic realm=\"api\""))
+        .into_parts()
+        .0
+        .headers;
+
+    assert!(
+        receipt
+            .unauthorized(Some(&foreign), &HeaderMap::new())
+            .is_none()
+    );
+    assert!(receipt.unauthorized(Some(&uri), &challenge).is_none());
+    assert!(
+        Receipt::NONE
+            .unauthorized(Some(&uri), &HeaderMap::new())
+            .is_none()
+    );
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(sim.journal().grants(), 1);
+
+    let rejected = receipt.unauthorized(Some(&uri), &HeaderMap::new());
+    let newer = rejected.unwrap().renewal().unwrap().await.unwrap();
+    let mut replay = headers.clone();
+    let receipt = newer.set(&mut replay);
+    assert_ne!(replay[AUTHORIZATION], headers[AUTHORIZATION]);
+    assert_eq!(sim.journal().grants(), 2);
+
+    // Fetched for the sake of a rejected one, a moment ago.
+    let rejected = receipt.unauthorized(None, &HeaderMap::new()).unwrap();
+    assert!(rejected.renewal().is_none());
+    assert!(!format!("{rejected:?}").contains("eyJ"));
 }

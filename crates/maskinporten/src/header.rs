@@ -87,6 +87,14 @@ pub(crate) fn rejects_the_token(headers: &HeaderMap) -> bool {
     })
 }
 
+/// Whether a response with these headers is gRPC's `UNAUTHENTICATED`, told before any body.
+pub(crate) fn is_unauthenticated_grpc(headers: &HeaderMap) -> bool {
+    // A status that comes after a body is in the trailers, and the answer has then been given.
+    headers
+        .get("grpc-status")
+        .is_some_and(|status| status.as_bytes() == b"16")
+}
+
 /// What follows the scheme `Bearer` in a challenge, wherever in the list it stands.
 fn bearer_parameters(challenge: &str) -> Option<&str> {
     let lower = challenge.to_ascii_lowercase();

@@ -91,7 +91,8 @@ pub use origin::{IntoOrigins, Origin};
 
 mod authorizer;
 pub use authorizer::{
-    Acquire, Admission, Attempt, Authorizer, ExistingHeader, LocalAuthorizer, Receipt, Ticket,
+    Acquire, Admission, Attempt, Authorizer, ExistingHeader, LocalAuthorizer, Receipt,
+    RejectedToken, Renewal, Ticket,
 };
 
 mod health;

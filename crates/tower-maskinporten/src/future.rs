@@ -4,7 +4,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use maskinporten::{Acquire, Error, Receipt};
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -123,11 +123,9 @@ where
     F: Future<Output = Result<Response<R>, E>>,
     E: Into<BoxError>,
 {
-    let polled = future.poll(cx);
-    if let Poll::Ready(Ok(response)) = &polled
-        && response.status() == StatusCode::UNAUTHORIZED
-    {
-        receipt.unauthorized(response.headers());
+    let mut polled = future.poll(cx);
+    if let Poll::Ready(Ok(response)) = &mut polled {
+        receipt.answered(response);
     }
     polled.map_err(Into::into)
 }

@@ -2,11 +2,13 @@
 //!
 //! They differ in whose token they set; what they do to a request is [`BearerAuth`]'s.
 
+use http::{Extensions, Uri};
 use maskinporten::{
     Authorizer, Error, ExistingHeader, IntoOrigins, IntoTokenRequest, TokenKind, TokenProvider,
 };
 use tower_layer::Layer;
 
+use crate::final_uri;
 use crate::service::BearerAuth;
 
 macro_rules! auth_layer {
@@ -34,6 +36,7 @@ macro_rules! auth_layer {
                 origins: impl IntoOrigins,
             ) -> Result<Self, Error> {
                 let authorizer = Authorizer::new(provider, $kind, request, origins)?;
+                let authorizer = final_uri::of_known_clients(authorizer);
                 Ok(Self { authorizer })
             }
 
@@ -66,6 +69,17 @@ macro_rules! auth_layer {
             /// Decides about an `Authorization` header that is already there. The default replaces it.
             pub fn existing_header(self, existing: ExistingHeader) -> Self {
                 let authorizer = self.authorizer.existing_header(existing);
+                Self { authorizer }
+            }
+
+            /// Tells where a response's extensions hold the address it came from in the end, for a
+            /// client that follows redirects itself: a 401 from an address that is not listed is no
+            /// word about the token. See [`Authorizer::final_uri`].
+            ///
+            /// The features `tower-http-06` and `tower-http-07` do it for tower-http's
+            /// `FollowRedirect`.
+            pub fn final_uri(self, told: fn(&Extensions) -> Option<Uri>) -> Self {
+                let authorizer = self.authorizer.final_uri(told);
                 Self { authorizer }
             }
         }

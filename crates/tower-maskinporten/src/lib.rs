@@ -42,6 +42,8 @@
 //!
 //! - `client` (default): the engine's default transport.
 //! - `tower`: [`ServiceBuilderExt`], the layers as methods of [`tower::ServiceBuilder`] 0.5.
+//! - `tower-http-06`, `tower-http-07`: where `FollowRedirect` of that release stands below a layer, a
+//!   401 counts only if the last address is listed.
 
 pub use maskinporten;
 
@@ -58,6 +60,8 @@ pub use service::BearerAuth;
 
 mod future;
 pub use future::ResponseFuture;
+
+mod final_uri;
 
 /// What comes out of a layer: its own error or the inner service's.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

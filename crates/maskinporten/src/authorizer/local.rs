@@ -44,7 +44,7 @@ impl LocalAuthorizer {
             return None;
         }
         match &mut self.view {
-            Some(view) => view.set(&seat.slot, request.headers_mut()),
+            Some(view) => view.set(&seat.slot, seat.guard, request.headers_mut()),
             None => self.set_first(request.headers_mut()),
         }
     }
@@ -69,8 +69,8 @@ impl LocalAuthorizer {
     pub fn try_set(&mut self, headers: &mut HeaderMap) -> Attempt {
         let decided = self.seat.gate.decide_existing(headers);
         decided.unwrap_or_else(|| {
-            let slot = &self.seat.slot;
-            match self.view.get_or_insert_default().set(slot, headers) {
+            let (seat, view) = (&self.seat, self.view.get_or_insert_default());
+            match view.set(&seat.slot, seat.guard, headers) {
                 Some(receipt) => Attempt::Set(receipt),
                 None => Attempt::Wait,
             }
@@ -88,7 +88,7 @@ impl LocalAuthorizer {
 
     /// Waits for a token. What it gives is good for one request, whatever the token's life.
     pub fn acquire(&self) -> Acquire {
-        self.seat.gate.acquire()
+        self.seat.acquire()
     }
 
     fn set_first(&mut self, headers: &mut HeaderMap) -> Option<Receipt> {
@@ -97,7 +97,7 @@ impl LocalAuthorizer {
             return self.seat.set(headers);
         }
         let view = self.view.get_or_insert_default();
-        view.set(&self.seat.slot, headers)
+        view.set(&self.seat.slot, self.seat.guard, headers)
     }
 
     /// The calling thread's seat.

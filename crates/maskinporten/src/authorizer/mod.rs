@@ -1,27 +1,29 @@
 //! [`Authorizer`]: a token and the origins that may see it, for whatever sends requests.
 
+mod guard;
 mod local;
+mod receipt;
 mod seat;
+mod ticket;
 
 use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue, Uri};
+use http::{Extensions, HeaderMap, Uri};
 
 use crate::advice;
-use crate::cache::{self, NO_TOKEN, Slot};
+use crate::cache::{self, Slot};
 use crate::error::{Error, Result};
-use crate::header;
 use crate::origin::{IntoOrigins, Origin};
 use crate::provider::TokenProvider;
 use crate::request::{IntoTokenRequest, TokenKind};
-use crate::signer::BoxFuture;
 
+use guard::Guard;
 pub use local::LocalAuthorizer;
+pub use receipt::{Receipt, RejectedToken};
 use seat::Table;
+pub use ticket::{Acquire, Renewal, Ticket};
 
 /// What becomes of an `Authorization` header that a request already has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,36 +60,6 @@ pub enum Attempt {
     Wait,
     /// The request already has a header, and is not to have one.
     Refused(Error),
-}
-
-/// Which token a request left with: two numbers, cheap to carry until its response.
-#[derive(Clone, Copy, Debug)]
-pub struct Receipt {
-    slot: u64,
-    generation: u64,
-}
-
-impl Receipt {
-    /// For a request that left without a token of ours.
-    pub const NONE: Self = Self {
-        slot: 0,
-        generation: NO_TOKEN,
-    };
-
-    /// Tells that the API answered 401, with these headers.
-    ///
-    /// Where the challenge says that the token itself was not accepted (RFC 6750 §3.1), and it is
-    /// still the current one, its replacement is fetched, at most once in 30 s; everybody keeps it
-    /// until then. Anything else changes nothing.
-    #[cold]
-    pub fn unauthorized(self, response_headers: &HeaderMap) {
-        if self.generation == NO_TOKEN || !header::rejects_the_token(response_headers) {
-            return;
-        }
-        if let Some(slot) = cache::find(self.slot) {
-            slot.report_rejected(self.generation);
-        }
-    }
 }
 
 /// A token and the origins that may see it, shared.
@@ -133,10 +105,8 @@ pub struct Authorizer {
 /// Everything about a layer's requests that does not change.
 #[derive(Clone)]
 struct Gate {
-    origins: Box<[Origin]>,
-    any_https: bool,
+    guard: Arc<Guard>,
     pass_foreign: bool,
-    assumed: bool,
     existing: ExistingHeader,
     slot: Arc<Slot>,
 }
@@ -158,10 +128,8 @@ impl Authorizer {
         let origins = origins.into_origins()?;
         let handle = provider.token(&request.into_token_request()?, kind)?;
         Ok(Self::of(Gate {
-            origins: origins.into(),
-            any_https: false,
+            guard: Arc::new(Guard::new(origins)),
             pass_foreign: false,
-            assumed: false,
             existing: ExistingHeader::default(),
             slot: Arc::clone(handle.slot()),
         }))
@@ -182,7 +150,7 @@ impl Authorizer {
     /// elsewhere: a redirect is enough.
     #[must_use]
     pub fn any_https_origin(self) -> Self {
-        self.edit(|gate| gate.any_https = true)
+        self.edit(|gate| Arc::make_mut(&mut gate.guard).any_https = true)
     }
 
     /// Lists an origin and takes it for the target of requests whose address has no host.
@@ -195,10 +163,9 @@ impl Authorizer {
     pub fn assume_origin(self, origin: impl AsRef<str>) -> Result<Self> {
         let origin: Origin = origin.as_ref().parse()?;
         Ok(self.edit(|gate| {
-            let mut origins = gate.origins.to_vec();
-            origins.push(origin);
-            gate.origins = origins.into();
-            gate.assumed = true;
+            let guard = Arc::make_mut(&mut gate.guard);
+            guard.origins.push(origin);
+            guard.assumed = true;
         }))
     }
 
@@ -206,6 +173,17 @@ impl Authorizer {
     #[must_use]
     pub fn existing_header(self, existing: ExistingHeader) -> Self {
         self.edit(|gate| gate.existing = existing)
+    }
+
+    /// Tells where a response's extensions hold the address that it came from in the end.
+    ///
+    /// For a client that follows redirects itself: a 401 from an address that is not listed is no
+    /// word about the token, which that address should never have seen, and changes nothing. Where
+    /// nothing is told, the answer counts as coming from where the request went. May be given several
+    /// times: one address that is not listed is enough.
+    #[must_use]
+    pub fn final_uri(self, told: fn(&Extensions) -> Option<Uri>) -> Self {
+        self.edit(|gate| Arc::make_mut(&mut gate.guard).final_uri.push(told))
     }
 
     /// Sets the header on a request to `uri`, waiting for a token where there is none.
@@ -241,7 +219,7 @@ impl Authorizer {
 
     /// Waits for a token. What it gives is good for one request, whatever the token's life.
     pub fn acquire(&self) -> Acquire {
-        self.table.gate.acquire()
+        self.table.seat(cache::of_this_thread()).acquire()
     }
 
     /// What one service value holds, to authorise with `&mut self`.
@@ -270,30 +248,23 @@ impl Gate {
     /// set without another question, and most requests go there.
     fn plain(&self) -> Option<Origin> {
         let replaces = self.existing == ExistingHeader::Replace;
-        self.origins.first().filter(|_| replaces).cloned()
+        self.guard.origins.first().filter(|_| replaces).cloned()
     }
 
     fn admit(&self, uri: &Uri) -> Admission {
-        if self.origins.iter().any(|origin| origin.admits(uri)) {
+        if self.guard.lists(uri) {
             return Admission::Listed;
         }
         if uri.authority().is_none() {
-            if self.assumed {
-                return Admission::Listed;
-            }
             let message =
                 "the request's address has no host, so it cannot be told who would see the token";
             return Admission::Refused(Error::origin(message).with_advice(&advice::NO_AUTHORITY));
         }
-        let origin = Origin::of(uri);
-        if self.any_https && origin.is_ok() {
-            return Admission::Listed;
-        }
         if self.pass_foreign {
             return Admission::Bare;
         }
-        let listed: Vec<String> = self.origins.iter().map(ToString::to_string).collect();
-        let refused = match origin {
+        let listed: Vec<String> = self.guard.origins.iter().map(ToString::to_string).collect();
+        let refused = match Origin::of(uri) {
             Ok(origin) => Error::origin(format!("the token is not released for {origin}"))
                 .with_advice(&advice::FOREIGN_ORIGIN)
                 .with_detail("released for", listed.join(" ")),
@@ -315,56 +286,13 @@ impl Gate {
             }
         }
     }
-
-    fn acquire(&self) -> Acquire {
-        let slot = Arc::clone(&self.slot);
-        Acquire(Box::pin(async move {
-            let id = slot.id();
-            let snapshot = slot.acquire().await?;
-            Ok(Ticket {
-                value: snapshot.token.bearer().clone(),
-                receipt: Receipt {
-                    slot: id,
-                    generation: snapshot.generation,
-                },
-            })
-        }))
-    }
-}
-
-/// A wait for a token. Dropping it harms nobody else.
-#[must_use = "futures do nothing unless polled"]
-pub struct Acquire(BoxFuture<'static, Result<Ticket>>);
-
-impl Future for Acquire {
-    type Output = Result<Ticket>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(ready!(self.0.as_mut().poll(cx)))
-    }
-}
-
-/// A header for one request.
-#[derive(Debug)]
-#[must_use]
-pub struct Ticket {
-    value: HeaderValue,
-    receipt: Receipt,
-}
-
-impl Ticket {
-    /// Sets the header, in place of any that is there.
-    pub fn set(self, headers: &mut HeaderMap) -> Receipt {
-        header::set(headers, &self.value);
-        self.receipt
-    }
 }
 
 impl fmt::Debug for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("Gate");
-        out.field("origins", &self.origins);
-        out.field("any_https", &self.any_https);
+        out.field("origins", &self.guard.origins);
+        out.field("any_https", &self.guard.any_https);
         out.field("pass_foreign", &self.pass_foreign);
         out.field("existing", &self.existing);
         out.field("slot", &self.slot);
@@ -375,11 +303,5 @@ impl fmt::Debug for Gate {
 impl fmt::Debug for Authorizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Authorizer").field(&self.table.gate).finish()
-    }
-}
-
-impl fmt::Debug for Acquire {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Acquire").finish_non_exhaustive()
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use http::{HeaderMap, HeaderValue, Uri};
 use parking_lot::Mutex;
 
-use super::{Attempt, Gate, Receipt};
+use super::{Acquire, Attempt, Gate, Receipt, guard};
 use crate::cache::{self, NO_TOKEN, STRIPES, Slot, Window};
 use crate::clock::{Horizon, Moment};
 use crate::header;
@@ -22,6 +22,8 @@ pub(super) struct Seat {
     // What most requests need of the gate, without the way there.
     plain: Option<Origin>,
     pub(super) slot: Arc<Slot>,
+    /// The number of the gate's guard: see [`guard`].
+    pub(super) guard: u64,
     // Only ever tried: nobody waits for it, and it is held while one header is set. The locks of
     // `parking_lot` know no poisoning: a view holds one whole token whatever panicked beside it.
     view: Mutex<View>,
@@ -60,6 +62,7 @@ impl Table {
                 stripe,
                 plain: self.gate.plain(),
                 slot: Arc::clone(&self.gate.slot),
+                guard: guard::enter(self.gate.slot.id(), &self.gate.guard),
                 view: Mutex::default(),
                 gate: Arc::clone(&self.gate),
                 table: Arc::downgrade(self),
@@ -86,7 +89,7 @@ impl Seat {
     #[inline]
     pub(super) fn set(&self, headers: &mut HeaderMap) -> Option<Receipt> {
         match self.view.try_lock() {
-            Some(mut view) => view.set(&self.slot, headers),
+            Some(mut view) => view.set(&self.slot, self.guard, headers),
             None => self.set_past_the_view(headers),
         }
     }
@@ -94,14 +97,23 @@ impl Seat {
     /// Sets the header without a view: another thread of this stripe is looking at it just now.
     #[cold]
     fn set_past_the_view(&self, headers: &mut HeaderMap) -> Option<Receipt> {
-        View::default().set(&self.slot, headers)
+        View::default().set(&self.slot, self.guard, headers)
+    }
+
+    pub(super) fn acquire(&self) -> Acquire {
+        Acquire::new(Arc::clone(&self.slot), self.guard)
     }
 }
 
 impl View {
     /// Sets the header, where the token may be used now.
     #[inline]
-    pub(super) fn set(&mut self, slot: &Arc<Slot>, headers: &mut HeaderMap) -> Option<Receipt> {
+    pub(super) fn set(
+        &mut self,
+        slot: &Arc<Slot>,
+        guard: u64,
+        headers: &mut HeaderMap,
+    ) -> Option<Receipt> {
         // A slot's generation is 0 until there is a token, and a view's moments are past until then.
         let fresh = slot.generation() == self.generation && self.fresh.is_ahead(slot.clock());
         if !fresh && !self.look(slot) {
@@ -109,7 +121,7 @@ impl View {
         }
         header::set(headers, &self.header);
         Some(Receipt {
-            slot: slot.id(),
+            guard,
             generation: self.generation,
         })
     }

@@ -1,0 +1,163 @@
+//! [`Guard`]: who may see a token, also for an answer that comes when the layer is gone.
+//!
+//! A response carries numbers and no reference: see [`cache::find`]. A layer may be made for one call
+//! and dropped before the answer is there, so a slot's guards are kept beside it for as long as it
+//! lives, each of them once.
+
+use std::collections::HashMap;
+use std::ptr;
+use std::sync::Arc;
+
+use http::{Extensions, Uri};
+use parking_lot::Mutex;
+
+use crate::cache::{self, Slot};
+use crate::origin::Origin;
+
+/// The origins of one layer, and how an answer tells where it came from.
+#[derive(Clone, Debug)]
+pub(super) struct Guard {
+    pub(super) origins: Vec<Origin>,
+    pub(super) any_https: bool,
+    /// Whether a request whose address has no host goes to one of the origins.
+    pub(super) assumed: bool,
+    pub(super) final_uri: Vec<fn(&Extensions) -> Option<Uri>>,
+}
+
+impl Guard {
+    pub(super) fn new(origins: Vec<Origin>) -> Self {
+        Self {
+            origins,
+            any_https: false,
+            assumed: false,
+            final_uri: Vec::new(),
+        }
+    }
+
+    /// Whether what goes to this address may have the token.
+    pub(super) fn lists(&self, uri: &Uri) -> bool {
+        if self.origins.iter().any(|origin| origin.admits(uri)) {
+            return true;
+        }
+        match uri.authority() {
+            None => self.assumed,
+            Some(_) => self.any_https && Origin::of(uri).is_ok(),
+        }
+    }
+
+    /// Whether an answer with these extensions may speak of the token: none of them tells an address
+    /// that is not listed.
+    pub(super) fn believes(&self, extensions: &Extensions) -> bool {
+        let mut told = self.final_uri.iter().filter_map(|told| told(extensions));
+        told.all(|uri| self.lists(&uri))
+    }
+}
+
+impl PartialEq for Guard {
+    fn eq(&self, other: &Self) -> bool {
+        // Two that compare equal do the same. The reverse need not hold: then one is kept twice.
+        let same = |(one, other): (&fn(&_) -> _, &fn(&_) -> _)| ptr::fn_addr_eq(*one, *other);
+        self.origins == other.origins
+            && (self.any_https, self.assumed) == (other.any_https, other.assumed)
+            && self.final_uri.len() == other.final_uri.len()
+            && self.final_uri.iter().zip(&other.final_uri).all(same)
+    }
+}
+
+/// Notes a guard of a slot, and gives it a number by which both are found.
+pub(super) fn enter(slot: u64, guard: &Arc<Guard>) -> u64 {
+    let mut book = BOOK.lock();
+    let book = book.get_or_insert_default();
+    if !book.of_slot.contains_key(&slot) && book.of_slot.len() >= book.sweep_at {
+        book.sweep();
+    }
+    let numbers = book.of_slot.entry(slot).or_default();
+    let is_same = |number: &&u64| book.entries.get(number).is_some_and(|e| e.guard == *guard);
+    if let Some(known) = numbers.iter().find(is_same) {
+        return *known;
+    }
+    book.last += 1;
+    numbers.push(book.last);
+    let guard = Arc::clone(guard);
+    book.entries.insert(book.last, Entry { slot, guard });
+    book.last
+}
+
+/// What a number stands for, while the slot lives.
+pub(super) fn find(number: u64) -> Option<(Arc<Slot>, Arc<Guard>)> {
+    let book = BOOK.lock();
+    let Entry { slot, guard } = book.as_ref()?.entries.get(&number)?;
+    let (slot, guard) = (*slot, Arc::clone(guard));
+    drop(book);
+    Some((cache::find(slot)?, guard))
+}
+
+#[derive(Default)]
+struct Book {
+    entries: HashMap<u64, Entry>,
+    of_slot: HashMap<u64, Vec<u64>>,
+    /// Numbers are counted from 1.
+    last: u64,
+    sweep_at: usize,
+}
+
+struct Entry {
+    slot: u64,
+    guard: Arc<Guard>,
+}
+
+impl Book {
+    /// Forgets the guards of slots that are gone. Done when there are twice as many slots as the last
+    /// time, so that each layer pays for a constant share of it.
+    fn sweep(&mut self) {
+        let Self {
+            entries, of_slot, ..
+        } = self;
+        of_slot.retain(|slot, numbers| {
+            let lives = cache::find(*slot).is_some();
+            if !lives {
+                numbers
+                    .iter()
+                    .for_each(|number| drop(entries.remove(number)));
+            }
+            lives
+        });
+        self.sweep_at = SWEEP_AT_LEAST.max(self.of_slot.len().saturating_mul(2));
+    }
+}
+
+const SWEEP_AT_LEAST: usize = 64;
+
+// Held for one look-up, by functions that are not async. A slot that is dropped under it takes the
+// lock of the slots and no other.
+static BOOK: Mutex<Option<Book>> = Mutex::new(None);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guard(origin: &str) -> Arc<Guard> {
+        Arc::new(Guard::new(vec![origin.parse().unwrap()]))
+    }
+
+    #[test]
+    fn a_guard_of_a_slot_is_kept_once() {
+        // No slot has this number: slots are counted from 1.
+        let slot = u64::MAX;
+        let number = enter(slot, &guard("https://a.example"));
+        assert_eq!(enter(slot, &guard("https://a.example")), number);
+        assert_ne!(enter(slot, &guard("https://b.example")), number);
+        assert_ne!(enter(slot - 1, &guard("https://a.example")), number);
+    }
+
+    #[test]
+    fn guards_of_slots_that_are_gone_are_forgotten() {
+        for slot in 0..10 * SWEEP_AT_LEAST as u64 {
+            enter(u64::MAX - 10 - slot, &guard("https://c.example"));
+        }
+        let book = BOOK.lock();
+        let book = book.as_ref().unwrap();
+        assert!(book.of_slot.len() <= 2 * SWEEP_AT_LEAST);
+        assert!(book.entries.len() <= 2 * SWEEP_AT_LEAST);
+    }
+}
