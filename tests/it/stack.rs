@@ -4,8 +4,8 @@ use std::convert::Infallible;
 use std::fmt::Debug;
 use std::future::{Ready, ready};
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
-use maskinporten::ErrorKind;
+use maskinporten::{ErrorKind, Transport};
 use maskinporten_sim::{Body, Fault, Route, Sim};
 use tower::buffer::Buffer;
 use tower::limit::ConcurrencyLimit;
@@ -188,22 +188,24 @@ async fn callers_get_through_every_limit_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn load_is_shed_by_the_inner_services_readiness() {
+async fn load_is_shed_for_requests_under_way_and_not_for_those_that_wait_for_a_token() {
     let (sim, client) = world();
     sim.fault(Route::Token, Fault::latency(Duration::from_millis(80)));
+    sim.fault(Route::Api, Fault::latency(Duration::from_millis(80)));
     let limited = ConcurrencyLimit::new(sim.clone(), 1);
     let service = LoadShed::new(layer(&client).layer(limited));
+    let three_at_once = || join_all((0..3).map(|_| service.clone().oneshot(get(sim.api_url()))));
 
-    // The first holds the one permit while it waits for the token.
-    let calls = (0..3).map(|_| service.clone().oneshot(get(sim.api_url())));
-    let answers = join_all(calls).await;
+    for answer in three_at_once().await {
+        assert_eq!(answer.unwrap().status(), StatusCode::OK);
+    }
+    // Now there is a token, and the first goes its way with the one permit.
+    let answers = three_at_once().await;
 
     assert_eq!(answers[0].as_ref().unwrap().status(), StatusCode::OK);
     for shed in &answers[1..] {
         assert!(shed.as_ref().unwrap_err().is::<Overloaded>());
     }
-    let after = service.oneshot(get(sim.api_url())).await.unwrap();
-    assert_eq!(after.status(), StatusCode::OK);
 }
 
 #[tokio::test(start_paused = true)]
@@ -223,24 +225,191 @@ async fn load_shed_inside_lets_a_refused_token_free_its_place() {
     assert_eq!(sim.journal().grants(), 1);
 }
 
+/// Whether the limit would let a request through now.
+fn has_room<S: Service<Request<Body>>>(mut limited: ConcurrencyLimit<S>) -> bool {
+    limited.ready().now_or_never().is_some()
+}
+
 #[tokio::test(start_paused = true)]
-async fn a_caller_that_gives_up_gives_its_permit_back() {
+async fn thirty_cold_callers_hold_no_permit_while_they_wait() {
+    let (sim, client) = world();
+    sim.fault(Route::Token, Fault::latency(Duration::from_millis(80)));
+    let limited = ConcurrencyLimit::new(Recorder::new(), 1);
+    let service = layer(&client).layer(limited.clone());
+
+    let mut waiting = join_all((0..30).map(|_| service.clone().oneshot(get(A))));
+    assert!((&mut waiting).now_or_never().is_none());
+    tokio::time::sleep(Duration::from_millis(40)).await;
+
+    // Somebody else, who shares the limit and needs no token.
+    assert!(has_room(limited.clone()));
+    limited.oneshot(get(B)).await.unwrap();
+    assert_eq!(sim.journal().grants(), 0);
+    assert!(waiting.await.iter().all(Result::is_ok));
+    assert_eq!(sim.journal().grants(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kept_service_under_a_limit_of_one_waits_for_a_token_and_not_for_itself() {
+    let (sim, client) = world();
+    let limited = ConcurrencyLimit::new(Probe::new(), 1);
+    let mut service = layer(&client).layer(limited.clone());
+
+    for _ in 0..2 {
+        let answer = async { service.ready().await.unwrap().call(get(A)).await };
+        let answer = tokio::time::timeout(Duration::from_secs(60), answer);
+        answer.await.expect("there is nothing to wait for").unwrap();
+    }
+    assert_eq!(sim.journal().grants(), 1);
+    assert!(has_room(limited));
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_may_be_fetched_through_the_limit_that_the_requests_share() {
+    let sim = Sim::new();
+    let registered = sim.new_client(SCOPES);
+    let limited = ConcurrencyLimit::new(sim.clone(), 1);
+    let client = world::builder(&sim, &registered)
+        .transport(Transport::new(limited.clone()))
+        .build()
+        .unwrap();
+    let service = layer(&client).layer(limited);
+
+    let calls = (0..30).map(|_| service.clone().oneshot(get(sim.api_url())));
+    let answers = tokio::time::timeout(Duration::from_secs(5), join_all(calls));
+
+    for answer in answers.await.expect("neither waits for the other") {
+        assert_eq!(answer.unwrap().status(), StatusCode::OK);
+    }
+    assert_eq!(sim.journal().grants(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_gives_up_leaves_its_permit_to_others() {
     let (sim, client) = world();
     sim.fault(Route::Token, Fault::hang().times(1));
     let limited = ConcurrencyLimit::new(Recorder::new(), 1);
-    let service = Timeout::new(
-        layer(&client).layer(limited.clone()),
-        Duration::from_millis(50),
-    );
+    let service = layer(&client).layer(limited.clone());
 
-    service.oneshot(get(A)).await.unwrap_err();
+    Timeout::new(service, Duration::from_millis(50))
+        .oneshot(get(A))
+        .await
+        .unwrap_err();
 
-    let mut limited = limited;
-    assert!(
-        ServiceExt::<Request<Body>>::ready(&mut limited)
-            .now_or_never()
-            .is_some()
-    );
+    assert!(has_room(limited));
+}
+
+/// A service that is ready while its door is open, for owners and by reference.
+#[derive(Clone)]
+struct Door {
+    sim: Sim,
+    state: Arc<Mutex<(bool, Vec<Waker>)>>,
+}
+
+impl Door {
+    fn closed(sim: &Sim) -> Self {
+        Self {
+            sim: sim.clone(),
+            state: Arc::default(),
+        }
+    }
+
+    fn open(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.0 = true;
+        state.1.drain(..).for_each(Waker::wake);
+    }
+}
+
+impl Service<Request<Body>> for &Door {
+    type Response = Response<Body>;
+    type Error = <Sim as Service<Request<Body>>>::Error;
+    type Future = <Sim as Service<Request<Body>>>::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        let mut state = self.state.lock().unwrap();
+        if state.0 {
+            return Poll::Ready(Ok(()));
+        }
+        state.1.push(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        assert!(
+            self.state.lock().unwrap().0,
+            "called without having been ready"
+        );
+        self.sim.clone().call(request)
+    }
+}
+
+impl Service<Request<Body>> for Door {
+    type Response = Response<Body>;
+    type Error = <Sim as Service<Request<Body>>>::Error;
+    type Future = <Sim as Service<Request<Body>>>::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        (&*self).poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        (&*self).call(request)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_ends_while_the_service_is_not_ready_is_fetched_anew() {
+    // A token lives for two minutes, and its last twentieth is not used.
+    for (opens_after, grants) in [(60, 1), (110, 2), (115, 2), (200, 2)] {
+        for by_reference in [false, true] {
+            let (sim, client) = world();
+            let door = Door::closed(&sim);
+            let service = layer(&client).layer(door.clone());
+            let mut kept = service.clone();
+            let opening = async {
+                tokio::time::sleep(Duration::from_secs(opens_after)).await;
+                door.open();
+            };
+
+            let response = match by_reference {
+                // Not `oneshot`: that would wait for the door before there is a token.
+                true => tokio::join!((&service).call(get(sim.api_url())), opening).0,
+                false => tokio::join!(kept.call(get(sim.api_url())), opening).0,
+            };
+
+            // The simulator refuses a token that has ended.
+            assert_eq!(response.unwrap().status(), StatusCode::OK);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            // At 110 s the token is still good, and its renewal is due.
+            assert_eq!(
+                sim.journal().grants(),
+                grants,
+                "{opens_after} {by_reference}"
+            );
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_token_once_more_gives_up_what_was_reserved_for_it() {
+    let (sim, client) = world();
+    let limited = ConcurrencyLimit::new(sim.clone(), 1);
+    let mut busy = limited.clone();
+    busy.ready().await.unwrap();
+    let mut service = layer(&client).layer(limited.clone());
+    let call = tokio::spawn(service.call(get(sim.api_url())));
+    tokio::time::sleep(Duration::from_secs(130)).await;
+    sim.fault(Route::Token, Fault::latency(Duration::from_secs(1)));
+
+    // The token of a moment ago has ended: it is the permit's turn, and there is no token.
+    drop(busy);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+
+    assert!(!call.is_finished());
+    assert!(has_room(limited));
+    assert_eq!(call.await.unwrap().unwrap().status(), StatusCode::OK);
+    assert_eq!(sim.journal().grants(), 2);
 }
 
 // ===== readiness =====
@@ -304,7 +473,7 @@ async fn only_an_instance_that_was_ready_is_called_cold_cached_and_bare() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_ready_instance_leaves_with_the_request_that_waits_and_an_unready_one_stays() {
+async fn a_request_that_waits_leaves_no_instance_ready() {
     let (_sim, client) = world();
     let mut service = layer(&client).layer(Probe::new());
 

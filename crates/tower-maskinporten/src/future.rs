@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use http::{Request, Response};
-use maskinporten::{Acquire, Error, Receipt};
+use maskinporten::{Acquire, Error, Receipt, Ticket};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
@@ -42,15 +42,18 @@ pin_project! {
 /// What precedes the inner call, where it cannot be made at once.
 #[expect(clippy::large_enum_variant, reason = "it is never outside its box")]
 enum Prepare<S, B> {
-    Acquire(Waiting<S, B>),
+    Wait(Waiting<S, B>),
     Refuse(Error),
 }
 
-/// A request, and the ready service that it goes to once there is a token.
+/// A request that waits for a token, and then for the service.
 struct Waiting<S, B> {
     acquire: Acquire,
     request: Request<B>,
     inner: S,
+    /// Whether there is a token and the service is waited for. Never the other way round: what a
+    /// service reserves is not for those who wait for something else.
+    reserving: bool,
 }
 
 impl<S, B> ResponseFuture<S, B>
@@ -58,10 +61,11 @@ where
     S: Service<Request<B>>,
 {
     pub(crate) fn acquire(acquire: Acquire, request: Request<B>, inner: S) -> Self {
-        Self::prepare(Prepare::Acquire(Waiting {
+        Self::prepare(Prepare::Wait(Waiting {
             acquire,
             request,
             inner,
+            reserving: false,
         }))
     }
 
@@ -87,7 +91,7 @@ where
 
 impl<S, B, R> Future for ResponseFuture<S, B>
 where
-    S: Service<Request<B>, Response = Response<R>>,
+    S: Service<Request<B>, Response = Response<R>> + Clone,
     S::Error: Into<BoxError>,
 {
     type Output = Result<Response<R>, BoxError>;
@@ -102,7 +106,7 @@ where
                 }
                 StateProjection::Prepare { slow } => match ready!(prepared(slow, cx)) {
                     Ok(respond) => state.set(respond),
-                    Err(error) => return Poll::Ready(Err(error.into())),
+                    Err(error) => return Poll::Ready(Err(error)),
                 },
             }
         }
@@ -130,9 +134,9 @@ where
     polled.map_err(Into::into)
 }
 
-/// Waits for the token, and calls the inner service with it.
+/// Waits for the token and for the inner service, and calls it.
 ///
-/// What was prepared is let go of as soon as its end is known, request and ready service with it.
+/// What was prepared is let go of as soon as its end is known, request and service with it.
 #[cold]
 #[expect(
     clippy::expect_used,
@@ -141,17 +145,18 @@ where
 fn prepared<S, B>(
     slow: &mut Option<Box<Prepare<S, B>>>,
     cx: &mut Context<'_>,
-) -> Poll<Result<State<S, B>, Error>>
+) -> Poll<Result<State<S, B>, BoxError>>
 where
-    S: Service<Request<B>>,
+    S: Service<Request<B>> + Clone,
+    S::Error: Into<BoxError>,
 {
     let ticket = match slow.as_deref_mut().expect(DONE) {
-        Prepare::Acquire(waiting) => ready!(Pin::new(&mut waiting.acquire).poll(cx)),
-        Prepare::Refuse(error) => Err(error.clone()),
+        Prepare::Wait(waiting) => ready!(waiting.poll(cx)),
+        Prepare::Refuse(error) => Err(error.clone().into()),
     };
     let done = slow.take().map(|prepared| *prepared);
     Poll::Ready(ticket.map(|ticket| match done.expect(DONE) {
-        Prepare::Acquire(waiting) => {
+        Prepare::Wait(waiting) => {
             let (mut request, mut inner) = (waiting.request, waiting.inner);
             let receipt = ticket.set(request.headers_mut());
             let future = inner.call(request);
@@ -159,6 +164,33 @@ where
         }
         Prepare::Refuse(_) => unreachable!("a refusal brings no ticket"),
     }))
+}
+
+impl<S, B> Waiting<S, B>
+where
+    S: Service<Request<B>> + Clone,
+    S::Error: Into<BoxError>,
+{
+    /// A token, once there is one and the service is ready.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Ticket, BoxError>> {
+        if self.reserving {
+            ready!(self.inner.poll_ready(cx)).map_err(Into::into)?;
+            // Time has passed since there was a token. Nearly always there is one at once.
+            let looked = Pin::new(&mut self.acquire).poll(cx);
+            if looked.is_pending() {
+                self.inner = self.inner.clone();
+                self.reserving = false;
+            }
+            return looked.map_err(Into::into);
+        }
+        let ticket = ready!(Pin::new(&mut self.acquire).poll(cx))?;
+        if self.inner.poll_ready(cx).map_err(Into::into)?.is_ready() {
+            return Poll::Ready(Ok(ticket));
+        }
+        self.acquire = ticket.look_again();
+        self.reserving = true;
+        Poll::Pending
+    }
 }
 
 /// A future may panic when it is polled after it was done ([`Future::poll`]), and never before.

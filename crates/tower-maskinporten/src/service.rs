@@ -1,7 +1,6 @@
 //! [`BearerAuth`]: one room behind both layers.
 
 use std::fmt;
-use std::mem;
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
@@ -18,17 +17,16 @@ use crate::future::ResponseFuture;
 /// - A request to a listed origin gets the token; to any other it is refused, and nothing is sent.
 /// - Where the token is cached, the inner service is called at once and directly: not cloned, its
 ///   future not boxed.
-/// - Where it is not, the request waits for it together with the instance that was polled ready.
-/// - A response of 401 is reported to whoever keeps the token, and passed on as it is.
+/// - Where it is not, the request waits for it and holds nothing of the inner service: what the ready
+///   instance had reserved is given back, and another one is made ready when the token is there.
+/// - A response that does not accept the token is reported to whoever keeps it, and passed on as it
+///   is: see [`Receipt::answered`] for what counts.
 ///
 /// Keep one and call it, clone one for every call, or, where the inner service can be called by
 /// reference (as hyper-util's client can), share one and call `&BearerAuth`.
 ///
-/// - It is ready when the inner service is. A request that is refused leaves that one ready and
-///   uncalled: what it has reserved stays reserved until the next call.
-/// - A request that waits for a token keeps what the inner service has reserved for it. The
-///   transport that fetches tokens must therefore not share a limit with the service below a layer:
-///   each would wait for the other.
+/// It is ready when the inner service is. A request that is refused leaves that one ready and
+/// uncalled: what it has reserved stays reserved until the next call.
 #[derive(Clone)]
 pub struct BearerAuth<S> {
     inner: S,
@@ -89,11 +87,12 @@ where
             Attempt::Set(receipt) => ResponseFuture::respond(self.inner.call(request), receipt),
             Attempt::Refused(error) => ResponseFuture::refuse(error),
             Attempt::Wait => {
-                // Readiness belongs to the instance that was polled: the clone stays behind and the
-                // ready one leaves with the request.
-                let clone = self.inner.clone();
-                let ready = mem::replace(&mut self.inner, clone);
-                ResponseFuture::acquire(self.authorizer.acquire(), request, ready)
+                // Readiness belongs to the instance that was polled, and the token may be long in
+                // coming: that one is dropped with what it has reserved. Kept in `self` it would be
+                // waited for by this very request, under a limit of one.
+                self.inner = self.inner.clone();
+                let unready = self.inner.clone();
+                ResponseFuture::acquire(self.authorizer.acquire(), request, unready)
             }
         }
     }
