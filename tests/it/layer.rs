@@ -20,7 +20,9 @@ use tower::buffer::Buffer;
 use tower::timeout::Timeout;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_maskinporten::{
-    AltinnAuthLayer, BearerAuth, BoxError, MaskinportenAuthLayer, ResponseFuture, ServiceBuilderExt,
+    AltinnAuthLayer, BearerAuth, BoxError, MaskinportenAuthLayer, RejectedTokenFuture,
+    RejectedTokenPolicy, ReplayAuth, ReplayAuthLayer, ReplayFuture, ResponseFuture,
+    ServiceBuilderExt,
 };
 use tower_test::mock;
 
@@ -641,9 +643,15 @@ fn layers_services_and_futures_go_wherever_they_are_needed() {
     anywhere::<AltinnAuthLayer>();
     anywhere::<BearerAuth<Sim>>();
     anywhere::<BearerAuth<Client<HttpConnector, Body>>>();
+    anywhere::<ReplayAuthLayer>();
+    anywhere::<ReplayAuth<Sim>>();
+    anywhere::<RejectedTokenPolicy>();
     sent::<ResponseFuture<Sim, Body>>();
     sent::<ResponseFuture<Client<HttpConnector, Body>, Body>>();
     sent::<ResponseFuture<&'static ByReference<Sim>, Body>>();
+    sent::<ReplayFuture<Sim, Body>>();
+    sent::<ReplayFuture<&'static ByReference<Sim>, Body>>();
+    sent::<RejectedTokenFuture>();
 }
 
 #[test]

@@ -27,6 +27,7 @@ mod metadata;
 mod origin;
 mod redirect;
 mod rejected;
+mod replay;
 mod secrecy;
 mod settings;
 mod stack;

@@ -80,6 +80,14 @@ where
         Self::prepare(Prepare::Refuse(error))
     }
 
+    /// Which token the request has left with, once it has.
+    pub(crate) fn receipt(&self) -> Receipt {
+        match self.state {
+            State::Respond { receipt, .. } => receipt,
+            State::Prepare { .. } => Receipt::NONE,
+        }
+    }
+
     fn prepare(slow: Prepare<S, B>) -> Self {
         Self {
             state: State::Prepare {

@@ -9,6 +9,7 @@ use maskinporten::{
 use tower_layer::Layer;
 
 use crate::final_uri;
+use crate::replay::ReplayAuthLayer;
 use crate::service::BearerAuth;
 
 macro_rules! auth_layer {
@@ -81,6 +82,12 @@ macro_rules! auth_layer {
             pub fn final_uri(self, told: fn(&Extensions) -> Option<Uri>) -> Self {
                 let authorizer = self.authorizer.final_uri(told);
                 Self { authorizer }
+            }
+
+            /// The same layer, whose service sends a request once more, with a newer token, where the
+            /// answer did not accept the one it had. See [`ReplayAuth`](crate::ReplayAuth).
+            pub fn replay_on_unauthorized(self) -> ReplayAuthLayer {
+                ReplayAuthLayer::new(self.authorizer)
             }
         }
 

@@ -35,13 +35,17 @@
 //!   stripped on the way to another origin and stays away on the way back.
 //! - On a cached token a request costs one look at the clock and one at a number: nothing is
 //!   allocated, nobody is waited for, and the inner service is called directly.
+//! - A 401 brings a newer token for the next request. With
+//!   [`replay_on_unauthorized`](MaskinportenAuthLayer::replay_on_unauthorized) the one that was refused
+//!   is sent again with it, once.
 //! - What keeps a request from its token comes out as a [`BoxError`] with a [`maskinporten::Error`]
 //!   inside; [`maskinporten::Error::find_in`] finds it, whatever is wrapped around it.
 //!
 //! # Features
 //!
 //! - `client` (default): the engine's default transport.
-//! - `tower`: [`ServiceBuilderExt`], the layers as methods of [`tower::ServiceBuilder`] 0.5.
+//! - `tower`: [`ServiceBuilderExt`], the layers as methods of [`tower::ServiceBuilder`] 0.5, and
+//!   [`RejectedTokenPolicy`] for its `Retry`.
 //! - `tower-http-06`, `tower-http-07`: where `FollowRedirect` of that release stands below a layer, a
 //!   401 counts only if the last address is listed.
 
@@ -62,6 +66,14 @@ mod future;
 pub use future::ResponseFuture;
 
 mod final_uri;
+
+mod replay;
+pub use replay::{ReplayAuth, ReplayAuthLayer, ReplayFuture};
+
+#[cfg(feature = "tower")]
+mod policy;
+#[cfg(feature = "tower")]
+pub use policy::{RejectedTokenFuture, RejectedTokenPolicy};
 
 /// What comes out of a layer: its own error or the inner service's.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -1,0 +1,235 @@
+//! [`ReplayAuth`]: a rejected token is replaced, and the request sent once more.
+//!
+//! Not `tower::retry::Retry` with [`RejectedTokenPolicy`](crate::RejectedTokenPolicy): a policy says
+//! "again" before the wait for the newer token, and the answer is dropped there and then. Where no
+//! token comes of the wait, that answer is what the caller should have.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use http::{Request, Response};
+use maskinporten::{Authorizer, RejectedToken, Renewal};
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::BoxError;
+use crate::future::ResponseFuture;
+use crate::service::BearerAuth;
+
+/// Makes a [`ReplayAuth`]. Made by
+/// [`replay_on_unauthorized`](crate::MaskinportenAuthLayer::replay_on_unauthorized).
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ReplayAuthLayer {
+    authorizer: Authorizer,
+}
+
+impl ReplayAuthLayer {
+    pub(crate) fn new(authorizer: Authorizer) -> Self {
+        Self { authorizer }
+    }
+}
+
+impl<S> Layer<S> for ReplayAuthLayer {
+    type Service = ReplayAuth<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        ReplayAuth {
+            bearer: BearerAuth::new(inner, &self.authorizer),
+        }
+    }
+}
+
+/// A [`BearerAuth`] that sends a request once more where its token was not accepted.
+///
+/// - It waits for a newer token, which one flight fetches for all, and sends the request with that
+///   one. A late word about a token that has been replaced meanwhile is answered by a replay at once.
+/// - It does so once for a request. A token that was itself fetched for the sake of a rejected one
+///   less than 30 s ago is not replaced, and the request not sent again: whoever tries again outside
+///   multiplies nothing.
+/// - Where no newer token can be had, the answer is passed on as it is. From the moment there is one,
+///   that answer is gone, and what comes out is the replay's.
+/// - Only an answer to a token of this layer's own counts. Where another layer below has replaced it,
+///   this one stays out of it.
+/// - Dropping the future at any moment harms nobody else.
+///
+/// Each request is cloned before it is sent, and the inner service with it, so a body that is a stream
+/// does not compile:
+///
+/// ```compile_fail
+/// use http::{Request, Response};
+/// use tower::{Layer, ServiceExt, service_fn};
+/// # use std::{convert::Infallible, time::Duration};
+/// # use tower_maskinporten::MaskinportenAuthLayer;
+/// # use tower_maskinporten::maskinporten::{FixedToken, MaskinportenClient};
+///
+/// struct Streamed;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), tower_maskinporten::BoxError> {
+/// # let client = MaskinportenClient::builder()
+/// #     .source(FixedToken::new("token", Duration::from_secs(120))?)
+/// #     .build()?;
+/// let http_client = service_fn(|_: Request<Streamed>| async {
+///     Ok::<_, Infallible>(Response::new(()))
+/// });
+/// let layer = MaskinportenAuthLayer::new(&client, ["krr:read"], "https://api.example.no")?;
+/// let replaying = layer.replay_on_unauthorized().layer(http_client);
+/// replaying.oneshot(Request::post("https://api.example.no").body(Streamed)?).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct ReplayAuth<S> {
+    bearer: BearerAuth<S>,
+}
+
+impl<S> ReplayAuth<S> {
+    /// The inner service.
+    pub fn get_ref(&self) -> &S {
+        self.bearer.get_ref()
+    }
+
+    /// The inner service, to change it.
+    pub fn get_mut(&mut self) -> &mut S {
+        self.bearer.get_mut()
+    }
+
+    /// Gives the inner service back.
+    pub fn into_inner(self) -> S {
+        self.bearer.into_inner()
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for ReplayAuth<S>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone,
+    S::Error: Into<BoxError>,
+    B: Clone,
+{
+    type Response = S::Response;
+    type Error = BoxError;
+    type Future = ReplayFuture<S, B>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.bearer.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        // The clone is made ready when it is needed, and nothing is reserved until then.
+        let replay = (request.clone(), self.bearer.get_ref().clone());
+        ReplayFuture::new(self.bearer.call(request), replay)
+    }
+}
+
+impl<'a, S, B, R> Service<Request<B>> for &'a ReplayAuth<S>
+where
+    &'a S: Service<Request<B>, Response = Response<R>>,
+    <&'a S as Service<Request<B>>>::Error: Into<BoxError>,
+    B: Clone,
+{
+    type Response = Response<R>;
+    type Error = BoxError;
+    type Future = ReplayFuture<&'a S, B>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        (&self.bearer).poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let replay = (request.clone(), self.bearer.get_ref());
+        ReplayFuture::new((&self.bearer).call(request), replay)
+    }
+}
+
+pin_project! {
+    /// The response of a [`ReplayAuth`].
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ReplayFuture<S, B>
+    where
+        S: Service<Request<B>>,
+    {
+        #[pin]
+        sent: ResponseFuture<S, B>,
+        // None once the request has been sent again.
+        replay: Option<(Request<B>, S)>,
+        rejected: Option<Box<Rejected<S::Response>>>,
+    }
+}
+
+/// An answer that did not accept the token, while there may be another token.
+struct Rejected<R> {
+    renewal: Renewal,
+    response: R,
+}
+
+impl<S, B> ReplayFuture<S, B>
+where
+    S: Service<Request<B>>,
+{
+    fn new(sent: ResponseFuture<S, B>, replay: (Request<B>, S)) -> Self {
+        Self {
+            sent,
+            replay: Some(replay),
+            rejected: None,
+        }
+    }
+}
+
+impl<S, B, R> Future for ReplayFuture<S, B>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone,
+    S::Error: Into<BoxError>,
+{
+    type Output = Result<Response<R>, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            if let Some(rejected) = this.rejected {
+                let ticket = ready!(Pin::new(&mut rejected.renewal).poll(cx));
+                let response = this.rejected.take().map(|rejected| rejected.response);
+                match (ticket, this.replay.take(), response) {
+                    (Some(ticket), Some((request, inner)), _) => {
+                        let replayed = ResponseFuture::acquire(ticket.into(), request, inner);
+                        this.sent.set(replayed);
+                    }
+                    (_, _, Some(response)) => return Poll::Ready(Ok(response)),
+                    (_, _, None) => unreachable!("there was one a moment ago"),
+                }
+            }
+            let mut response = ready!(this.sent.as_mut().poll(cx))?;
+            let receipt = this.sent.receipt();
+            let rejected = response.extensions_mut().get_mut::<RejectedToken>();
+            let Some(rejected) = rejected.filter(|rejected| rejected.receipt() == receipt) else {
+                return Poll::Ready(Ok(response));
+            };
+            if this.replay.is_none() {
+                *rejected = rejected.replayed();
+            }
+            match rejected.renewal() {
+                Some(renewal) => *this.rejected = Some(Box::new(Rejected { renewal, response })),
+                None => return Poll::Ready(Ok(response)),
+            }
+        }
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for ReplayAuth<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ReplayAuth").field(&self.bearer).finish()
+    }
+}
+
+impl<S, B> fmt::Debug for ReplayFuture<S, B>
+where
+    S: Service<Request<B>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("ReplayFuture");
+        out.field("sent", &self.sent);
+        out.field("waits_for_a_newer_token", &self.rejected.is_some());
+        out.finish_non_exhaustive()
+    }
+}
