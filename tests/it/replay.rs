@@ -544,9 +544,11 @@ struct Script {
 #[derive(Debug, Default)]
 struct Play {
     answers: VecDeque<Scripted>,
-    /// The number of the request, its `Authorization` values, and the answer.
-    sent: Vec<(String, Vec<HeaderValue>, Scripted)>,
+    sent: Vec<Sent>,
 }
+
+/// The number of a request, its `Authorization` values, and its answer.
+type Sent = (String, Vec<HeaderValue>, Scripted);
 
 impl Clone for Script {
     fn clone(&self) -> Self {
@@ -611,10 +613,7 @@ fn rounds() -> impl Strategy<Value = Vec<(usize, u64)>> {
 }
 
 /// Plays it all, and gives what was sent and when tokens were made.
-fn played(
-    answers: Vec<Scripted>,
-    rounds: Vec<(usize, u64)>,
-) -> (Vec<(String, Vec<HeaderValue>, Scripted)>, Vec<SystemTime>) {
+fn played(answers: Vec<Scripted>, rounds: Vec<(usize, u64)>) -> (Vec<Sent>, Vec<SystemTime>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
