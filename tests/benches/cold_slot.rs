@@ -21,11 +21,11 @@
     reason = "a benchmark that cannot start has nothing to say"
 )]
 
+mod world;
+
 use std::time::{Duration, Instant};
 
-use maskinporten::{
-    AltinnSettings, MaskinportenClient, MaskinportenSettings, TokenRequest, Transport,
-};
+use maskinporten::TokenRequest;
 use maskinporten_sim::{Fault, Route, Sim};
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
@@ -58,7 +58,8 @@ fn round(runtime: &Runtime) -> Value {
     let sim = Sim::builder().wall_clock().build();
     sim.fault(Route::Token, Fault::latency(LATENCY));
     sim.fault(Route::Exchange, Fault::latency(LATENCY));
-    let client = client(&sim);
+    let registered = sim.new_client(["altinn:serviceowner"]);
+    let client = world::builder(&sim, &registered).build().unwrap();
     let request = TokenRequest::scopes(["altinn:serviceowner"]).unwrap();
 
     let callers = (0..CALLERS).map(|_| {
@@ -97,16 +98,4 @@ fn round(runtime: &Runtime) -> Value {
         "p99_wait_ms": waits[CALLERS * 99 / 100],
         "longest_wait_ms": waits[CALLERS - 1],
     })
-}
-
-fn client(sim: &Sim) -> MaskinportenClient {
-    let registered = sim.new_client(["altinn:serviceowner"]);
-    let settings = registered.settings_json().to_string();
-    let section = MaskinportenSettings::DEFAULT_SECTION;
-    MaskinportenClient::builder()
-        .settings(MaskinportenSettings::from_json(&settings, section).unwrap())
-        .altinn(AltinnSettings::platform(&sim.altinn_platform()).unwrap())
-        .transport(Transport::new(sim.clone()))
-        .build()
-        .unwrap()
 }
