@@ -112,6 +112,7 @@ pub(super) struct Bound {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Limit {
     AtMost,
+    Below,
     AtLeast,
     Exactly,
 }
@@ -125,6 +126,8 @@ pub(super) enum Unit {
     Count,
     /// Time.
     Milliseconds,
+    /// Memory.
+    Kibibytes,
 }
 
 impl Bound {
@@ -132,6 +135,15 @@ impl Bound {
     pub(super) const fn at_most(value: f64, unit: Unit) -> Self {
         Self {
             limit: Limit::AtMost,
+            value,
+            unit,
+        }
+    }
+
+    /// Less than `value`.
+    pub(super) const fn below(value: f64, unit: Unit) -> Self {
+        Self {
+            limit: Limit::Below,
             value,
             unit,
         }
@@ -159,6 +171,7 @@ impl Bound {
     pub(super) fn holds(self, figure: f64) -> bool {
         match self.limit {
             Limit::AtMost => figure <= self.value,
+            Limit::Below => figure < self.value,
             Limit::AtLeast => figure >= self.value,
             Limit::Exactly => figure == self.value,
         }
@@ -169,6 +182,7 @@ impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = match self.limit {
             Limit::AtMost => '≤',
+            Limit::Below => '<',
             Limit::AtLeast => '≥',
             Limit::Exactly => '=',
         };
@@ -182,8 +196,16 @@ impl Unit {
             Self::Ratio => format!("{figure:.2}"),
             Self::Count => format!("{figure}"),
             Self::Milliseconds => format!("{figure:.1} ms"),
+            Self::Kibibytes => format!("{figure:.0} KiB"),
         }
     }
+}
+
+/// What a promise fails with, for the tests of its judge.
+#[cfg(test)]
+pub(super) fn failures(findings: &[Finding]) -> Vec<&str> {
+    let failures = findings.iter().filter(|finding| finding.is_failure());
+    failures.map(|finding| finding.what.as_str()).collect()
 }
 
 #[cfg(test)]
@@ -199,6 +221,12 @@ mod tests {
     fn a_figure_on_its_bound_is_within() {
         check(Bound::at_most(1.25, Unit::Ratio), 1.25, Verdict::Kept);
         check(Bound::at_most(1.25, Unit::Ratio), 1.2501, Verdict::Broken);
+        check(Bound::below(1024.0, Unit::Kibibytes), 1023.9, Verdict::Kept);
+        check(
+            Bound::below(1024.0, Unit::Kibibytes),
+            1024.0,
+            Verdict::Broken,
+        );
         check(Bound::at_least(1.8, Unit::Ratio), 1.8, Verdict::Kept);
         check(Bound::at_least(1.8, Unit::Ratio), 1.79, Verdict::Broken);
         check(Bound::exactly(1.0, Unit::Count), 1.0, Verdict::Kept);
@@ -227,6 +255,10 @@ mod tests {
         assert_eq!(
             Bound::at_most(20.0, Unit::Milliseconds).to_string(),
             "≤ 20.0 ms"
+        );
+        assert_eq!(
+            Bound::below(1024.0, Unit::Kibibytes).to_string(),
+            "< 1024 KiB"
         );
     }
 }

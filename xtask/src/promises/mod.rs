@@ -7,6 +7,7 @@
 mod assertion;
 mod authorised_call;
 mod cold_slot;
+mod hostile_answers;
 
 mod finding;
 mod program;
@@ -20,6 +21,7 @@ use serde_json::Value;
 use crate::Result;
 use crate::cargo::Workspace;
 use finding::Finding;
+use program::Program;
 
 /// Every promise that has a measure, in the order of their numbers.
 const PROMISES: &[Promise] = &[
@@ -37,6 +39,11 @@ const PROMISES: &[Promise] = &[
         id: "P8",
         text: "an assertion costs hardly more than its bare RSA-2048 signature",
         measure: assertion::measure,
+    },
+    Promise {
+        id: "P11",
+        text: "whatever the token server sends: little memory, a typed error, within the deadline",
+        measure: hostile_answers::measure,
     },
 ];
 
@@ -68,6 +75,20 @@ impl Measured {
                 .findings
                 .push(Finding::unmeasured(what, &error.to_string())),
         }
+    }
+
+    /// Runs a bench target of the package that uses the crates as users do, and takes in what `judge`
+    /// makes of what it prints.
+    fn add_program(
+        &mut self,
+        workspace: &Workspace,
+        bench: &str,
+        judge: fn(&Value) -> Result<Vec<Finding>>,
+    ) {
+        let judged = Program::build(workspace, "maskinporten-tests", bench)
+            .and_then(|program| program.json(""))
+            .and_then(|samples| Ok((judge(&samples)?, samples)));
+        self.add(&bench.replace('_', " "), judged);
     }
 
     fn is_kept(&self) -> bool {
@@ -150,8 +171,9 @@ mod tests {
 
     #[test]
     fn no_name_means_every_promise() {
-        assert_eq!(chosen(&[]), ["P1", "P3", "P8"]);
-        assert_eq!(chosen(&["--json"]), ["P1", "P3", "P8"]);
+        let every = ["P1", "P3", "P8", "P11"];
+        assert_eq!(chosen(&[]), every);
+        assert_eq!(chosen(&["--json"]), every);
     }
 
     #[test]
@@ -163,7 +185,7 @@ mod tests {
     fn an_unknown_promise_is_a_failure_that_names_the_known() {
         let error = Request::parse(&["P1", "P99"]).unwrap_err().to_string();
 
-        assert_eq!(error, "unknown promise P99; known are P1, P3, P8");
+        assert_eq!(error, "unknown promise P99; known are P1, P3, P8, P11");
     }
 
     #[test]

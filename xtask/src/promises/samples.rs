@@ -21,6 +21,19 @@ pub(super) fn numbers(json: &Value, pointer: &str) -> Result<Vec<f64>> {
     Ok(numbers.ok_or_else(|| format!("the program printed no numbers at {pointer}"))?)
 }
 
+/// The text at `pointer`.
+pub(super) fn text<'a>(json: &'a Value, pointer: &str) -> Result<&'a str> {
+    let text = json.pointer(pointer).and_then(Value::as_str);
+    Ok(text.ok_or_else(|| format!("the program printed no text at {pointer}"))?)
+}
+
+/// What stands in the array at `pointer`, which is not empty.
+pub(super) fn list<'a>(json: &'a Value, pointer: &str) -> Result<&'a [Value]> {
+    let list = json.pointer(pointer).and_then(Value::as_array);
+    let list = list.filter(|list| !list.is_empty());
+    Ok(list.ok_or_else(|| format!("the program printed no list at {pointer}"))?)
+}
+
 /// The pairs at `pointer`; fewer than `least` measure nothing on a machine that others use too.
 pub(super) fn pairs(json: &Value, pointer: &str, least: usize) -> Result<Vec<Pair>> {
     let pairs = json
@@ -104,5 +117,16 @@ mod tests {
         assert!(pairs(&json!({"pairs": [["1", 2]]}), "/pairs", 1).is_err());
         assert!(numbers(&json!({"hop_ns": [1, null]}), "/hop_ns").is_err());
         assert!(number(&json!({"callers": "many"}), "/callers").is_err());
+    }
+
+    #[test]
+    fn what_is_no_text_or_an_empty_list_is_an_error() {
+        let json = json!({"kind": "Rejected", "lives": [1], "none": []});
+
+        assert_eq!(text(&json, "/kind").unwrap(), "Rejected");
+        assert_eq!(list(&json, "/lives").unwrap(), [json!(1)]);
+        assert!(text(&json, "/lives").is_err());
+        assert!(list(&json, "/kind").is_err());
+        assert!(list(&json, "/none").is_err());
     }
 }
