@@ -3,9 +3,8 @@
 use serde_json::Value;
 
 use super::finding::{Bound, Finding, Unit};
-use super::program::Program;
 use super::samples::number;
-use super::{Measured, Result, Workspace};
+use super::{Measured, Result, Workspace, failing_server};
 
 /// How many callers the promise speaks of; a run with fewer shows nothing.
 const CALLERS: Bound = Bound::at_least(10_000.0, Unit::Count);
@@ -13,15 +12,12 @@ const ONE: Bound = Bound::exactly(1.0, Unit::Count);
 /// What a waiting caller may lose beyond the server's own time.
 const WAIT: Bound = Bound::at_most(20.0, Unit::Milliseconds);
 
-/// Measures the requests that were sent and the time that was waited.
+/// Measures the requests that were sent and the time that was waited, where the server gives a token and
+/// where it gives none.
 pub(super) fn measure(workspace: &Workspace) -> Result<Measured> {
-    let program = Program::build(workspace, "maskinporten-tests", "cold_slot")?;
-    let samples = program.json("")?;
     let mut measured = Measured::default();
-    measured.add(
-        "cold slot",
-        judge(&samples).map(|findings| (findings, samples)),
-    );
+    measured.add_program(workspace, "cold_slot", judge);
+    measured.add_program(workspace, "failing_server", failing_server::judge);
     Ok(measured)
 }
 
@@ -39,6 +35,7 @@ fn judge(samples: &Value) -> Result<Vec<Finding>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::finding::failures;
     use super::*;
     use serde_json::json;
 
@@ -47,15 +44,7 @@ mod tests {
         let samples = json!({"callers": 10_000, "token_requests": token_requests, "exchanges": 1,
             "server_ms": 80.0, "p99_wait_ms": p99_wait_ms});
 
-        let findings = judge(&samples).unwrap();
-
-        let failed = findings.iter().filter(|finding| finding.is_failure());
-        assert_eq!(
-            failed
-                .map(|finding| finding.what.as_str())
-                .collect::<Vec<_>>(),
-            broken
-        );
+        assert_eq!(failures(&judge(&samples).unwrap()), broken);
     }
 
     #[test]

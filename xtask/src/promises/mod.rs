@@ -7,6 +7,7 @@
 mod assertion;
 mod authorised_call;
 mod cold_slot;
+mod failing_server;
 mod hostile_answers;
 
 mod finding;
@@ -32,7 +33,7 @@ const PROMISES: &[Promise] = &[
     },
     Promise {
         id: "P3",
-        text: "10 000 callers on a cold slot cause one token request and one exchange",
+        text: "10 000 callers on a cold slot cause one token request and one exchange, or share one error",
         measure: cold_slot::measure,
     },
     Promise {
