@@ -9,6 +9,7 @@ mod authorised_call;
 mod cold_slot;
 mod failing_server;
 mod hostile_answers;
+mod impatient_callers;
 
 mod finding;
 mod program;
@@ -35,6 +36,11 @@ const PROMISES: &[Promise] = &[
         id: "P3",
         text: "10 000 callers on a cold slot cause one token request and one exchange, or share one error",
         measure: cold_slot::measure,
+    },
+    Promise {
+        id: "P4",
+        text: "callers with less patience than the server needs get a token all the same",
+        measure: impatient_callers::measure,
     },
     Promise {
         id: "P8",
@@ -172,7 +178,7 @@ mod tests {
 
     #[test]
     fn no_name_means_every_promise() {
-        let every = ["P1", "P3", "P8", "P11"];
+        let every = ["P1", "P3", "P4", "P8", "P11"];
         assert_eq!(chosen(&[]), every);
         assert_eq!(chosen(&["--json"]), every);
     }
@@ -186,7 +192,7 @@ mod tests {
     fn an_unknown_promise_is_a_failure_that_names_the_known() {
         let error = Request::parse(&["P1", "P99"]).unwrap_err().to_string();
 
-        assert_eq!(error, "unknown promise P99; known are P1, P3, P8, P11");
+        assert_eq!(error, "unknown promise P99; known are P1, P3, P4, P8, P11");
     }
 
     #[test]
