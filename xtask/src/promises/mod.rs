@@ -10,6 +10,7 @@ mod cold_slot;
 mod failing_server;
 mod hostile_answers;
 mod impatient_callers;
+mod revoked_token;
 
 mod finding;
 mod program;
@@ -41,6 +42,11 @@ const PROMISES: &[Promise] = &[
         id: "P4",
         text: "callers with less patience than the server needs get a token all the same",
         measure: impatient_callers::measure,
+    },
+    Promise {
+        id: "P6",
+        text: "1 000 requests in flight on a revoked token cause one new token",
+        measure: revoked_token::measure,
     },
     Promise {
         id: "P8",
@@ -178,7 +184,7 @@ mod tests {
 
     #[test]
     fn no_name_means_every_promise() {
-        let every = ["P1", "P3", "P4", "P8", "P11"];
+        let every = ["P1", "P3", "P4", "P6", "P8", "P11"];
         assert_eq!(chosen(&[]), every);
         assert_eq!(chosen(&["--json"]), every);
     }
@@ -192,7 +198,10 @@ mod tests {
     fn an_unknown_promise_is_a_failure_that_names_the_known() {
         let error = Request::parse(&["P1", "P99"]).unwrap_err().to_string();
 
-        assert_eq!(error, "unknown promise P99; known are P1, P3, P4, P8, P11");
+        assert_eq!(
+            error,
+            "unknown promise P99; known are P1, P3, P4, P6, P8, P11"
+        );
     }
 
     #[test]
