@@ -7,9 +7,11 @@
 mod assertion;
 mod authorised_call;
 mod cold_slot;
+mod day_of_faults;
 mod failing_server;
 mod hostile_answers;
 mod impatient_callers;
+mod outage;
 mod revoked_token;
 
 mod finding;
@@ -42,6 +44,11 @@ const PROMISES: &[Promise] = &[
         id: "P4",
         text: "callers with less patience than the server needs get a token all the same",
         measure: impatient_callers::measure,
+    },
+    Promise {
+        id: "P5",
+        text: "an outage shorter than what is left of the token is not noticed; none is sent expired",
+        measure: outage::measure,
     },
     Promise {
         id: "P6",
@@ -184,7 +191,7 @@ mod tests {
 
     #[test]
     fn no_name_means_every_promise() {
-        let every = ["P1", "P3", "P4", "P6", "P8", "P11"];
+        let every = ["P1", "P3", "P4", "P5", "P6", "P8", "P11"];
         assert_eq!(chosen(&[]), every);
         assert_eq!(chosen(&["--json"]), every);
     }
@@ -200,7 +207,7 @@ mod tests {
 
         assert_eq!(
             error,
-            "unknown promise P99; known are P1, P3, P4, P6, P8, P11"
+            "unknown promise P99; known are P1, P3, P4, P5, P6, P8, P11"
         );
     }
 
