@@ -128,6 +128,8 @@ pub(super) enum Unit {
     Milliseconds,
     /// Memory.
     Kibibytes,
+    /// Little memory.
+    Bytes,
 }
 
 impl Bound {
@@ -197,6 +199,7 @@ impl Unit {
             Self::Count => format!("{figure}"),
             Self::Milliseconds => format!("{figure:.1} ms"),
             Self::Kibibytes => format!("{figure:.0} KiB"),
+            Self::Bytes => format!("{figure:.0} B"),
         }
     }
 }

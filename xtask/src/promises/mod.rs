@@ -10,6 +10,7 @@ mod cold_slot;
 mod day_of_faults;
 mod failing_server;
 mod hostile_answers;
+mod identities;
 mod impatient_callers;
 mod outage;
 mod revoked_token;
@@ -54,6 +55,11 @@ const PROMISES: &[Promise] = &[
         id: "P6",
         text: "1 000 requests in flight on a revoked token cause one new token",
         measure: revoked_token::measure,
+    },
+    Promise {
+        id: "P7",
+        text: "100 000 identities are looked up as fast as ten, take little, and are bounded by a cap",
+        measure: identities::measure,
     },
     Promise {
         id: "P8",
@@ -191,7 +197,7 @@ mod tests {
 
     #[test]
     fn no_name_means_every_promise() {
-        let every = ["P1", "P3", "P4", "P5", "P6", "P8", "P11"];
+        let every = ["P1", "P3", "P4", "P5", "P6", "P7", "P8", "P11"];
         assert_eq!(chosen(&[]), every);
         assert_eq!(chosen(&["--json"]), every);
     }
@@ -207,7 +213,7 @@ mod tests {
 
         assert_eq!(
             error,
-            "unknown promise P99; known are P1, P3, P4, P5, P6, P8, P11"
+            "unknown promise P99; known are P1, P3, P4, P5, P6, P7, P8, P11"
         );
     }
 
