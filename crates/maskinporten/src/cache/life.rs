@@ -101,6 +101,8 @@ pub(crate) struct Takeoff {
     /// Whether the token has just ended and nothing was heard of a failure since: those who come now
     /// have been served until now.
     pub(crate) urgent: bool,
+    /// The end of the token that was good then: whoever it is fetched for goes on with that one.
+    renews_until: Option<Moment>,
 }
 
 /// What somebody who needs a token finds.
@@ -404,7 +406,9 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
         Some(snapshot)
     }
 
-    /// Remembers why a flight brought nothing. None where it was declared void meanwhile.
+    /// Remembers why a flight brought nothing. None where it was declared void meanwhile, or says
+    /// nothing to those who wait: a renewal that was begun while the token was good and fails after
+    /// its end. What kept it may be over, so they start another.
     pub(crate) fn fail(
         &self,
         takeoff: Takeoff,
@@ -417,6 +421,9 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
         }
         control.flight = None;
         control.forced.pending = false;
+        if takeoff.renews_until.is_some_and(|end| now >= end) {
+            return None;
+        }
         let setback = setback(control.failures_in_a_row);
         if setback.counts {
             control.failures_in_a_row = control.failures_in_a_row.saturating_add(1);
@@ -511,6 +518,7 @@ impl<T, E, F: InFlight> Control<T, E, F> {
             epoch: self.epoch,
             revision,
             urgent,
+            renews_until: self.good(now).map(|current| current.window.hard),
         }
     }
 }
