@@ -11,7 +11,7 @@ use futures_util::future::{join_all, try_join_all};
 use http_body_util::Full;
 use maskinporten::{
     BoxFuture, Consent, ErrorKind, KeyReference, LocalSigner, Signer, SigningAlgorithm, SigningKey,
-    SystemUser, TokenRequest, Transport,
+    SystemUser, TokenRequest, TokioClock, Transport,
 };
 use tokio::runtime::Handle;
 use tokio::time::{Instant, advance, sleep, timeout};
@@ -298,7 +298,7 @@ fn panicking(at: At, fuse: &Fuse) -> MaskinportenClient {
     MaskinportenClient::builder()
         .signer("test", "our-client", signer)
         .transport(Transport::new(server))
-        .clock(maskinporten::TokioClock::starting_at(UNIX_EPOCH))
+        .clock(TokioClock::starting_at(UNIX_EPOCH))
         .build()
         .unwrap()
 }
