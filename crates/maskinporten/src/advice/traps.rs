@@ -122,7 +122,7 @@ traps! {
     CERTIFICATE: Unreachable, Network, No,
         "the server's certificate was not accepted",
         "if the network inspects TLS, add its root certificate; if not, somebody else is answering: check the address";
-    HANDSHAKE: Unreachable, Network, Later,
+    HANDSHAKE: Unreachable, Network, No,
         "no TLS connection came about",
         "the server must speak TLS 1.2 or newer on this port: look for a gateway in between, or for a wrong port";
     PROXY: Unreachable, Network, Later,
