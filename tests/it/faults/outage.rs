@@ -95,7 +95,8 @@ async fn check_outage(life: Duration, fault: Fault) {
                 tries_at = error.retry_at().unwrap();
             }
         }
-        assert!(called.elapsed() <= FLIGHT, "{told}");
+        // A renewal that was under way when the token ended is waited for, and then one flight more.
+        assert!(called.elapsed() <= 2 * FLIGHT, "{told}");
     }
     app.assert_no_expired_token_was_sent();
 
