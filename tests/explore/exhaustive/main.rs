@@ -1,0 +1,34 @@
+//! Every interleaving of two or three threads over one token's life, by loom.
+//!
+//! - Explored is `cache/life.rs` itself, not a copy, with loom's lock and atomics under it. A load may
+//!   show every value that the memory model admits, not only the newest.
+//! - Each model is bounded by what it says: two or three threads with a handful of calls, beside the
+//!   flights they start, up to loom's five threads in all. Within that nothing is left out, neither by a
+//!   bound on permutations nor by one on time; the one model that is bounded by preemptions says so.
+//! - Not explored are flights on a real runtime and tokio's channel (`tests/it/flight.rs`), the seats
+//!   and their locks (`tests/it/layer.rs`), and clocks: a call brings the moment the model gives it.
+//!
+//! `Air` in `flight.rs` judges in every model that no two flights are ever in the air at once.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+#[path = "../cache.rs"]
+mod cache;
+#[path = "../clock.rs"]
+mod clock;
+#[path = "../flight.rs"]
+mod flight;
+#[path = "../view.rs"]
+mod view;
+
+mod sync;
+mod world;
+
+mod flights;
+
+mod waiters;
+
+mod renewals;
+
+mod generations;
+
+mod void;

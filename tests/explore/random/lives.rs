@@ -1,0 +1,98 @@
+//! Lives of many threads, each with its own weather. What must hold in all of them stands in
+//! `world.rs`; that every caller ends, shuttle sees by itself.
+
+use std::sync::Arc;
+
+use shuttle::rand::{Rng, thread_rng};
+use shuttle::thread::{self, JoinHandle};
+
+use crate::view::View;
+use crate::world::{Weather, World, explore};
+
+/// What a server is like on most days.
+const FAIR: Weather = Weather {
+    land: 85,
+    fail: 10,
+    die: 5,
+};
+/// One whose flights end in every way equally.
+const FOUL: Weather = Weather {
+    land: 34,
+    fail: 33,
+    die: 33,
+};
+
+const ITERATIONS: usize = 2_000;
+
+fn spawn(
+    world: &Arc<World>,
+    times: usize,
+    act: impl Fn(&Arc<World>) + Send + 'static,
+) -> JoinHandle<()> {
+    let world = Arc::clone(world);
+    thread::spawn(move || {
+        for _ in 0..times {
+            act(&world);
+        }
+    })
+}
+
+/// Callers, views, rejections and a clock; `beside` are whatever else a model adds.
+fn live(world: &Arc<World>, beside: impl IntoIterator<Item = JoinHandle<()>>) {
+    let mut threads: Vec<_> = beside.into_iter().collect();
+    for _ in 0..4 {
+        threads.push(spawn(world, 3, |world| drop(world.acquire())));
+    }
+    for _ in 0..2 {
+        let world = Arc::clone(world);
+        threads.push(thread::spawn(move || {
+            let mut view = View::new();
+            for _ in 0..6 {
+                world.see(&mut view);
+            }
+        }));
+    }
+    for _ in 0..2 {
+        threads.push(spawn(world, 2, |world| {
+            // The present one, or one of before.
+            let late = thread_rng().gen_range(0..2);
+            world.reject(world.generation().saturating_sub(late));
+        }));
+    }
+    threads.push(spawn(world, 8, |world| {
+        world.pass(thread_rng().gen_range(0..12));
+    }));
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
+#[test]
+fn many_callers_are_served_by_one_flight_at_a_time_with_nothing_past_its_end() {
+    explore(ITERATIONS, || live(&World::new(FAIR), []));
+}
+
+#[test]
+fn flights_that_fail_and_die_leave_one_in_the_air_and_no_caller_waiting() {
+    explore(ITERATIONS, || live(&World::new(FOUL), []));
+}
+
+#[test]
+fn nothing_void_is_served_however_often_it_is_invalidated() {
+    explore(ITERATIONS, || {
+        let world = World::new(FAIR);
+        let invalidations = (0..2).map(|_| spawn(&world, 3, |world| world.invalidate()));
+        let invalidations: Vec<_> = invalidations.collect();
+        live(&world, invalidations);
+    });
+}
+
+#[test]
+fn nothing_is_in_the_air_or_served_after_a_closing() {
+    explore(ITERATIONS, || {
+        let world = World::new(FOUL);
+        let invalidation = spawn(&world, 1, |world| world.invalidate());
+        let closing = spawn(&world, 1, World::close);
+        live(&world, [invalidation, closing]);
+    });
+}

@@ -1,0 +1,19 @@
+//! shuttle's locks and atomics, by the names the engine uses.
+
+pub(crate) use shuttle::sync::Condvar;
+use shuttle::sync::MutexGuard;
+pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// A lock as `parking_lot` has it, which knows no poisoning.
+pub(crate) struct Mutex<T>(shuttle::sync::Mutex<T>);
+
+impl<T> Mutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(shuttle::sync::Mutex::new(value))
+    }
+
+    #[track_caller]
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap()
+    }
+}
