@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::cache::life::Rejection;
 use crate::flight::Air;
 use crate::view::View;
-use crate::world::{AGEING, Ending, FRESH, NOW, World, awaited, explore, meanwhile};
+use crate::world::{AGEING, Ending, FRESH, NOW, World, at, awaited, explore, meanwhile};
 
 /// What a request does to a life at `NOW`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,6 +154,36 @@ fn a_late_rejection_changes_nothing_of_the_newer_token() {
         assert!(Arc::ptr_eq(&world.life.current(NOW).unwrap(), &newer));
         assert_eq!(world.air.started(), 2);
     });
+}
+
+#[test]
+fn a_flight_given_up_for_lost_is_not_followed_by_two() {
+    for ending in [Ending::Lands, Ending::Fails] {
+        explore(move || {
+            let world = World::empty(&[]);
+            let (lost, _) = awaited(world.ask(NOW));
+
+            // It stood still for too long, and moves on just when somebody notices.
+            lost.lose();
+            let late = meanwhile(&world, move |world| match ending {
+                Ending::Lands => drop(world.land(&lost, AGEING)),
+                _ => drop(world.fail(&lost)),
+            });
+            let _ = world.ask(NOW);
+            late.join().unwrap();
+
+            // Whatever came first, somebody who comes when the token ages and no failure is remembered
+            // any more goes on with the flight in the air, if there is one.
+            let before = world.air.started();
+            let in_the_air = (1..=before).any(|number| !world.air.flight(number).is_over());
+            let _ = world.ask(at(1_050));
+            let started = world.air.started() - before;
+            assert_eq!(started, u64::from(!in_the_air), "{ending:?}");
+            // And what that one brings counts.
+            let last = world.air.flight(world.air.started());
+            assert!(world.land(&last, FRESH).is_some());
+        });
+    }
 }
 
 #[test]
