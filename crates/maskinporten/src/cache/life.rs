@@ -6,7 +6,7 @@
 //! - Nothing here knows the time, a task or a network: a caller brings `now`, and whatever starts a
 //!   flight. All of it can therefore be explored, every interleaving of its threads included.
 //! - An *epoch* ends when the token is declared void. What a flight of an earlier epoch brings is
-//!   nobody's.
+//!   nobody's, and neither is what one brings that was given up for lost and replaced.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,6 +66,8 @@ struct Control<T, E, F> {
     failing_since: Option<Moment>,
     last_generation: u64,
     epoch: u64,
+    /// How many flights were started. The last one's outcome is awaited, and no other's.
+    flights: u64,
     forced: Forced,
     closed: bool,
 }
@@ -96,6 +98,8 @@ struct Forced {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Takeoff {
     epoch: u64,
+    /// Which flight it is of.
+    flight: u64,
     /// What the source was then: a failure is forgotten when it has become another.
     revision: u64,
     /// Whether the token has just ended and nothing was heard of a failure since: those who come now
@@ -158,6 +162,7 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
                 failing_since: None,
                 last_generation: NO_TOKEN,
                 epoch: 0,
+                flights: 0,
                 forced: Forced::default(),
                 closed: false,
             }),
@@ -316,15 +321,16 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
         revision: u64,
         start: impl FnOnce(Takeoff) -> Result<F, E>,
     ) -> Result<(F, Takeoff), E> {
-        let takeoff = control.takeoff(now, revision);
         self.look_again_at(now.after(LOOK_AFTER));
         if let Some(flight) = control.flying(now) {
-            return Ok((flight.clone(), takeoff));
+            return Ok((flight.clone(), control.takeoff(now, revision)));
         }
         if let Some(lost) = control.flight.take() {
             lost.cancel();
         }
         control.forced.pending = false;
+        control.flights += 1;
+        let takeoff = control.takeoff(now, revision);
         let flight = start(takeoff)?;
         control.flight = Some(flight.clone());
         Ok((flight, takeoff))
@@ -361,7 +367,7 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
 // ===== what a flight does =====
 
 impl<T, E: Clone, F: InFlight> Life<T, E, F> {
-    /// Publishes what a flight brought. None where it was declared void meanwhile.
+    /// Publishes what a flight brought. None where it was declared void, or replaced, meanwhile.
     ///
     /// A token that is `spent` on arrival is for those who waited for it, once: it is not kept, and
     /// the error that is given says for how long none is fetched again.
@@ -374,7 +380,7 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
         spent: impl FnOnce() -> Setback<E>,
     ) -> Option<Arc<Snapshot<T>>> {
         let mut control = self.control.lock();
-        if control.closed || control.epoch != takeoff.epoch {
+        if !control.awaits(takeoff) {
             return None;
         }
         control.last_generation += 1;
@@ -406,9 +412,9 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
         Some(snapshot)
     }
 
-    /// Remembers why a flight brought nothing. None where it was declared void meanwhile, or says
-    /// nothing to those who wait: a renewal that was begun while the token was good and fails after
-    /// its end. What kept it may be over, so they start another.
+    /// Remembers why a flight brought nothing. None where it was declared void, or replaced, meanwhile;
+    /// and where it says nothing to those who wait: a renewal that was begun while the token was good
+    /// and fails after its end. What kept it may be over, so they start another.
     pub(crate) fn fail(
         &self,
         takeoff: Takeoff,
@@ -416,7 +422,7 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
         setback: impl FnOnce(u32) -> Setback<E>,
     ) -> Option<E> {
         let mut control = self.control.lock();
-        if control.closed || control.epoch != takeoff.epoch {
+        if !control.awaits(takeoff) {
             return None;
         }
         control.flight = None;
@@ -500,6 +506,12 @@ impl<T, E, F: InFlight> Control<T, E, F> {
         self.flight.as_ref().filter(|flight| flight.is_alive(now))
     }
 
+    /// Whether an outcome of this takeoff's flight is anybody's. One that was given up for lost may
+    /// land all the same: its place is another's by then.
+    fn awaits(&self, takeoff: Takeoff) -> bool {
+        !self.closed && self.epoch == takeoff.epoch && self.flights == takeoff.flight
+    }
+
     fn remembered(&self, now: Moment, revision: u64) -> Option<&Failure<E>> {
         let failure = self.failure.as_ref();
         failure.filter(|failure| now < failure.until && failure.revision == revision)
@@ -516,6 +528,7 @@ impl<T, E, F: InFlight> Control<T, E, F> {
         });
         Takeoff {
             epoch: self.epoch,
+            flight: self.flights,
             revision,
             urgent,
             renews_until: self.good(now).map(|current| current.window.hard),
