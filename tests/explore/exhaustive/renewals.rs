@@ -5,7 +5,9 @@ use std::time::Duration;
 use crate::cache::life::Found;
 use crate::flight::Failed;
 use crate::view::View;
-use crate::world::{AGEING, Ending, FRESH, NOW, PAUSE, World, awaited, explore, meanwhile};
+use crate::world::{
+    AGEING, Ending, FRESH, NOW, PAUSE, REVISION, World, awaited, explore, meanwhile,
+};
 
 #[test]
 fn a_renewal_that_is_due_is_started_however_the_last_one_ended() {
@@ -47,7 +49,7 @@ fn a_renewal_that_cannot_be_started_is_tried_again() {
         let world = World::with_token(AGEING, &[]);
         let refused = |world: &World| {
             let start = |_takeoff| Err(Failed(0));
-            world.life.refresh_if_due(NOW, || 7, start);
+            world.life.refresh_if_due(NOW, || REVISION, start);
         };
 
         let other = meanwhile(&world, move |world| refused(world));

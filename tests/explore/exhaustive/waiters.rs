@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::flight::{Failed, Outcome};
-use crate::world::{Ending, NOW, World, explore, explore_within, meanwhile};
+use crate::world::{ELECTIONS, Ending, World, explore, explore_within, meanwhile};
 
 /// What an asker ended with: the flight that brought the token, or the failure.
 fn of(outcome: Option<Outcome>) -> Option<Result<u64, Failed>> {
@@ -13,7 +13,7 @@ fn of(outcome: Option<Outcome>) -> Option<Result<u64, Failed>> {
 }
 
 fn acquire(world: &Arc<World>) -> Option<Result<u64, Failed>> {
-    of(world.acquire(NOW))
+    of(world.acquire(ELECTIONS))
 }
 
 #[track_caller]
@@ -38,6 +38,23 @@ fn all_who_ask_end_with_the_token_of_one_flight() {
 #[test]
 fn all_who_ask_end_with_the_failure_of_one_flight() {
     check(&[Ending::Fails], Err(Failed(1)));
+}
+
+#[test]
+fn a_token_that_is_spent_on_arrival_is_for_those_who_waited_and_is_not_fetched_again() {
+    explore(|| {
+        let world = World::empty(&[Ending::LandsSpent]);
+
+        let other = meanwhile(&world, acquire);
+        let outcomes = [acquire(&world), other.join().unwrap()];
+
+        // Whoever comes late is told why there is none.
+        let is_of_it = |outcome| matches!(outcome, Some(Ok(1) | Err(Failed(1))));
+        assert!(outcomes.into_iter().all(is_of_it), "{outcomes:?}");
+        assert!(outcomes.contains(&Some(Ok(1))));
+        assert_eq!(acquire(&world), Some(Err(Failed(1))));
+        assert_eq!(world.air.started(), 1);
+    });
 }
 
 #[test]
@@ -79,7 +96,8 @@ fn who_waits_while_its_flight_is_declared_void_ends_with_a_token_all_the_same() 
         let world = World::empty(&[Ending::Lands, Ending::Lands]);
 
         let invalidation = meanwhile(&world, |world| world.life.invalidate());
-        let outcome = acquire(&world);
+        // A flight that was declared void was not lost: none is left for that here.
+        let outcome = of(world.acquire(1));
         invalidation.join().unwrap();
 
         assert!(matches!(outcome, Some(Ok(1 | 2))), "{outcome:?}");

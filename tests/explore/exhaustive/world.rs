@@ -17,12 +17,14 @@ pub(crate) const NOW: Moment = at(1_000);
 pub(crate) const AGEING: Window = window(900, 1_100);
 /// A token whose renewal is far.
 pub(crate) const FRESH: Window = window(1_900, 2_000);
+/// A token that has ended before it is there.
+const SPENT: Window = window(900, 1_000);
 /// How long a failure is remembered.
 pub(crate) const PAUSE: Duration = Duration::from_secs(5);
 /// What the source is, in all models.
-const REVISION: u64 = 7;
+pub(crate) const REVISION: u64 = 7;
 /// As in `cache/slot.rs`.
-const ELECTIONS: usize = 3;
+pub(crate) const ELECTIONS: usize = 3;
 
 pub(crate) const fn at(second: u64) -> Moment {
     Moment::from_nanoseconds(second * 1_000_000_000)
@@ -61,6 +63,8 @@ pub(crate) fn explore_within(
 pub(crate) enum Ending {
     /// With a fresh token.
     Lands,
+    /// With a token that is spent on arrival.
+    LandsSpent,
     /// With a failure, which is remembered.
     Fails,
     /// Without an outcome, as of a panic.
@@ -121,12 +125,12 @@ impl World {
         view.is_good(&self.life, now, || self.refresh_if_due(now))
     }
 
-    /// Asks and waits, as `Slot::acquire` does. None where every flight was lost, or nothing is
+    /// Asks and waits, as `Slot::acquire` does. None where so many flights were lost, or nothing is
     /// fetched any more.
-    pub(crate) fn acquire(self: &Arc<Self>, now: Moment) -> Option<Outcome> {
+    pub(crate) fn acquire(self: &Arc<Self>, elections: usize) -> Option<Outcome> {
         let mut lost = 0;
-        while lost < ELECTIONS {
-            let (flight, takeoff) = match self.ask(now) {
+        while lost < elections {
+            let (flight, takeoff) = match self.ask(NOW) {
                 Found::Good(snapshot) => return Some(Ok(snapshot)),
                 Found::Failed(failed) => return Some(Err(failed)),
                 Found::Closed => return None,
@@ -153,7 +157,7 @@ impl World {
     }
 
     /// Tells why a flight brought nothing, at `NOW`.
-    pub(crate) fn fail(&self, flight: &Flight) -> Option<Failed> {
+    fn fail(&self, flight: &Flight) -> Option<Failed> {
         flight.end();
         let remembered = self
             .life
@@ -163,7 +167,7 @@ impl World {
     }
 
     /// Ends a flight without an outcome.
-    pub(crate) fn lose(&self, flight: &Flight) {
+    fn lose(&self, flight: &Flight) {
         flight.end();
         flight.lose();
     }
@@ -190,10 +194,19 @@ impl World {
     }
 
     fn fly(&self, flight: &Flight, ending: Ending) {
+        // Aborted where it last waited.
+        if flight.is_cancelled() {
+            self.lose(flight);
+        } else {
+            self.end(flight, ending);
+        }
+    }
+
+    /// Ends a flight, at `NOW`.
+    pub(crate) fn end(&self, flight: &Flight, ending: Ending) {
         match ending {
-            // Aborted where it last waited.
-            _ if flight.is_cancelled() => self.lose(flight),
             Ending::Lands => drop(self.land(flight, FRESH)),
+            Ending::LandsSpent => drop(self.land(flight, SPENT)),
             Ending::Fails => drop(self.fail(flight)),
             Ending::Dies => self.lose(flight),
         }

@@ -91,6 +91,7 @@ impl World {
     /// Asks and waits, as `Slot::acquire` does, and may find the token rejected.
     pub(crate) fn acquire(self: &Arc<Self>) -> Option<Outcome> {
         let mut lost = 0;
+        let mut last = 0;
         while lost < ELECTIONS {
             let known = self.known();
             let now = self.now();
@@ -106,6 +107,8 @@ impl World {
                 Found::Closed => return None,
                 Found::Awaited(flight, takeoff) => (flight, takeoff),
             };
+            assert!(flight.number() > last, "a lost flight is joined again");
+            last = flight.number();
             if let Some(outcome) = flight.outcome() {
                 if let Ok(snapshot) = &outcome {
                     assert_eq!(snapshot.token, flight.number());
@@ -276,7 +279,7 @@ impl World {
             "a token older than one that was seen is served"
         );
         self.check_origin(snapshot.token, known);
-        self.note_generation();
+        self.newest.fetch_max(snapshot.generation, Std::SeqCst);
     }
 
     /// Whether a flight started after the last invalidation that had returned: one that did not had
