@@ -1,15 +1,19 @@
 //! A caller that gives up, at whatever moment: nobody else's affair.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
-use std::pin::pin;
-use std::task::Poll;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, Request, Response, Uri};
 use maskinporten::{Attempt, LocalAuthorizer, MaskinportenClient, TokenRequest};
-use maskinporten_sim::{Fault, Route, Sim};
+use maskinporten_sim::{Body, Fault, Route, Sim};
 use tokio::time::{sleep, timeout};
+use tower::{Layer, Service, ServiceExt};
+use tower_maskinporten::{AltinnAuthLayer, BearerAuth, MaskinportenAuthLayer};
 
 use crate::world;
 
@@ -112,6 +116,209 @@ async fn a_caller_dropped_at_any_poll_neither_cancels_nor_repeats_the_fetch() {
             }
             // Two or three round trips of 80 ms, looked at every 20.
             assert!((8..=16).contains(&polls), "{call:?}: {polls}");
+        }
+    }
+}
+
+// ===== every poll there is =====
+
+/// What the callers of one identity find when they come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    /// No token yet.
+    Cold,
+    /// One that is past its soft point.
+    Ageing,
+    /// One that an API does not accept any more, as its 401 is about to tell.
+    Rejected,
+}
+
+/// The ways to ask for a token, by hand, with headers of one's own, and through either layer.
+#[derive(Clone, Copy, Debug)]
+enum Door {
+    AccessToken,
+    AltinnToken,
+    Authorize,
+    Layer,
+    AltinnLayer,
+}
+
+impl Door {
+    const ALL: [Self; 5] = [
+        Self::AccessToken,
+        Self::AltinnToken,
+        Self::Authorize,
+        Self::Layer,
+        Self::AltinnLayer,
+    ];
+
+    fn is_altinn(self) -> bool {
+        matches!(self, Self::AltinnToken | Self::AltinnLayer)
+    }
+
+    fn is_layer(self) -> bool {
+        matches!(self, Self::Layer | Self::AltinnLayer)
+    }
+
+    /// One call, and the token it went with.
+    fn call(self, sim: &Sim, client: &MaskinportenClient) -> Pin<Box<dyn Future<Output = String>>> {
+        let (sim, client) = (sim.clone(), client.clone());
+        let origin = sim.altinn_platform();
+        match self {
+            Self::AccessToken => Box::pin(async move {
+                let token = client.access_token(["a:read"]).await.unwrap();
+                token.expose().to_owned()
+            }),
+            Self::AltinnToken => Box::pin(async move {
+                let token = client.altinn_token(["a:read"]).await.unwrap();
+                token.expose().to_owned()
+            }),
+            Self::Authorize => Box::pin(async move {
+                let authorizer = client.authorizer(["a:read"], &origin).unwrap();
+                let mut headers = HeaderMap::new();
+                let uri: Uri = sim.api_url().parse().unwrap();
+                authorizer.authorize(&uri, &mut headers).await.unwrap();
+                bearer_in(&headers)
+            }),
+            Self::Layer => {
+                let layer = MaskinportenAuthLayer::new(&client, ["a:read"], &origin);
+                Box::pin(sent_through(layer.unwrap(), sim))
+            }
+            Self::AltinnLayer => {
+                let layer = AltinnAuthLayer::new(&client, ["a:read"], &origin);
+                Box::pin(sent_through(layer.unwrap(), sim))
+            }
+        }
+    }
+}
+
+fn bearer_in(headers: &HeaderMap) -> String {
+    let value = headers["authorization"].to_str().unwrap();
+    value.strip_prefix("Bearer ").unwrap().to_owned()
+}
+
+async fn sent_through<L>(layer: L, sim: Sim) -> String
+where
+    L: Layer<Recording, Service = BearerAuth<Recording>>,
+{
+    let recording = Recording(sim.clone(), Arc::default());
+    let sent = Arc::clone(&recording.1);
+    let answered = layer.layer(recording).oneshot(world::get(sim.api_url()));
+    answered.await.unwrap();
+    let sent = sent.lock().unwrap().take();
+    sent.unwrap()
+}
+
+/// On to the simulator's API, with the token written down.
+#[derive(Clone)]
+struct Recording(Sim, Arc<Mutex<Option<String>>>);
+
+impl Service<Request<Body>> for Recording {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = maskinporten_sim::ResponseFuture;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        *self.1.lock().unwrap() = Some(bearer_in(request.headers()));
+        self.0.call(request)
+    }
+}
+
+/// A slow world as a caller finds it, in which every token fetched from now on is counted.
+async fn found(found: Found, door: Door) -> (Sim, MaskinportenClient) {
+    let (sim, client) = slow();
+    sim.fault(Route::Api, Fault::latency(Duration::from_millis(80)));
+    if found != Found::Cold {
+        door.call(&sim, &client).await;
+        let life = if door.is_altinn() { 1_800 } else { 120 };
+        // Past the latest soft point, or well before the earliest.
+        let share = if found == Found::Ageing { 81 } else { 30 };
+        sleep(Duration::from_secs(life * share / 100)).await;
+    }
+    if found == Found::Rejected {
+        sim.revoke_all();
+    }
+    sim.clear_journal();
+    (sim, client)
+}
+
+/// Three callers, each dropped after so many of its polls; checks what is left of them.
+async fn check_drops(of: Found, door: Door, polls: [usize; 3]) -> bool {
+    let (sim, client) = found(of, door).await;
+    let calls = polls.map(|polls| drop_after(polls, door.call(&sim, &client)));
+    let done = join_all(calls).await;
+    // What they have begun goes on without them.
+    sleep(Duration::from_secs(1)).await;
+    let at = format!("{of:?} {door:?} dropped at {polls:?}");
+    let has_begun = polls.iter().any(|polls| *polls > 0);
+    let journal = sim.journal();
+    let fetched = match door.is_altinn() {
+        true => journal.exchanges(),
+        false => journal.grants(),
+    };
+    // A 401 is heard of by those who stayed for the answer, and only through a layer.
+    let hears = door.is_layer()
+        && journal
+            .requests(Route::Api)
+            .any(|call| call.status().is_some());
+    let expected = match of {
+        Found::Cold | Found::Ageing => has_begun,
+        Found::Rejected => hears,
+    };
+    assert_eq!(fetched, usize::from(expected), "{at}");
+    assert_eq!(journal.token_requests(), journal.grants(), "{at}");
+    assert!(journal.grants() <= 1, "{at}");
+
+    // Whoever comes now is served by what they began, and begins only what they did not.
+    for _ in 0..2 {
+        door.call(&sim, &client).await;
+        sleep(Duration::from_secs(1)).await;
+    }
+    let is_heard = of != Found::Rejected || door.is_layer();
+    let journal = sim.journal();
+    let fetched = match door.is_altinn() {
+        true => journal.exchanges(),
+        false => journal.grants(),
+    };
+    assert_eq!(fetched, usize::from(is_heard), "{at}, and then asked for");
+    done.into_iter().all(|done| done)
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_of_three_callers_dropped_at_any_poll_finish_what_they_began_and_no_more() {
+    for door in Door::ALL {
+        for of in [Found::Cold, Found::Ageing, Found::Rejected] {
+            let mut polls = 0;
+            loop {
+                // Alone, and in company: whoever is not dropped stays to the end.
+                check_drops(of, door, [polls, 0, 0]).await;
+                let mut done = true;
+                for dropped in 1..8 {
+                    let polls = [0, 1, 2].map(|caller| match dropped >> caller & 1 {
+                        1 => polls,
+                        _ => usize::MAX,
+                    });
+                    done &= check_drops(of, door, polls).await;
+                }
+                if done {
+                    break;
+                }
+                polls += 1;
+            }
+            // Round trips of 80 ms, looked at every 20: metadata, grant, exchange, and the API's own.
+            let (shortest, longest) = match of {
+                Found::Cold => (8, 21),
+                _ if door.is_layer() => (4, 6),
+                _ => (1, 1),
+            };
+            assert!(
+                (shortest..=longest).contains(&polls),
+                "{door:?} {of:?}: {polls}"
+            );
         }
     }
 }
