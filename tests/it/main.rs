@@ -24,6 +24,7 @@ mod grpc;
 mod identity;
 mod layer;
 mod metadata;
+mod orders;
 mod origin;
 mod redirect;
 mod rejected;
