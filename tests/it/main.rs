@@ -31,4 +31,5 @@ mod rejected;
 mod replay;
 mod secrecy;
 mod settings;
+mod soak;
 mod stack;
