@@ -656,7 +656,7 @@ impl Orders {
             known.rejected = Some(now);
         }
         self.stirred = now;
-        receipt.unauthorized(&HeaderMap::new());
+        let _ = receipt.unauthorized(None, &HeaderMap::new());
         true
     }
 
