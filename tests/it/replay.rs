@@ -323,7 +323,8 @@ impl Storm {
     }
 
     async fn arrived(&mut self) -> (HeaderValue, mock::SendResponse<Answer>) {
-        let (request, answer) = self.api.next_request().await.unwrap();
+        let arrives = tokio::time::timeout(Duration::from_secs(60), self.api.next_request());
+        let (request, answer) = arrives.await.expect("a request arrives").unwrap();
         let values: Vec<_> = request.headers().get_all(AUTHORIZATION).iter().collect();
         let [value] = values[..] else {
             panic!("one value is sent: {values:?}");
