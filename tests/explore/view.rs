@@ -21,6 +21,7 @@ impl View {
             window: Window {
                 soft: Moment::PAST,
                 hard: Moment::PAST,
+                end: Moment::PAST,
             },
             token: 0,
             fresh: Moment::PAST,

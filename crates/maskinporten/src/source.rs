@@ -408,10 +408,12 @@ impl AltinnExchange {
         };
         // Dropped by comparison and asked for once more; a parent forced anew just now is not it.
         let parent = Arc::clone(&self.parent).renewed(parent.generation).await;
-        let Some(parent) = parent.transpose()? else {
+        if parent.transpose()?.is_none() {
             return Err(refused);
-        };
+        }
         tokio::time::sleep(SECOND_EXCHANGE_AFTER).await;
+        // Looked at again: the machine may have slept.
+        let parent = Arc::clone(&self.parent).acquire().await?;
         self.exchange(&parent.token).await
     }
 

@@ -34,6 +34,7 @@ const fn window(soft: u64, hard: u64) -> Window {
     Window {
         soft: at(soft),
         hard: at(hard),
+        end: at(hard + 1),
     }
 }
 

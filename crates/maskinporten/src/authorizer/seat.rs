@@ -162,6 +162,7 @@ impl Default for View {
             window: Window {
                 soft: Moment::PAST,
                 hard: Moment::PAST,
+                end: Moment::PAST,
             },
             fresh: Horizon::PAST,
             header: HeaderValue::from_static(""),

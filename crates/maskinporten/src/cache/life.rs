@@ -29,6 +29,9 @@ const FORCED_REFRESH_AT_LEAST_EVERY: Duration = Duration::from_secs(600);
 /// died without an outcome is noticed then.
 const LOOK_AFTER: Duration = Duration::from_secs(1);
 
+/// How long those who waited for a token that never lived may take to use it.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
 /// What a life knows of the flight that fetches its token.
 pub(crate) trait InFlight: Clone {
     /// Whether an outcome can still come.
@@ -43,7 +46,23 @@ pub(crate) trait InFlight: Clone {
 pub(crate) struct Snapshot<T> {
     pub(crate) generation: u64,
     pub(crate) window: Window,
+    /// When it was published.
+    pub(crate) arrived: Moment,
     pub(crate) token: T,
+}
+
+impl<T> Snapshot<T> {
+    /// Whether somebody who has waited for it may use it. One that was spent when it arrived is for
+    /// them alone, for as long as it lives; or for a moment, where it has no life by its own word.
+    pub(crate) fn serves_who_waited(&self, now: Moment) -> bool {
+        let Window { hard, end, .. } = self.window;
+        let last = match self.arrived < hard {
+            true => hard,
+            false if hard == end => self.arrived.after(AT_ONCE),
+            false => end,
+        };
+        now < last
+    }
 }
 
 /// What is known of one token: `T` the token, `E` why there is none, `F` the flight that fetches it.
@@ -387,6 +406,7 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
         let snapshot = Arc::new(Snapshot {
             generation: control.last_generation,
             window,
+            arrived: now,
             token,
         });
         control.flight = None;

@@ -137,7 +137,11 @@ impl Slot {
                 Found::Awaited(flight, takeoff) => (flight, takeoff),
             };
             let why = match flight.outcome(&self.clock).await {
-                Some(Ok(Some(snapshot))) => return Ok(snapshot),
+                Some(Ok(Some(snapshot))) => match snapshot.serves_who_waited(self.clock.now()) {
+                    true => return Ok(snapshot),
+                    // Nobody looked for as long as it lived.
+                    false => continue,
+                },
                 Some(Err(error)) => return Err(error),
                 Some(Ok(None)) => Lost::Outlived,
                 None => Lost::Gone,

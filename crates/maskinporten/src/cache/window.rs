@@ -19,13 +19,15 @@ pub(crate) const REFRESH_SHARE: RangeInclusive<f64> = 0.70..=0.80;
 pub(crate) const EXPIRY_MARGIN_SHARE: f64 = 0.05;
 const EXPIRY_MARGIN: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30);
 
-/// The two moments of one token.
+/// The moments of one token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Window {
     /// From here on the next request starts a renewal, and goes on with this token.
     pub(crate) soft: Moment,
     /// From here on the token is not used.
     pub(crate) hard: Moment,
+    /// Here its life is over. The same as when it was asked for, where it has none by its own word.
+    pub(crate) end: Moment,
 }
 
 impl Window {
@@ -39,7 +41,8 @@ impl Window {
             .clamp(*EXPIRY_MARGIN.start(), *EXPIRY_MARGIN.end());
         let hard = asked.after(lifetime.saturating_sub(margin));
         let soft = asked.after(lifetime.mul_f64(share)).min(hard);
-        Self { soft, hard }
+        let end = asked.after(lifetime);
+        Self { soft, hard, end }
     }
 }
 
