@@ -60,7 +60,7 @@ fn a_token_that_is_spent_on_arrival_is_for_those_who_waited_and_is_not_fetched_a
 #[test]
 fn all_who_wait_for_a_flight_that_dies_end_with_the_next_one() {
     // Bounded: in full, two askers, two flights and their wake-ups took more than a minute.
-    explore_within(2, || {
+    explore_within(3, || {
         let world = World::empty(&[Ending::Dies, Ending::Lands]);
 
         let other = meanwhile(&world, acquire);

@@ -22,7 +22,7 @@ const FOUL: Weather = Weather {
     die: 25,
 };
 
-const ITERATIONS: usize = 2_000;
+const ITERATIONS: usize = 5_000;
 
 fn spawn(
     world: &Arc<World>,
