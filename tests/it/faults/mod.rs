@@ -25,19 +25,21 @@
 //! | F18 | clocks apart by 30 s, 5 min, a day | one refused grant at most, corrected by `Date` for all tokens | `clocks::a_wrong_wall_clock_costs_…`, `clocks::a_wrong_wall_clock_fails_none_…`, `clocks::a_wrong_server_clock_…` |
 //! | F19 | the wall clock jumps by an hour, a day | no expired token, no renewal before its time, one refused grant at most for each token | `clocks::a_wall_clock_that_jumps_sends_…`, `clocks::a_wall_clock_that_jumps_while_…` |
 //! | F20 | suspended for two hours | no expired token, one flight for all after it | `clocks::the_first_requests_after_a_suspend_…`, `clocks::a_short_nap_…`, `clocks::a_suspend_while_a_request_…`, `clocks::a_suspend_while_nobody_answers_…` |
-//! | F24 | 1 000 requests in flight on a revoked token | one new token; a late 401 changes nothing | `rejected.rs`: `a_thousand_requests_in_flight_on_a_revoked_token_bring_one_new_token` |
-//! | F25 | 401 for good | one forced refresh in 30 s, and then after longer | `rejected.rs`: `a_fresh_token_that_is_refused_too_is_left_alone_for_longer` |
-//! | F26 | 401 to a request that cannot be sent again | passed on as it came, the token replaced | `rejected.rs`: `a_401_is_passed_on_unchanged_and_brings_one_new_token` |
+//! | F24 | 1 000 requests in flight on a revoked token | one new token; each is sent again once where that was chosen; a late 401 changes nothing | `replay.rs`: `a_thousand_in_flight_on_a_revoked_token_are_all_replayed_on_one_new_one`; `rejected.rs`: `a_thousand_requests_in_flight_on_a_revoked_token_bring_one_new_token` |
+//! | F25 | 401 for good | one forced refresh in 30 s, and then after longer; one replay; the 401 is handed on | `rejected.rs`: `a_fresh_token_that_is_refused_too_is_left_alone_for_longer`; `replay.rs`: `five_attempts_outside_make_one_mint_and_one_replay` |
+//! | F26 | 401 to a request that cannot be sent again | passed on as it came, the token replaced | `rejected.rs`: `a_body_that_cannot_be_sent_again_is_sent_once_and_its_token_replaced` |
 //! | F27 | 401 and 403 about something else | no refresh | `rejected.rs`: `a_refusal_that_is_not_about_the_token_changes_nothing` |
 //! | F28 | a caller goes | the others and the fetch do not notice | `cancel.rs`: `a_caller_dropped_at_any_poll_neither_cancels_nor_repeats_the_fetch`, `no_callers_drop_harms_another` |
 //! | F29 | all callers go | the fetch lands in the cache, no task stays behind | `herds::a_fetch_that_all_callers_left_…` |
 //! | F30 | signer or transport panics | once: nobody notices; for good: one typed error a window; after it: a token | `herds::a_panic_in_signer_or_transport_…`, `herds::what_always_panics_…`; `flight.rs`: `a_source_that_panics_is_asked_again_and_then_a_typed_error` |
 //! | F31 | 10 000 callers, cold, at renewal, at the end | one request; the wait is the server's time; at renewal nobody waits; less than 1 kB for each who waits | `herds::ten_thousand_callers_of_a_cold_slot_…`, `herds::of_ten_thousand_callers_…`, `herds::a_waiting_caller_…` |
 //! | F32 | 10 000 callers of a failing server | one flight a window, the one error for all, no queue | `herds::ten_thousand_callers_of_a_failing_server_…` |
+//! | F33 | 1 000 identities at once | four at a time, all of them; a slow one holds no other up; a bounded map; a failing server gets a few probes | `crowd.rs`: all of it |
 //! | F34 | different tokens at the same time | never mixed | `herds::requests_for_different_tokens_…`; `identity.rs`: `two_requests_share_a_token_if_and_only_if_they_ask_for_the_same` |
 //! | F37 | the token endpoint redirects | not followed, an error that says so | `answers.rs`: `a_redirect_is_not_followed`, `a_redirect_is_not_followed_by_the_default_transport` |
 //! | F38 | metadata down | what was read stays good, tokens are held up once; never read: one error for half a minute | `stages::metadata_that_cannot_be_read_again_…`, `stages::metadata_that_nobody_answers_for_…`, `stages::metadata_that_was_never_read_…` |
 //! | F41 | the exchange down | plain tokens never wait; Altinn's outlive it to their own hard end | `stages::an_exchange_that_is_down_…`, `stages::an_altinn_token_outlives_…` |
+//! | F43 | shut down during a fetch | it is broken off, who waits is told, nothing is sent after, no task stays | `ending.rs`: `after_shutdown_no_task_lives_and_nothing_is_sent`, `when_the_last_handle_is_gone_so_is_the_flight` |
 //!
 //! What goes right is in `windows`: lives of half a minute to two hours, renewed between 70 and 80 % while
 //! nobody waits.

@@ -237,7 +237,72 @@ async fn a_token_that_no_header_may_hold_is_refused_when_it_is_read() {
     }
 }
 
+/// A value of any JSON type, as nobody should send it.
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "\\PC{0,20}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 8, 3, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+            proptest::collection::btree_map("[a-z]{1,8}", inner, 0..3)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+/// An answer with members of any type, right ones among them, or no JSON at all.
+fn any_body() -> impl Strategy<Value = Vec<u8>> {
+    let token = prop_oneof![Just(Value::from("opaque")), any_json()];
+    let kind = prop_oneof![Just(Value::from("Bearer")), any_json()];
+    let life = prop_oneof![(0..200_u64).prop_map(Value::from), any_json()];
+    let whole = (token, kind, life, proptest::option::of(any_json())).prop_map(
+        |(token, kind, life, scope)| {
+            let mut body = json!({"access_token": token, "token_type": kind, "expires_in": life});
+            if let Some(scope) = scope {
+                body["scope"] = scope;
+            }
+            body.to_string().into_bytes()
+        },
+    );
+    let whole = whole.boxed();
+    let half = (whole.clone(), 0.0..1.0).prop_map(|(mut body, share)| {
+        body.truncate((body.len() as f64 * share) as usize);
+        body
+    });
+    prop_oneof![whole, half, proptest::collection::vec(any::<u8>(), 0..200)]
+}
+
 proptest! {
+    #[test]
+    fn whatever_is_answered_is_a_token_that_lives_or_a_typed_error(body in any_body()) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        let wire = Wire::default();
+        let outcome = runtime.block_on(async {
+            client(&wire, body.clone(), Duration::ZERO).access_token(SCOPES).await
+        });
+        match outcome {
+            Ok(token) => {
+                prop_assert!(token.lifetime() <= seconds(24 * 60 * 60));
+                prop_assert!(!token.expose().is_empty());
+            }
+            Err(error) => {
+                prop_assert!(error.retry_at().is_some(), "{error:?}");
+                prop_assert!(matches!(error.kind(), ErrorKind::Protocol | ErrorKind::Rejected), "{error:?}");
+            }
+        }
+        prop_assert!((1..=3).contains(&wire.sent().len()));
+    }
+
     #[test]
     fn a_token_is_whole_and_visible_ascii_or_none(text in "\\PC{0,40}|[ -~\r\n\t]{0,40}|[A-Za-z0-9._~+/=-]{1,40}") {
         let visible = !text.is_empty()
