@@ -13,3 +13,6 @@ pub(crate) mod life;
 
 #[path = "../../crates/maskinporten/src/cache/window.rs"]
 pub(crate) mod window;
+
+#[path = "../../crates/maskinporten/src/cache/sighting.rs"]
+pub(crate) mod sighting;

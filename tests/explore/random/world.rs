@@ -124,17 +124,20 @@ impl World {
     /// Sends a request by a view.
     pub(crate) fn see(self: &Arc<Self>, view: &mut View) {
         let known = self.known();
-        let before = view.generation;
+        let before = view.seen.generation;
         let now = self.now();
         let refresh = || {
             let start = |takeoff| Ok(self.start(takeoff));
             self.life.refresh_if_due(now, || REVISION, start);
         };
         if view.is_good(&self.life, now, refresh) {
-            assert!(view.generation >= before, "a view went back");
-            assert!(view.generation >= known.generation, "a view lags behind");
-            assert!(now < view.window.hard, "a token past its end was seen");
-            self.check_origin(view.token, known);
+            assert!(view.seen.generation >= before, "a view went back");
+            assert!(
+                view.seen.generation >= known.generation,
+                "a view lags behind"
+            );
+            assert!(now < view.seen.window.hard, "a token past its end was seen");
+            self.check_origin(view.seen.value, known);
         }
         self.note_generation();
     }

@@ -6,8 +6,8 @@ use http::{HeaderMap, HeaderValue, Uri};
 use parking_lot::Mutex;
 
 use super::{Acquire, Attempt, Gate, Receipt, guard};
-use crate::cache::{self, NO_TOKEN, STRIPES, Slot, Window};
-use crate::clock::{Horizon, Moment};
+use crate::cache::{self, Look, STRIPES, Sighting, Slot};
+use crate::clock::Horizon;
 use crate::header;
 use crate::origin::Origin;
 
@@ -37,13 +37,11 @@ pub(super) struct Table {
     seats: [OnceLock<Arc<Seat>>; STRIPES],
 }
 
-/// The token as it was last seen. Generation, moments and header are always of one token.
+/// The token as it was last seen, and until when that is good enough.
 pub(super) struct View {
-    generation: u64,
-    window: Window,
+    seen: Sighting<HeaderValue>,
     /// The soft moment, for a glance at the clock.
     fresh: Horizon,
-    header: HeaderValue,
 }
 
 impl Table {
@@ -115,14 +113,15 @@ impl View {
         headers: &mut HeaderMap,
     ) -> Option<Receipt> {
         // A slot's generation is 0 until there is a token, and a view's moments are past until then.
-        let fresh = slot.generation() == self.generation && self.fresh.is_ahead(slot.clock());
+        let same = slot.generation() == self.seen.generation;
+        let fresh = same && self.fresh.is_ahead(slot.clock());
         if !fresh && !self.look(slot) {
             return None;
         }
-        header::set(headers, &self.header);
+        header::set(headers, &self.seen.value);
         Some(Receipt {
             guard,
-            generation: self.generation,
+            generation: self.seen.generation,
         })
     }
 
@@ -130,27 +129,16 @@ impl View {
     #[cold]
     fn look(&mut self, slot: &Arc<Slot>) -> bool {
         let now = slot.clock().now();
-        if slot.generation() != self.generation {
-            let Some(snapshot) = slot.current(now) else {
-                return false;
-            };
-            *self = Self {
-                generation: snapshot.generation,
-                window: snapshot.window,
-                fresh: Horizon::PAST,
-                header: header::copy(snapshot.token.bearer()),
-            };
-        }
-        // Without a token to go on with, whoever waits starts the flight, and nobody who only looks.
-        if now >= self.window.hard {
-            return false;
-        }
-        if now >= self.window.soft {
-            slot.refresh_if_due(now);
-        } else {
+        self.fresh = match slot.look(&mut self.seen, now) {
+            // Without a token to go on with, whoever waits starts the flight, and nobody who only looks.
+            Look::Nothing => return false,
+            Look::Ageing => {
+                slot.refresh_if_due(now);
+                Horizon::PAST
+            }
             // Also where the clocks have moved apart: they are trusted again from here on.
-            self.fresh = Horizon::at(self.window.soft, now, slot.clock());
-        }
+            Look::Fresh => Horizon::at(self.seen.window.soft, now, slot.clock()),
+        };
         true
     }
 }
@@ -158,14 +146,8 @@ impl View {
 impl Default for View {
     fn default() -> Self {
         Self {
-            generation: NO_TOKEN,
-            window: Window {
-                soft: Moment::PAST,
-                hard: Moment::PAST,
-                end: Moment::PAST,
-            },
+            seen: Sighting::of_nothing(HeaderValue::from_static("")),
             fresh: Horizon::PAST,
-            header: HeaderValue::from_static(""),
         }
     }
 }

@@ -14,6 +14,7 @@ mod breaker;
 mod flight;
 mod life;
 mod registry;
+mod sighting;
 mod slot;
 mod stripe;
 mod sync;
@@ -36,9 +37,9 @@ pub(crate) use attempts::{ATTEMPT_TIMEOUT, attempts};
 pub(crate) use breaker::Breaker;
 pub(crate) use life::{NO_TOKEN, Standing};
 pub(crate) use registry::find;
+pub(crate) use sighting::{Look, Sighting};
 pub(crate) use slot::Slot;
 pub(crate) use stripe::{STRIPES, of_this_thread};
-pub(crate) use window::Window;
 
 /// All that tells one token from another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use http::HeaderValue;
+
 use crate::advice;
 use crate::cache::Identity;
 use crate::cache::backoff;
@@ -17,9 +19,11 @@ use crate::cache::breaker::Breaker;
 use crate::cache::flight::{self, Flight};
 use crate::cache::life::{self, Found, Life, Rejection, Setback, Standing, Takeoff};
 use crate::cache::registry;
+use crate::cache::sighting::{Look, Sighting};
 use crate::cache::window::Window;
 use crate::clock::{AnyClock, Moment};
 use crate::error::{Error, ErrorKind, Result};
+use crate::header;
 use crate::random;
 use crate::request::TokenRequest;
 use crate::source::TokenSource;
@@ -114,6 +118,12 @@ impl Slot {
     /// The token, if there is one that may be used now.
     pub(crate) fn current(&self, now: Moment) -> Option<Arc<Snapshot>> {
         self.life.current(now)
+    }
+
+    /// Looks at the token, and copies its header where it is another than the one last seen.
+    pub(crate) fn look(&self, seen: &mut Sighting<HeaderValue>, now: Moment) -> Look {
+        let copy = |token: &AccessToken| header::copy(token.bearer());
+        seen.look(&self.life, now, copy)
     }
 
     /// Starts the renewal of an ageing token, unless one runs or has just failed.
