@@ -1,18 +1,22 @@
 //! Faults over HTTP, for tests that reach a world only through its port.
+//!
+//! Most are rules, which hold for requests to come and are listed; some happen there and then: tokens
+//! are revoked, keys are rolled.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use http::{Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use serde_json::{Map, Value, json};
 
 use crate::fault::Action;
+use crate::keys::IssuerKeys;
 use crate::{Answer, Body, Fault, Route, World};
 
 /// The longest list of faults that is read.
 const MAX_BODY: usize = 256 * 1024;
 
-/// `/_sim/faults`: what a `GET` lists, a `POST` takes, but for `answer`.
+/// `/_sim/faults`: what a `GET` lists, a `POST` takes, but for `answer`; and what happens at once.
 pub(crate) async fn faults(world: &World, method: &Method, body: Body) -> Answer {
     match *method {
         Method::GET => list(world),
@@ -22,12 +26,10 @@ pub(crate) async fn faults(world: &World, method: &Method, body: Body) -> Answer
                 Err(_) => return unreadable("the body is cut short or too long"),
             };
             match read(&text) {
-                Ok(rules) => {
-                    let mut faults = world.faults();
-                    for (route, fault) in rules {
-                        faults.push(route, fault);
-                    }
-                    drop(faults);
+                Ok(entries) => {
+                    entries
+                        .into_iter()
+                        .for_each(|entry| entry.take_effect(world));
                     list(world)
                 }
                 Err(reason) => unreadable(&reason),
@@ -50,23 +52,46 @@ fn unreadable(reason: &str) -> Answer {
     Answer::refused(StatusCode::BAD_REQUEST, "invalid_fault", reason).text(reason)
 }
 
+/// What is asked for: a rule for requests to come, or something that happens now.
+enum Entry {
+    Rule(Route, Fault),
+    Revoke(Option<SystemTime>),
+    RollKeys,
+}
+
+impl Entry {
+    fn take_effect(self, world: &World) {
+        match self {
+            Self::Rule(route, fault) => world.faults().push(route, fault),
+            Self::Revoke(Some(before)) => world.registry().revocation.before(before),
+            Self::Revoke(None) => world.registry().revocation.all(),
+            Self::RollKeys => world.replace_keys(IssuerKeys::new(true)),
+        }
+    }
+}
+
 /// The kinds, each with the members it asks for; those in the last place may be left out.
-const KINDS: [(&str, &[&str], &[&str]); 8] = [
+const KINDS: [(&str, &[&str], &[&str]); 10] = [
     ("latency", &["ms"], &[]),
-    ("status", &["status"], &[]),
+    ("status", &["status"], &["headers", "body"]),
     ("hang", &[], &[]),
     ("truncated", &[], &[]),
     ("slow_body", &["bytes", "ms"], &[]),
     ("huge", &["length"], &["announced"]),
     ("content_type", &["content_type"], &[]),
     ("skew", &["seconds"], &[]),
+    ("revoke", &[], &["before"]),
+    ("roll_keys", &[], &[]),
 ];
 
-/// Members that every kind has.
+/// The kinds that happen now.
+const EVENTS: [&str; 2] = ["revoke", "roll_keys"];
+
+/// Members that every rule has.
 const COMMON: [&str; 3] = ["route", "kind", "times"];
 
-/// Reads all rules or none.
-fn read(text: &[u8]) -> Result<Vec<(Route, Fault)>, String> {
+/// Reads all entries or none.
+fn read(text: &[u8]) -> Result<Vec<Entry>, String> {
     let value = serde_json::from_slice(text)
         .map_err(|error| format!("not JSON: {error}. {}", known_kinds()))?;
     match value {
@@ -75,13 +100,56 @@ fn read(text: &[u8]) -> Result<Vec<(Route, Fault)>, String> {
     }
 }
 
-fn read_one(rule: &Value) -> Result<(Route, Fault), String> {
-    let Some(rule) = rule.as_object() else {
+fn read_one(entry: &Value) -> Result<Entry, String> {
+    let Some(entry) = entry.as_object() else {
         return Err(format!(
             "a fault is an object, or an array of them. {}",
             known_kinds()
         ));
     };
+    let kind = entry.get("kind").and_then(Value::as_str);
+    let kind = kind.unwrap_or_default();
+    let (_, asked, optional) = KINDS
+        .into_iter()
+        .find(|(known, ..)| *known == kind)
+        .ok_or_else(known_kinds)?;
+    let common = match EVENTS.contains(&kind) {
+        true => &["kind"][..],
+        false => &COMMON,
+    };
+    let known = [common, asked, optional].concat();
+    if let Some(unknown) = entry
+        .keys()
+        .find(|member| !known.contains(&member.as_str()))
+    {
+        let known = known.join(", ");
+        return Err(format!(
+            "unknown member {unknown:?}; \"{kind}\" takes {known}"
+        ));
+    }
+    match kind {
+        "revoke" => read_revocation(entry),
+        "roll_keys" => Ok(Entry::RollKeys),
+        _ => read_rule(kind, entry),
+    }
+}
+
+fn read_revocation(entry: &Map<String, Value>) -> Result<Entry, String> {
+    let since_epoch = |value: &Value| match value {
+        Value::Null => Some(None),
+        value => value.as_u64().map(Some),
+    };
+    let expected = "a whole number of seconds since 1970";
+    let seconds = member(entry, "before", expected, since_epoch)?;
+    let instant = |seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
+    match seconds.map(instant) {
+        None => Ok(Entry::Revoke(None)),
+        Some(Some(before)) => Ok(Entry::Revoke(Some(before))),
+        Some(None) => Err(format!("\"before\" is {expected}")),
+    }
+}
+
+fn read_rule(kind: &str, rule: &Map<String, Value>) -> Result<Entry, String> {
     let name = rule.get("route").and_then(Value::as_str);
     let route = Route::ALL
         .into_iter()
@@ -90,23 +158,15 @@ fn read_one(rule: &Value) -> Result<(Route, Fault), String> {
             let known = Route::ALL.map(Route::name).join(", ");
             format!("\"route\" is one of {known}")
         })?;
-    let kind = rule.get("kind").and_then(Value::as_str).unwrap_or_default();
-    let (_, asked, optional) = KINDS
-        .into_iter()
-        .find(|(known, ..)| *known == kind)
-        .ok_or_else(known_kinds)?;
-    let is_known = |member: &str| {
-        COMMON.contains(&member) || asked.contains(&member) || optional.contains(&member)
-    };
-    if let Some(unknown) = rule.keys().find(|member| !is_known(member)) {
-        let known = [&COMMON[..], asked, optional].concat().join(", ");
-        return Err(format!(
-            "unknown member {unknown:?}; \"{kind}\" takes {known}"
-        ));
-    }
     let fault = match kind {
         "latency" => Fault::latency(Duration::from_millis(whole(rule, "ms")?)),
-        "status" => Fault::status(status(rule)?),
+        "status" => {
+            let body = member(rule, "body", "a text", |value| match value {
+                Value::Null => Some(String::new()),
+                value => value.as_str().map(str::to_owned),
+            })?;
+            Fault::answer(status(rule)?, headers(rule)?, body)
+        }
         "hang" => Fault::hang(),
         "truncated" => Fault::truncated(),
         "slow_body" => {
@@ -132,8 +192,8 @@ fn read_one(rule: &Value) -> Result<(Route, Fault), String> {
         _ => return Err(known_kinds()),
     };
     match rule.get("times") {
-        None | Some(Value::Null) => Ok((route, fault)),
-        Some(_) => Ok((route, fault.times(whole(rule, "times")?))),
+        None | Some(Value::Null) => Ok(Entry::Rule(route, fault)),
+        Some(_) => Ok(Entry::Rule(route, fault.times(whole(rule, "times")?))),
     }
 }
 
@@ -170,14 +230,50 @@ fn status(rule: &Map<String, Value>) -> Result<StatusCode, String> {
     })
 }
 
+/// The headers of an answer, each with one text.
+fn headers(rule: &Map<String, Value>) -> Result<HeaderMap, String> {
+    let read = |value: &Value| match value {
+        Value::Null => Some(HeaderMap::new()),
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, value)| {
+                let name = name.parse::<HeaderName>().ok()?;
+                let value = HeaderValue::from_str(value.as_str()?).ok()?;
+                Some((name, value))
+            })
+            .collect(),
+        _ => None,
+    };
+    let expected = "an object of texts that can stand in headers";
+    member(rule, "headers", expected, read)
+}
+
+/// An answer as it can be read again; none where it holds what JSON cannot.
+fn write_answer(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<Value> {
+    let mut rule = json!({ "kind": "status", "status": status.as_u16() });
+    if !headers.is_empty() {
+        // A name that is there twice would be read as one.
+        let single = headers.keys_len() == headers.len();
+        let members = headers.iter().map(|(name, value)| {
+            let value = value.to_str().ok()?;
+            Some((name.to_string(), Value::from(value)))
+        });
+        let members: Option<Map<String, Value>> = members.collect();
+        rule["headers"] = Value::Object(members.filter(|_| single)?);
+    }
+    if !body.is_empty() {
+        rule["body"] = Value::from(std::str::from_utf8(body).ok()?);
+    }
+    Some(rule)
+}
+
 fn write((route, fault): &(Route, Fault)) -> Value {
     let mut rule = match &fault.action {
         Action::Delay(delay) => json!({ "kind": "latency", "ms": milliseconds(*delay) }),
-        Action::Answer(status, headers, body) if headers.is_empty() && body.is_empty() => {
-            json!({ "kind": "status", "status": status.as_u16() })
-        }
-        // Made in Rust, and never read back: a copy without headers and body would be another fault.
-        Action::Answer(status, ..) => json!({ "kind": "answer", "status": status.as_u16() }),
+        // What JSON cannot hold was made in Rust, and is told without being read back: a copy without
+        // headers and body would be another fault.
+        Action::Answer(status, headers, body) => write_answer(*status, headers, body)
+            .unwrap_or_else(|| json!({ "kind": "answer", "status": status.as_u16() })),
         Action::Hang => json!({ "kind": "hang" }),
         Action::Truncate => json!({ "kind": "truncated" }),
         Action::Trickle { piece, pause } => {

@@ -26,7 +26,8 @@
 //! | `/_sim/faults` | the faults as JSON: `GET` lists, `DELETE` clears, `POST` adds one or an array |
 //!
 //! A fault over HTTP is `{"route": "token", "kind": "latency", "ms": 80, "times": 2}`. A kind has the name
-//! of its constructor and asks for what that does; what cannot be read is answered with what is known.
+//! of its constructor and asks for what that does (`status` may have `headers` and a `body`); what cannot be
+//! read is answered with what is known. `{"kind": "revoke"}` and `{"kind": "roll_keys"}` happen at once.
 //!
 //! ```
 //! use http::{Request, StatusCode};

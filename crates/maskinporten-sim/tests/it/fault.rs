@@ -362,6 +362,51 @@ fn faults_are_made_listed_and_cleared_over_http() {
 }
 
 #[test]
+fn an_answer_is_made_with_headers_and_body_over_http() {
+    let sim = Sim::new();
+    let rule = json!({
+        "route": "token", "kind": "status", "status": 429,
+        "headers": { "retry-after": "7" }, "body": "later", "times": 1
+    });
+    let made = run(ask(&sim, "POST", rule.to_string()));
+    assert_eq!(made.json(), json!([rule]));
+
+    let answer = run(get(&sim, &sim.token_endpoint(), &[]));
+    assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(answer.headers["retry-after"], "7");
+    assert_eq!(answer.text(), "later");
+}
+
+#[test]
+fn tokens_are_revoked_and_keys_rolled_over_http() {
+    /// What the API answers to a token that was made before and to one that is made after.
+    #[track_caller]
+    fn check(event: Value, wait: Duration) {
+        let grant = Grant::new();
+        let sim = grant.sim.clone();
+        let called = |token: &str| {
+            let bearer = format!("Bearer {token}");
+            run(get(&sim, &sim.api_url(), &[("authorization", &bearer)])).status
+        };
+        let before = run(grant.token());
+        assert_eq!(called(&before), StatusCode::OK);
+
+        let done = run(ask(&sim, "POST", event.to_string()));
+        assert_eq!((done.status, done.json()), (StatusCode::OK, json!([])));
+        assert_eq!(called(&before), StatusCode::UNAUTHORIZED, "{event}");
+
+        sim.clock().advance(wait);
+        let after = Grant::in_world(sim.clone());
+        assert_eq!(called(&run(after.token())), StatusCode::OK, "{event}");
+    }
+    let now = seconds(&Sim::new());
+    check(json!({ "kind": "revoke" }), Duration::ZERO);
+    let soon = json!({ "kind": "revoke", "before": now + 10 });
+    check(soon, Duration::from_secs(20));
+    check(json!([{ "kind": "roll_keys" }]), Duration::ZERO);
+}
+
+#[test]
 fn a_rule_that_is_used_up_is_no_longer_listed() {
     let sim = Sim::new();
     let rule = json!({ "route": "exchange", "kind": "status", "status": 503, "times": 2 });
@@ -385,7 +430,7 @@ fn a_fault_that_cannot_be_read_is_answered_with_what_is_known() {
         }
         assert_eq!(run(ask(&sim, "GET", "")).json(), json!([]), "all or none");
     }
-    let kinds = r#""kind" is one of latency (ms), status (status), hang, truncated, slow_body (bytes, ms), huge (length, announced), content_type (content_type), skew (seconds)"#;
+    let kinds = r#""kind" is one of latency (ms), status (status, headers, body), hang, truncated, slow_body (bytes, ms), huge (length, announced), content_type (content_type), skew (seconds), revoke (before), roll_keys"#;
     check(json!("hang"), kinds);
     check(json!({ "route": "token" }), kinds);
     check(json!({ "route": "token", "kind": "flood" }), kinds);
@@ -404,6 +449,18 @@ fn a_fault_that_cannot_be_read_is_answered_with_what_is_known() {
     check(
         json!({ "route": "api", "kind": "hang", "time": 1 }),
         r#"unknown member "time"; "hang" takes route, kind, times"#,
+    );
+    check(
+        json!({ "route": "api", "kind": "status", "status": 500, "headers": { "a b": "c" } }),
+        r#""headers" is an object of texts"#,
+    );
+    check(
+        json!({ "kind": "revoke", "before": "yesterday" }),
+        r#""before" is a whole number of seconds"#,
+    );
+    check(
+        json!({ "kind": "roll_keys", "times": 2 }),
+        r#"unknown member "times"; "roll_keys" takes kind"#,
     );
     check(
         json!({ "route": "api", "kind": "hang", "times": "often" }),
