@@ -345,24 +345,6 @@ fn pair() -> impl Strategy<Value = [(Wanted, Vec<&'static str>); 2]> {
     two.prop_flat_map(move |(one, other)| [ordered(one), ordered(other)])
 }
 
-/// Signs nothing: what is asked here is asked of the cache.
-#[derive(Debug)]
-struct Unsigned;
-
-impl Signer for Unsigned {
-    fn algorithm(&self) -> SigningAlgorithm {
-        SigningAlgorithm::Rs256
-    }
-
-    fn key_reference(&self) -> KeyReference<'_> {
-        KeyReference::Kid("none")
-    }
-
-    fn sign(&self, _: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>>> {
-        Box::pin(std::future::ready(Ok(Vec::new())))
-    }
-}
-
 /// A client whose servers give a new token for every request they get.
 fn client_of_new_tokens() -> MaskinportenClient {
     let given = Arc::new(AtomicUsize::new(0));
@@ -375,7 +357,7 @@ fn client_of_new_tokens() -> MaskinportenClient {
         wire::answer(200, format!("e30.{}.", URL_SAFE_NO_PAD.encode(claims)))
     });
     MaskinportenClient::builder()
-        .signer("test", "our-client", Unsigned)
+        .signer("test", "our-client", world::Unsigned)
         .transport(transport)
         .build()
         .unwrap()

@@ -22,8 +22,7 @@ use http::header::{AUTHORIZATION, HeaderName};
 use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use http_body_util::Full;
 use maskinporten::{
-    Authorizer, BoxFuture, Clock, Error, ErrorKind, KeyReference, MaskinportenClient, Receipt,
-    Result, Signer, SigningAlgorithm, Transport,
+    Authorizer, Clock, Error, ErrorKind, MaskinportenClient, Receipt, Result, Transport,
 };
 use proptest::prelude::*;
 use tokio::sync::oneshot;
@@ -32,7 +31,7 @@ use tokio::time::{Instant, advance, sleep};
 use tower::service_fn;
 
 use crate::wire::{self, Jws};
-use crate::world::API;
+use crate::world::{API, Unsigned};
 
 // ===== clocks that are moved by hand =====
 
@@ -187,24 +186,6 @@ fn number_in(bearer: &HeaderValue) -> usize {
 fn number(text: &str) -> usize {
     let number = Jws::parse(text).claims["n"].as_u64().unwrap();
     usize::try_from(number).unwrap()
-}
-
-/// Signs at once and with nothing, so that a flight runs as far as it can in one turn.
-#[derive(Debug)]
-struct Unsigned;
-
-impl Signer for Unsigned {
-    fn algorithm(&self) -> SigningAlgorithm {
-        SigningAlgorithm::Rs256
-    }
-
-    fn key_reference(&self) -> KeyReference<'_> {
-        KeyReference::Kid("none")
-    }
-
-    fn sign(&self, _: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>>> {
-        Box::pin(std::future::ready(Ok(b"sig".to_vec())))
-    }
 }
 
 // ===== what can happen =====

@@ -11,8 +11,9 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderValue, Request, Response};
 use maskinporten::{
-    AltinnSettings, Error, ErrorKind, FixedToken, MaskinportenClient, MaskinportenClientBuilder,
-    MaskinportenSettings, TokioClock, Transport,
+    AltinnSettings, BoxFuture, Error, ErrorKind, FixedToken, KeyReference, MaskinportenClient,
+    MaskinportenClientBuilder, MaskinportenSettings, Result, Signer, SigningAlgorithm, TokioClock,
+    Transport,
 };
 use maskinporten_sim::{Body, Sim, SimClient};
 use tower::Service;
@@ -174,6 +175,25 @@ impl<S: Service<R>, R> Service<R> for ByReference<S> {
 /// A request without a body.
 pub(crate) fn get(uri: impl AsRef<str>) -> Request<Body> {
     Request::get(uri.as_ref()).body(Body::empty()).unwrap()
+}
+
+/// Signs at once and with nothing: for what is asked of the cache, and so that a flight runs as far as it
+/// can in one turn.
+#[derive(Debug)]
+pub(crate) struct Unsigned;
+
+impl Signer for Unsigned {
+    fn algorithm(&self) -> SigningAlgorithm {
+        SigningAlgorithm::Rs256
+    }
+
+    fn key_reference(&self) -> KeyReference<'_> {
+        KeyReference::Kid("none")
+    }
+
+    fn sign(&self, _: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>>> {
+        Box::pin(ready(Ok(b"sig".to_vec())))
+    }
 }
 
 /// A client whose every token is this text.
