@@ -175,6 +175,36 @@ async fn a_slow_identity_holds_no_other_up() {
     assert!(slow.await.unwrap().is_ok());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_parent_that_is_spent_on_arrival_is_exchanged_once() {
+    let wire = Wire::default();
+    let client = MaskinportenClient::builder()
+        .source(Counter::new(Duration::ZERO, Duration::ZERO))
+        .altinn(AltinnSettings::platform("https://altinn.example").unwrap())
+        .transport(wire.answering(|_| wire::answer(200, ALTINN_TOKEN)))
+        .clock(TokioClock::starting_at(SystemTime::UNIX_EPOCH))
+        .build()
+        .unwrap();
+    client.access_token(request(0)).await.unwrap();
+    advance(Duration::from_secs(5)).await;
+    let token = client.altinn_token(request(0)).await;
+    assert!(token.is_ok(), "{:?}", token.err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_every_altinn_token_fails_the_client_is_failing() {
+    let wire = Wire::default();
+    let client = MaskinportenClient::builder()
+        .source(Counter::new(Duration::ZERO, TWO_MINUTES))
+        .altinn(AltinnSettings::platform("https://altinn.example").unwrap())
+        .transport(wire.answering(|_| wire::answer(503, "")))
+        .clock(TokioClock::starting_at(SystemTime::UNIX_EPOCH))
+        .build()
+        .unwrap();
+    assert!(client.altinn_token(request(0)).await.is_err());
+    assert_eq!(client.health().state, HealthState::Failing);
+}
+
 // ===== the breaker =====
 
 /// Asks for many tokens again and again, and gives what each round brought.
@@ -226,7 +256,7 @@ async fn five_hundred_identities_of_a_server_that_is_down_send_a_few_probes() {
     sim.clear_faults();
     sleep(Duration::from_secs(6)).await;
     assert_eq!(ask_for(&client, 500, Duration::ZERO, 1).await.len(), 0);
-    assert!(client.health().is_ready());
+    assert!(client.health().state == HealthState::Ready);
 }
 
 #[tokio::test(start_paused = true)]
@@ -354,7 +384,33 @@ async fn an_outage_that_is_over_when_a_token_ends_costs_nothing_whatever_others_
     // To 120 s and beyond the end of every token.
     let errors = ask_for(&client, 50, Duration::from_millis(70), 100).await;
     assert!(errors.is_empty(), "{:?}", errors[0]);
-    assert!(client.health().is_ready());
+    assert!(client.health().state == HealthState::Ready);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_meets_an_outage_with_its_tokens_end_is_told_of_the_outage() {
+    let (sim, client) = world();
+    let all = || join_all((0..50).map(|n| client.access_token(request(n))));
+    assert!(all().await.iter().all(Result::is_ok));
+    sleep(Duration::from_secs(90)).await;
+    sim.fault(Route::Token, Fault::status(StatusCode::SERVICE_UNAVAILABLE));
+    for _ in 0..23 {
+        assert!(all().await.iter().all(Result::is_ok));
+        sleep(Duration::from_secs(1)).await;
+    }
+    sleep(Duration::from_secs(2)).await;
+    let began = Instant::now();
+    let outcomes = all().await;
+    let took = began.elapsed();
+    let misled = outcomes
+        .iter()
+        .filter_map(|o| o.as_ref().err())
+        .filter(|e| e.to_string().contains("before this one"))
+        .count();
+    assert!(
+        misled == 0 && took < Duration::from_secs(20),
+        "{misled} of 50 are told of a queue, after {took:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

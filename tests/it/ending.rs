@@ -81,7 +81,7 @@ async fn with_nothing_to_fetch_a_warm_up_is_done() {
 #[tokio::test(start_paused = true)]
 async fn health_is_ready_then_degraded_then_failing_then_ready() {
     let (sim, client) = world::world();
-    assert!(client.health().is_ready());
+    assert!(client.health().state == HealthState::Ready);
     client.access_token(SCOPES).await.unwrap();
     let health = client.health();
     assert_eq!(
@@ -117,7 +117,9 @@ async fn health_is_ready_then_degraded_then_failing_then_ready() {
     sleep(Duration::from_secs(31)).await;
     client.access_token(SCOPES).await.unwrap();
     let health = client.health();
-    assert!(health.is_ready() && health.since.is_none() && health.last_error.is_none());
+    assert!(
+        health.state == HealthState::Ready && health.since.is_none() && health.last_error.is_none()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -128,7 +130,7 @@ async fn a_refusal_that_nobody_has_asked_about_again_is_no_news() {
     assert_eq!(client.health().state, HealthState::Degraded);
     advance(Duration::from_secs(121)).await;
     client.access_token(SCOPES).await.unwrap();
-    assert!(client.health().is_ready());
+    assert!(client.health().state == HealthState::Ready);
 }
 
 #[tokio::test(start_paused = true)]
@@ -144,6 +146,16 @@ async fn a_corrected_clock_is_told_in_seconds() {
     assert_eq!(client.health().clock_skew, 0);
     client.access_token(SCOPES).await.unwrap();
     assert_eq!(client.health().clock_skew, 300);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_was_shut_down_is_not_ready() {
+    let (_sim, client) = world::world();
+    client.access_token(SCOPES).await.unwrap();
+    client.shutdown().await;
+    assert!(client.access_token(SCOPES).await.is_err());
+    assert_eq!(client.health().state, HealthState::Closed);
+    assert!(!client.health().is_serving());
 }
 
 // ===== invalidation =====

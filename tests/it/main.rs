@@ -33,3 +33,4 @@ mod secrecy;
 mod settings;
 mod soak;
 mod stack;
+mod still;

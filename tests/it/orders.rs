@@ -272,6 +272,11 @@ impl Token {
         share.clamp(Duration::from_secs(1), Duration::from_secs(30))
     }
 
+    /// Its life passed on its way.
+    fn is_dead_on_arrival(&self) -> bool {
+        self.answered - self.asked >= self.life.max(Duration::from_secs(1))
+    }
+
     /// Before its hard end; or given once, to those who waited for it, because it arrived after that.
     fn may_be_used(&self, now: Duration) -> bool {
         now < self.hard() || (self.answered >= self.hard() && now < self.asked + self.life)
@@ -652,7 +657,9 @@ impl Orders {
         for (whose, token) in std::mem::take(&mut self.on_the_way) {
             let lost = self.is_lost(whose);
             let known = &mut self.known[whose as usize];
-            known.landings += 1;
+            // One that is dead when it arrives is nobody's landing: who waited may be in the next flight.
+            let is_dead = token.is_some_and(|number| self.tokens[number].is_dead_on_arrival());
+            known.landings += usize::from(!is_dead);
             if let Some(number) = token {
                 let token = &self.tokens[number];
                 let is_kept = token.answered < token.surely_good_until() && !lost;

@@ -420,3 +420,22 @@ async fn a_client_that_takes_no_layer_tells_the_address_with_the_401() {
     assert!(rejected.renewal().is_none());
     assert!(!format!("{rejected:?}").contains("eyJ"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_challenge_with_a_norwegian_letter_is_read() {
+    let (sim, client) = world();
+    let authorizer = client.authorizer(SCOPES, API).unwrap();
+    let receipt = authorizer
+        .authorize(&Uri::from_static(A), &mut HeaderMap::new())
+        .await
+        .unwrap();
+    let mut headers = HeaderMap::new();
+    let challenge = "Bearer error=\"invalid_token\", error_description=\"Tokenet er utløpt\"";
+    headers.insert(
+        WWW_AUTHENTICATE,
+        HeaderValue::from_bytes(challenge.as_bytes()).unwrap(),
+    );
+    assert!(receipt.unauthorized(None, &headers).is_some());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(sim.journal().grants(), 2);
+}

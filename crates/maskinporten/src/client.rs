@@ -6,7 +6,7 @@ use http::{HeaderValue, Uri};
 
 use crate::advice;
 use crate::authorizer::Authorizer;
-use crate::cache::{Breaker, CAPACITY, Cache, Identity, Slot};
+use crate::cache::{Breaker, CAPACITY, Cache, Identity, Origin, Slot};
 use crate::clock::{AnyClock, Clock};
 use crate::discovery::Discovery;
 use crate::error::{Error, Result};
@@ -26,8 +26,9 @@ use crate::transport::Transport;
 /// - [`from_settings`](MaskinportenClient::from_settings) and
 ///   [`discover`](MaskinportenClient::discover) check settings and key at once, and send nothing.
 /// - A token is asked for by scopes or by a [`TokenRequest`]; equal requests share one token.
-/// - It is cheap to clone, and needs a Tokio runtime only when a token is fetched.
-/// - At most four tokens are fetched at once from its authority, and as many from its Altinn. Where
+/// - It is cheap to clone, and needs a Tokio runtime, with its timer enabled, only when a token is
+///   fetched or waited for.
+/// - It fetches at most four tokens at once from its authority, and as many from its Altinn. Where
 ///   four different ones fail in a row, one in a while probes and the others fail at once.
 /// - When its last clone and the last layer and handle made from it are gone, whatever is being
 ///   fetched ends; [`shutdown`](Self::shutdown) ends it sooner.
@@ -167,16 +168,19 @@ impl MaskinportenClient {
         Authorizer::new(self, TokenKind::Altinn, request, origins)
     }
 
-    /// Fetches every token that layers, authorizers and handles of this client stand for, so that
+    /// Fetches every token that a layer, an authorizer or a handle of this client stands for, so that
     /// their first requests do not wait. For a service to call before it says that it is ready.
     ///
-    /// A token that is still good counts. Dropping the future leaves what it has started to go on.
+    /// - Tokens that were only asked for by hand are left as they are.
+    /// - A token that is still good counts.
+    /// - It has no deadline of its own: each fetch has its own, and so may the caller. Dropping the
+    ///   future leaves what it has started to go on.
     ///
     /// # Errors
     ///
     /// The first failure, when all are done; the other tokens are there all the same.
     pub async fn warm_up(&self) -> Result<()> {
-        let slots = self.0.cache.all();
+        let slots = self.0.cache.held();
         // All set off before the first is waited for.
         for slot in &slots {
             slot.warm_up();
@@ -193,16 +197,21 @@ impl MaskinportenClient {
     #[must_use]
     pub fn health(&self) -> Health {
         let now = self.0.clock.now();
-        let slots = self.0.cache.all();
-        let standings = slots.iter().map(|slot| slot.standing(now));
-        Health::of(standings, self.0.skew.seconds(), &self.0.clock)
+        let (cache, clock) = (&self.0.cache, &self.0.clock);
+        let slots = cache.all();
+        let wanted = slots.iter().filter(|slot| slot.is_wanted());
+        let standings = wanted.map(|slot| slot.standing(now));
+        Health::of(standings, cache.is_closed(), self.0.skew.seconds(), clock)
     }
 
     /// Declares void what is known for a request: its Maskinporten token, the Altinn token made of
-    /// it, and the failures that are remembered. The next who asks fetches anew.
+    /// it, and the failures that are remembered. The next who asks fetches anew. A request that was never
+    /// asked for is no error: there is nothing to forget.
     ///
-    /// What is being fetched for it now is void too, so that nothing older comes after; those who wait
-    /// for it wait for the new one.
+    /// - What is being fetched for it now is void too, so that nothing older comes after; those who wait
+    ///   for it wait for the new one.
+    /// - That the server has failed for others is forgotten as well, and it is asked again at once. For a
+    ///   person who has mended something, and not for every failed request.
     ///
     /// # Errors
     ///
@@ -221,14 +230,12 @@ impl MaskinportenClient {
 
     /// As [`invalidate`](Self::invalidate), for every request.
     pub fn invalidate_all(&self) {
-        for slot in self.0.cache.all() {
-            slot.invalidate();
-        }
+        self.0.cache.invalidate();
         self.0.forget_outages();
     }
 
-    /// Ends: nothing is fetched any more, and every token is dropped. Whoever waits for one, and
-    /// whoever asks from now on, layers and handles included, gets
+    /// Ends: nothing is fetched any more, and no token of this client is set on a request. Whoever waits
+    /// for one, and whoever asks from now on, layers and handles included, gets
     /// [`ErrorKind::Closed`](crate::ErrorKind::Closed).
     ///
     /// What is being fetched is broken off; this returns when no task of this client is left, within a
@@ -244,6 +251,7 @@ impl TokenProvider for MaskinportenClient {
             TokenKind::Maskinporten => self.0.maskinporten_slot(request)?,
             TokenKind::Altinn => self.0.altinn_slot(request)?,
         };
+        slot.want();
         Ok(TokenHandle::new(slot))
     }
 }
@@ -257,8 +265,13 @@ impl Inner {
                 request: request.clone(),
                 exchange: None,
             };
-            let (source, breaker) = (Arc::clone(&self.source), Arc::clone(&self.breaker));
-            Slot::new(identity, source, None, breaker, self.clock.clone())
+            let origin = Origin::Source(Arc::clone(&self.source));
+            Slot::new(
+                identity,
+                origin,
+                Arc::clone(&self.breaker),
+                self.clock.clone(),
+            )
         };
         Ok(self.cache.slot(TokenKind::Maskinporten, request, make))
     }
@@ -275,16 +288,21 @@ impl Inner {
                 request: request.clone(),
                 exchange: Some(Arc::clone(&altinn.address)),
             };
-            let source = AltinnExchange::new(
-                Arc::clone(&parent),
-                self.source.identity().clone(),
+            let exchange = AltinnExchange::new(
+                parent,
                 altinn.url.clone(),
                 altinn.subscription_key.clone(),
                 altinn.transport.clone(),
                 self.clock.clone(),
+                Arc::clone(&self.skew),
             );
-            let (source, breaker) = (Arc::new(source), Arc::clone(&altinn.breaker));
-            Slot::new(identity, source, Some(parent), breaker, self.clock.clone())
+            let origin = Origin::Exchange(exchange);
+            Slot::new(
+                identity,
+                origin,
+                Arc::clone(&altinn.breaker),
+                self.clock.clone(),
+            )
         };
         let parent = self.maskinporten_slot(request)?;
         Ok(self.cache.slot(TokenKind::Altinn, request, || make(parent)))

@@ -147,6 +147,11 @@ impl AnyClock {
         }
     }
 
+    pub(crate) fn glance_and_now(&self) -> (Glance, Moment) {
+        let glance = self.glance();
+        (glance, self.now())
+    }
+
     #[inline]
     fn glance(&self) -> Glance {
         match self {
@@ -161,7 +166,7 @@ impl AnyClock {
 /// One clock stands still while the machine sleeps, and the other can be set. Either alone could make
 /// a token look younger than it is; while both have moved on by the same, neither has.
 #[derive(Clone, Copy)]
-struct Glance {
+pub(crate) struct Glance {
     steady: u64,
     wall: u64,
 }
@@ -209,8 +214,7 @@ impl Horizon {
     pub(crate) const PAST: Self = Self { until: 0, apart: 0 };
 
     /// A moment ahead of `now`, as glances from now on will see it.
-    pub(crate) fn at(moment: Moment, now: Moment, clock: &AnyClock) -> Self {
-        let Glance { steady, wall } = clock.glance();
+    pub(crate) fn at(moment: Moment, now: Moment, Glance { steady, wall }: Glance) -> Self {
         Self {
             until: steady.saturating_add(nanoseconds(now.until(moment))),
             apart: wall.wrapping_sub(steady),
@@ -266,10 +270,10 @@ mod tests {
     #[test]
     fn a_horizon_of_the_system_clock_is_ahead_at_first() {
         let clock = AnyClock::System;
-        let now = clock.now();
-        let horizon = Horizon::at(now.after(Duration::from_secs(60)), now, &clock);
+        let (glance, now) = clock.glance_and_now();
+        let horizon = Horizon::at(now.after(Duration::from_secs(60)), now, glance);
         assert!(horizon.is_ahead(&clock));
-        assert!(!Horizon::at(now, now, &clock).is_ahead(&clock));
+        assert!(!Horizon::at(now, now, glance).is_ahead(&clock));
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,12 +5,15 @@
 //!   failure to do so changes nothing but the time of the next attempt, ten minutes on.
 //! - Where nothing good was ever read, a failure is shared for half a minute. No audience is guessed.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Uri};
-use tokio::sync::Mutex;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use crate::cache::{ATTEMPT_TIMEOUT, attempts};
 use crate::clock::{AnyClock, Moment};
@@ -28,6 +31,9 @@ const FAILURE_WINDOW: Duration = Duration::from_secs(30);
 /// years, and a server that is silent holds up whoever asks.
 const REREADING_FAILED_WINDOW: Duration = Duration::from_secs(10 * 60);
 
+/// How long after it began a reading counts as lost: its runtime stands still.
+const LOST_AFTER: Duration = Duration::from_secs(11);
+
 /// The metadata of one custom authority.
 #[derive(Debug)]
 pub(crate) struct Discovery {
@@ -35,9 +41,10 @@ pub(crate) struct Discovery {
     url: Uri,
     transport: Transport,
     clock: AnyClock,
-    // Held while the metadata is read, so that one reads and the others wait for what it finds.
-    // Only flights take it, and each has its own deadline: one that is cut short lets go of it.
+    // Taken for a few reads and writes, never across an await.
     known: Mutex<Known>,
+    /// Told of every reading that has ended.
+    read: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -46,6 +53,15 @@ struct Known {
     failure: Option<Error>,
     /// When the authority may be asked again.
     ask_at: Option<Moment>,
+    /// Until when somebody is reading it.
+    reading_until: Option<Moment>,
+}
+
+/// What there is for a flight that needs the metadata.
+enum Look {
+    Known(Result<Arc<Metadata>>),
+    Read,
+    Wait(Duration),
 }
 
 impl Discovery {
@@ -56,49 +72,62 @@ impl Discovery {
             transport,
             clock,
             known: Mutex::default(),
+            read: Notify::new(),
         }
     }
 
+    /// What is known; else what a reading brings, which one makes and the others wait for.
     pub(crate) async fn metadata(&self) -> Result<Arc<Metadata>> {
-        let mut known = self.known.lock().await;
-        let waiting = known.ask_at.is_some_and(|at| self.clock.now() < at);
-        if !waiting {
-            self.ask(&mut known).await;
-        }
-        match (&known.good, &known.failure) {
-            (Some(good), _) => Ok(Arc::clone(good)),
-            (None, Some(failure)) => Err(failure.clone()),
-            (None, None) => Err(Error::settings("the authority was never asked")),
+        loop {
+            let mut read = pin!(self.read.notified());
+            // From here on it is told, so that no reading ends between the look and the wait.
+            read.as_mut().enable();
+            match self.look() {
+                Look::Known(outcome) => return outcome,
+                Look::Read => self.ask().await,
+                Look::Wait(patience) => {
+                    let _ = timeout(patience, read).await;
+                }
+            }
         }
     }
 
-    async fn ask(&self, known: &mut Known) {
-        // A flight that could go on with what is known has its own request to make in its time.
-        let read = match known.good {
-            Some(_) => self.read().await,
-            None => attempts(&self.clock, &mut None, || self.read()).await,
+    fn look(&self) -> Look {
+        let now = self.clock.now();
+        let mut known = self.known.lock();
+        let reading = known.reading_until.filter(|until| now < *until);
+        let is_due = known.ask_at.is_none_or(|at| now >= at);
+        match (&known.good, &known.failure, reading) {
+            // Nobody waits for a reading who has something good to go on with.
+            (Some(good), _, Some(_)) => Look::Known(Ok(Arc::clone(good))),
+            (Some(good), ..) if !is_due => Look::Known(Ok(Arc::clone(good))),
+            (None, Some(failure), None) if !is_due => Look::Known(Err(failure.clone())),
+            (None, _, Some(until)) => Look::Wait(now.until(until)),
+            _ => {
+                known.reading_until = Some(now.after(LOST_AFTER));
+                Look::Read
+            }
+        }
+    }
+
+    async fn ask(&self) {
+        let mut reading = Reading {
+            discovery: self,
+            has_good: self.known.lock().good.is_some(),
+            last_error: None,
+            brought: None,
         };
-        let (now, wall) = (self.clock.now(), self.clock.wall());
+        // A flight that could go on with what is known has its own request to make in its time.
+        let read = match reading.has_good {
+            true => self.read().await,
+            false => attempts(&self.clock, &mut reading.last_error, || self.read()).await,
+        };
         match read {
             Ok(metadata) => {
-                known.good = Some(Arc::new(metadata));
-                known.failure = None;
-                known.ask_at = Some(now.after(REREAD_AFTER));
+                reading.brought = Some(metadata);
+                reading.last_error = None;
             }
-            Err(error) => {
-                tracing::warn!(
-                    target: "maskinporten::config",
-                    %error,
-                    kept = known.good.is_some(),
-                    "the authority's metadata was not read"
-                );
-                let window = match known.good {
-                    Some(_) => REREADING_FAILED_WINDOW,
-                    None => FAILURE_WINDOW,
-                };
-                known.failure = Some(error.with_retry_at(wall + window));
-                known.ask_at = Some(now.after(window));
-            }
+            Err(error) => reading.last_error = Some(error),
         }
     }
 
@@ -112,5 +141,49 @@ impl Discovery {
         let response = self.transport.round_trip(request, ATTEMPT_TIMEOUT).await?;
         metadata::from_response(&self.authority, &response)
             .map_err(|error| error.with_endpoint(&self.url))
+    }
+}
+
+/// A reading, which notes what came of it when it ends, also where it is cut short.
+struct Reading<'a> {
+    discovery: &'a Discovery,
+    has_good: bool,
+    last_error: Option<Error>,
+    brought: Option<Metadata>,
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        let Discovery {
+            clock, known, read, ..
+        } = self.discovery;
+        let (now, wall) = (clock.now(), clock.wall());
+        let mut known = known.lock();
+        known.reading_until = None;
+        if let Some(metadata) = self.brought.take() {
+            known.good = Some(Arc::new(metadata));
+            known.failure = None;
+            known.ask_at = Some(now.after(REREAD_AFTER));
+        } else if let Some(error) = &self.last_error {
+            let window = match self.has_good {
+                true => REREADING_FAILED_WINDOW,
+                false => FAILURE_WINDOW,
+            };
+            known.failure = Some(match wall.checked_add(window) {
+                Some(at) => error.clone().with_retry_at(at),
+                None => error.clone(),
+            });
+            known.ask_at = Some(now.after(window));
+        }
+        drop(known);
+        read.notify_waiters();
+        if let Some(error) = self.last_error.take() {
+            tracing::warn!(
+                target: "maskinporten::config",
+                %error,
+                kept = self.has_good,
+                "the authority's metadata was not read"
+            );
+        }
     }
 }

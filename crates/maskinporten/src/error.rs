@@ -220,6 +220,34 @@ impl Error {
     }
 }
 
+// ===== what a source or a signer of one's own fails with =====
+
+impl Error {
+    /// Whatever a [`TokenSource`](crate::TokenSource) or a [`Signer`](crate::Signer) asks cannot serve
+    /// now: it is tried again, and remembered for half a minute at most.
+    ///
+    /// The message is one lower-case phrase without a secret.
+    #[must_use]
+    pub fn unavailable(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Unavailable, message)
+    }
+
+    /// Whatever a [`TokenSource`](crate::TokenSource) or a [`Signer`](crate::Signer) asks has refused:
+    /// it is not tried again at once, and remembered for a minute at most.
+    ///
+    /// The message is one lower-case phrase without a secret.
+    #[must_use]
+    pub fn rejected(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Rejected, message)
+    }
+
+    /// The same with what caused it, for [`source`](StdError::source).
+    #[must_use]
+    pub fn caused_by(self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.with_source(cause)
+    }
+}
+
 // ===== what the rooms build an error from =====
 
 impl Error {

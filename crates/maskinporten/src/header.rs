@@ -77,10 +77,9 @@ pub(crate) fn rejects_the_token(headers: &HeaderMap) -> bool {
         return true;
     }
     challenges.any(|challenge| {
-        let Ok(challenge) = challenge.to_str() else {
-            return false;
-        };
-        bearer_parameters(challenge).is_some_and(|parameters| match error_of(parameters) {
+        // A description in another alphabet than ASCII makes the rest no less readable.
+        let challenge = String::from_utf8_lossy(challenge.as_bytes());
+        bearer_parameters(&challenge).is_some_and(|parameters| match error_of(parameters) {
             None => true,
             Some(error) => error.eq_ignore_ascii_case("invalid_token"),
         })

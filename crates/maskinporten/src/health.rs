@@ -6,17 +6,22 @@ use crate::cache::Standing;
 use crate::clock::{AnyClock, Moment};
 use crate::error::Error;
 
-/// How long a failure is news: twice the longest that one is remembered. A token that was refused and
-/// that nobody has asked for since says nothing about today.
+/// How long a failure is news: twice the longest that one is remembered.
 const NEWS_FOR: Duration = Duration::from_secs(120);
 
 /// How a client's tokens stand. Made by
 /// [`MaskinportenClient::health`](crate::MaskinportenClient::health).
 ///
-/// Good for a readiness endpoint once the service has started ([`warm_up`]); not for a liveness one: a
-/// restart mends nothing here.
+/// [`is_serving`](Self::is_serving) is for a readiness endpoint, once the service has started
+/// ([`warm_up`]), and nothing here for a liveness one: a restart mends nothing.
+///
+/// - A Maskinporten token that is only asked for to be exchanged is not counted by itself.
+/// - A failure is news for two minutes: a token that was refused and that nobody has asked for since
+///   says nothing about today.
+/// - After [`invalidate_all`] nothing is known of earlier failures.
 ///
 /// [`warm_up`]: crate::MaskinportenClient::warm_up
+/// [`invalidate_all`]: crate::MaskinportenClient::invalidate_all
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Health {
@@ -48,17 +53,21 @@ pub enum HealthState {
     Degraded,
     /// Tokens are asked for, and none is good.
     Failing,
+    /// The client was shut down.
+    Closed,
 }
 
 impl Health {
-    /// Whether nothing has failed since it last succeeded.
+    /// Whether requests are served, some of them at least: ready or degraded. One customer's refused
+    /// scope, or an outage that nobody notices yet, is no reason to take a service out of rotation.
     #[must_use]
-    pub fn is_ready(&self) -> bool {
-        self.state == HealthState::Ready
+    pub fn is_serving(&self) -> bool {
+        matches!(self.state, HealthState::Ready | HealthState::Degraded)
     }
 
     pub(crate) fn of(
         standings: impl Iterator<Item = Standing<Error>>,
+        is_closed: bool,
         clock_skew: i64,
         clock: &AnyClock,
     ) -> Self {
@@ -83,6 +92,7 @@ impl Health {
         }
         Self {
             state: match (failing, good) {
+                _ if is_closed => HealthState::Closed,
                 (0, _) => HealthState::Ready,
                 (_, 0) => HealthState::Failing,
                 _ => HealthState::Degraded,

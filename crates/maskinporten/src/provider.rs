@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
-use crate::cache::{Breaker, Identity, Slot};
+use crate::cache::{Breaker, Identity, Origin, Slot};
 use crate::clock::AnyClock;
 use crate::error::Result;
 use crate::request::{TokenKind, TokenRequest};
@@ -65,8 +65,7 @@ impl TokenHandle {
         };
         Ok(Self::new(Slot::new(
             identity,
-            Arc::new(source),
-            None,
+            Origin::Source(Arc::new(source)),
             Arc::new(Breaker::default()),
             AnyClock::default(),
         )))

@@ -10,7 +10,7 @@ use http::{HeaderValue, Response, Uri};
 
 use crate::advice::{self, Retry};
 use crate::assertion::{self, Assertion};
-use crate::cache::{ATTEMPT_TIMEOUT, Slot};
+use crate::cache::{ATTEMPT_TIMEOUT, Slot, Snapshot};
 use crate::clock::AnyClock;
 use crate::discovery::Discovery;
 use crate::error::{Error, Result};
@@ -297,10 +297,12 @@ impl SignedGrant {
             Retry::CorrectedClock => match refusal::server_time(response.headers()) {
                 Some(server) => {
                     let skew = seconds_between(dated, server);
-                    error = error.with_detail(
-                        "clock",
-                        format!("the server's clock is {skew} s ahead of this machine's"),
-                    );
+                    let (by, way) = match skew < 0 {
+                        true => (skew.unsigned_abs(), "behind"),
+                        false => (skew.unsigned_abs(), "ahead of"),
+                    };
+                    let told = format!("the server's clock is {by} s {way} this machine's");
+                    error = error.with_detail("clock", told);
                     self.skew.correct(skew);
                     // Once: what was refused with this reading would be refused with it again. Others
                     // may have taken it meanwhile, and this one was still sent without.
@@ -369,12 +371,12 @@ fn seconds_between(from: SystemTime, to: SystemTime) -> i64 {
 /// Trades the token of another slot for Altinn's: a second stage with a life of its own.
 #[derive(Debug)]
 pub(crate) struct AltinnExchange {
-    identity: SourceIdentity,
     parent: Arc<Slot>,
     url: Uri,
     subscription_key: Option<HeaderValue>,
     transport: Transport,
     clock: AnyClock,
+    skew: Arc<Skew>,
 }
 
 /// How long after a refused exchange the second attempt is made, with a new Maskinporten token: the
@@ -384,24 +386,33 @@ const SECOND_EXCHANGE_AFTER: Duration = Duration::from_millis(250);
 impl AltinnExchange {
     pub(crate) fn new(
         parent: Arc<Slot>,
-        identity: SourceIdentity,
         url: Uri,
         subscription_key: Option<HeaderValue>,
         transport: Transport,
         clock: AnyClock,
+        skew: Arc<Skew>,
     ) -> Self {
         Self {
-            identity,
             parent,
             url,
             subscription_key,
             transport,
             clock,
+            skew,
         }
     }
 
-    async fn fetch_token(&self) -> Result<AccessToken> {
-        let parent = Arc::clone(&self.parent).acquire().await?;
+    pub(crate) fn parent(&self) -> &Arc<Slot> {
+        &self.parent
+    }
+
+    /// `parent` is the token that was waited for before this exchange had its turn.
+    pub(crate) async fn fetch(&self, parent: Option<&Arc<Snapshot>>) -> Result<AccessToken> {
+        let now = self.clock.now();
+        let parent = match parent.filter(|parent| parent.serves_who_waited(now)) {
+            Some(parent) => Arc::clone(parent),
+            None => Arc::clone(&self.parent).acquire().await?,
+        };
         let refused = match self.exchange(&parent.token).await {
             Err(error) if is_ambiguous(&error) => error,
             outcome => return outcome,
@@ -420,7 +431,7 @@ impl AltinnExchange {
     async fn exchange(&self, maskinporten: &AccessToken) -> Result<AccessToken> {
         let request = exchange::request(&self.url, maskinporten, self.subscription_key.as_ref());
         let response = self.transport.round_trip(request, ATTEMPT_TIMEOUT).await?;
-        exchange::from_response(&response, self.clock.wall())
+        exchange::from_response(&response, shifted(self.clock.wall(), self.skew.seconds()))
             .map_err(|error| error.with_endpoint(&self.url))
     }
 }
@@ -430,19 +441,4 @@ impl AltinnExchange {
 fn is_ambiguous(error: &Error) -> bool {
     let found = error.advice();
     found.is_some_and(|found| std::ptr::eq(found, &advice::EXCHANGE_REFUSED))
-}
-
-impl TokenSource for AltinnExchange {
-    fn identity(&self) -> &SourceIdentity {
-        &self.identity
-    }
-
-    // The request is the parent slot's already.
-    fn fetch<'a>(&'a self, _: &'a TokenRequest) -> BoxFuture<'a, Result<AccessToken>> {
-        Box::pin(self.fetch_token())
-    }
-
-    fn revision(&self) -> u64 {
-        self.parent.revision()
-    }
 }

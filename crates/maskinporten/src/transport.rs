@@ -235,8 +235,11 @@ where
         return Err(too_large().into());
     }
     let mut body = pin!(body);
-    // Wiped when the answer is dropped: it is where a token is first seen.
-    let mut whole = Zeroizing::new(Vec::new());
+    // Wiped when the answer is dropped: it is where a token is first seen. It never grows, which would
+    // leave what it had outgrown unwiped.
+    let announced = body.size_hint().upper();
+    let room = announced.map_or(BODY_LIMIT, |length| (length as usize).min(BODY_LIMIT));
+    let mut whole = Zeroizing::new(Vec::with_capacity(room));
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(Into::into)?.into_data() else {
             continue; // Trailers; no token server says anything in them.

@@ -80,6 +80,13 @@ where
         Self::prepare(Prepare::Refuse(error))
     }
 
+    /// What has nothing left to do: it holds nothing of the inner service.
+    pub(crate) fn done() -> Self {
+        Self {
+            state: State::Prepare { slow: None },
+        }
+    }
+
     /// Which token the request has left with, once it has.
     pub(crate) fn receipt(&self) -> Receipt {
         match self.state {

@@ -209,7 +209,12 @@ where
                 *rejected = rejected.replayed();
             }
             match rejected.renewal() {
-                Some(renewal) => *this.rejected = Some(Box::new(Rejected { renewal, response })),
+                Some(renewal) => {
+                    // What the inner service's future holds until it is dropped, as a permit, is not
+                    // for those who wait for something else.
+                    this.sent.set(ResponseFuture::done());
+                    *this.rejected = Some(Box::new(Rejected { renewal, response }));
+                }
                 None => return Poll::Ready(Ok(response)),
             }
         }

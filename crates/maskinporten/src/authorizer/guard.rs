@@ -72,6 +72,17 @@ pub(super) fn enter(slot: u64, guard: &Arc<Guard>) -> u64 {
         book.sweep();
     }
     let numbers = book.of_slot.entry(slot).or_default();
+    if numbers.len() >= GUARDS_AT_MOST {
+        // Those of layers that are gone: what still comes to one of them says nothing.
+        numbers.retain(|number| {
+            let entry = book.entries.get(number);
+            let lives = entry.is_some_and(|entry| Arc::strong_count(&entry.guard) > 1);
+            if !lives {
+                book.entries.remove(number);
+            }
+            lives
+        });
+    }
     let is_same = |number: &&u64| book.entries.get(number).is_some_and(|e| e.guard == *guard);
     if let Some(known) = numbers.iter().find(is_same) {
         return *known;
@@ -127,6 +138,9 @@ impl Book {
 }
 
 const SWEEP_AT_LEAST: usize = 64;
+
+/// How many guards of a slot are kept for layers that may be gone.
+const GUARDS_AT_MOST: usize = 64;
 
 // Held for one look-up, by functions that are not async. A slot that is dropped under it takes the
 // lock of the slots and no other.

@@ -128,7 +128,8 @@ impl View {
     /// Looks at the slot and at the clock anew, and says whether there is a token that may be used.
     #[cold]
     fn look(&mut self, slot: &Arc<Slot>) -> bool {
-        let now = slot.clock().now();
+        // The glance first: whatever passes between the two makes the horizon nearer, never farther.
+        let (glance, now) = slot.clock().glance_and_now();
         self.fresh = match slot.look(&mut self.seen, now) {
             // Without a token to go on with, whoever waits starts the flight, and nobody who only looks.
             Look::Nothing => return false,
@@ -137,7 +138,7 @@ impl View {
                 Horizon::PAST
             }
             // Also where the clocks have moved apart: they are trusted again from here on.
-            Look::Fresh => Horizon::at(self.seen.window.soft, now, slot.clock()),
+            Look::Fresh => Horizon::at(self.seen.window.soft, now, glance),
         };
         true
     }

@@ -11,7 +11,7 @@
 //!   deadline, and has one of its own.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -42,11 +42,21 @@ type Outcome = Result<Option<Arc<Snapshot>>>;
 #[derive(Clone)]
 pub(crate) struct Flight {
     outcome: watch::Receiver<Option<Outcome>>,
-    overdue_at: Arc<Overdue>,
+    course: Arc<Course>,
     task: AbortHandle,
 }
 
+/// What a flight and those who wait for it know of its course.
+#[derive(Default)]
+struct Course {
+    overdue_at: Overdue,
+    /// Its leave to fly. Given back by whoever ends the flight: a task that is aborted on a runtime that
+    /// stands still drops nothing.
+    clearance: OnceLock<Clearance>,
+}
+
 /// When a flight is given up for lost, in nanoseconds: it moves on as the flight does.
+#[derive(Default)]
 struct Overdue(AtomicU64);
 
 /// Sends a task for a slot's token.
@@ -60,14 +70,11 @@ pub(crate) fn start(
     takeoff: Takeoff,
     now: Moment,
 ) -> Result<Flight> {
-    let runtime = Handle::try_current().map_err(|_| {
-        Error::new(ErrorKind::Runtime, "there is no tokio runtime here")
-            .with_advice(&advice::NO_RUNTIME)
-    })?;
+    let runtime = runtime()?;
     let (sender, receiver) = watch::channel(None);
-    let overdue_at = Arc::new(Overdue(AtomicU64::new(0)));
-    overdue_at.set(now, DEADLINE);
-    let seen = Arc::clone(&overdue_at);
+    let course = Arc::new(Course::default());
+    course.overdue_at.set(now, DEADLINE);
+    let seen = Arc::clone(&course);
     let task = runtime.spawn(async move {
         let fetched = fly(&errand, takeoff, &seen).await;
         // Whoever could use it may be gone by now, and those who still wait may want another: the
@@ -83,28 +90,35 @@ pub(crate) fn start(
     });
     Ok(Flight {
         outcome: receiver,
-        overdue_at,
+        course,
         task: task.abort_handle(),
     })
 }
 
+fn runtime() -> Result<Handle> {
+    Handle::try_current().map_err(|_| {
+        Error::new(ErrorKind::Runtime, "there is no tokio runtime here")
+            .with_advice(&advice::NO_RUNTIME)
+    })
+}
+
 /// Waits for its turn, asks, and tells how it went.
-async fn fly(
-    errand: &Errand,
-    takeoff: Takeoff,
-    overdue_at: &Overdue,
-) -> Result<(AccessToken, Moment)> {
+async fn fly(errand: &Errand, takeoff: Takeoff, course: &Course) -> Result<(AccessToken, Moment)> {
     let clock = errand.clock();
-    overdue_at.set(clock.now(), TURN);
-    let clearance = timeout(TURN, turn(errand, takeoff))
-        .await
-        .unwrap_or_else(|_elapsed| {
-            let message = "too many tokens are being fetched before this one";
-            Err(Error::new(ErrorKind::Unavailable, message).with_advice(&advice::QUEUE))
-        })?;
-    overdue_at.set(clock.now(), DEADLINE);
+    course.overdue_at.set(clock.now(), TURN);
+    let (parent, clearance) =
+        timeout(TURN, turn(errand, takeoff))
+            .await
+            .unwrap_or_else(|_elapsed| {
+                let message = "too many tokens are being fetched before this one";
+                Err(Error::new(ErrorKind::Unavailable, message).with_advice(&advice::QUEUE))
+            })?;
+    course.overdue_at.set(clock.now(), DEADLINE);
+    let clearance = course.clearance.get_or_init(|| clearance);
+    // Also where a panic or an abort ends it.
+    let _place = GivenBack(clearance);
     let mut last_error = None;
-    let fetched = timeout(DEADLINE, fetch(errand, &mut last_error)).await;
+    let fetched = timeout(DEADLINE, fetch(errand, parent.as_ref(), &mut last_error)).await;
     let fetched = fetched.unwrap_or_else(|_elapsed| {
         Err(last_error.unwrap_or_else(|| {
             Error::new(ErrorKind::Unreachable, "the token did not come in time")
@@ -114,25 +128,38 @@ async fn fly(
     clearance.landed(errand.token(), clock, fetched)
 }
 
-/// The parent's token, where this one is made of it, and then leave to ask for this one.
-async fn turn(errand: &Errand, takeoff: Takeoff) -> Result<Clearance<'_>> {
-    if let Some(parent) = errand.parent() {
-        Arc::clone(parent).acquire().await?;
+/// Gives a place back when it is dropped.
+struct GivenBack<'a>(&'a Clearance);
+
+impl Drop for GivenBack<'_> {
+    fn drop(&mut self) {
+        self.0.give_back();
     }
-    let revision = errand.source().revision();
-    let breaker = errand.breaker();
-    breaker
-        .clear(errand.clock(), revision, takeoff.urgent)
-        .await
 }
 
-/// Asks the source, again where that may help, and tells when the request left.
-async fn fetch(errand: &Errand, last_error: &mut Option<Error>) -> Result<(AccessToken, Moment)> {
+/// The parent's token, where this one is made of it, and then leave to ask for this one.
+async fn turn(errand: &Errand, takeoff: Takeoff) -> Result<(Option<Arc<Snapshot>>, Clearance)> {
+    let parent = match errand.parent() {
+        Some(parent) => Some(Arc::clone(parent).acquire().await?),
+        None => None,
+    };
+    let (clock, revision) = (errand.clock(), errand.revision());
+    let breaker = errand.breaker();
+    let clearance = breaker.clear(clock, revision, takeoff.urgent, DEADLINE + GRACE);
+    Ok((parent, clearance.await?))
+}
+
+/// Asks, again where that may help, and tells when the request left.
+async fn fetch(
+    errand: &Errand,
+    parent: Option<&Arc<Snapshot>>,
+    last_error: &mut Option<Error>,
+) -> Result<(AccessToken, Moment)> {
     let clock = errand.clock();
     let started = clock.now();
     attempts(clock, last_error, || async {
         let asked = clock.now();
-        let token = errand.source().fetch(errand.request()).await?;
+        let token = errand.fetch(parent).await?;
         tracing::debug!(
             target: "maskinporten::token",
             lifetime_s = token.lifetime().as_secs(),
@@ -147,8 +174,12 @@ async fn fetch(errand: &Errand, last_error: &mut Option<Error>) -> Result<(Acces
 impl Flight {
     /// What the flight brought; none where it ended, or stands still, without an outcome.
     pub(crate) async fn outcome(mut self, clock: &AnyClock) -> Option<Outcome> {
+        // One that was started elsewhere may be joined where there is no timer to wait by.
+        if let Err(error) = runtime() {
+            return Some(Err(error));
+        }
         loop {
-            let patience = clock.now().until(self.overdue_at.get());
+            let patience = clock.now().until(self.course.overdue_at.get());
             let landed = timeout(patience, self.outcome.wait_for(Option::is_some));
             let landed = landed
                 .await
@@ -161,21 +192,33 @@ impl Flight {
             }
         }
     }
+}
 
-    /// Waits until its task is gone, with an outcome or without.
-    pub(crate) async fn gone(mut self) {
-        let _ = timeout(GRACE, self.outcome.wait_for(Option::is_some)).await;
+/// Waits until the tasks of all are gone, with an outcome or without; a second at most, for one whose
+/// runtime stands still never is.
+pub(crate) async fn all_gone(flights: Vec<Flight>) {
+    if flights.is_empty() {
+        return;
     }
+    let gone = async {
+        for mut flight in flights {
+            let _ = flight.outcome.wait_for(Option::is_some).await;
+        }
+    };
+    let _ = timeout(GRACE, gone).await;
 }
 
 impl InFlight for Flight {
     fn is_alive(&self, now: Moment) -> bool {
         // A closed channel that holds no outcome is a task that died.
-        now < self.overdue_at.get() && self.outcome.has_changed().is_ok()
+        now < self.course.overdue_at.get() && self.outcome.has_changed().is_ok()
     }
 
     fn cancel(&self) {
         self.task.abort();
+        if let Some(clearance) = self.course.clearance.get() {
+            clearance.give_back();
+        }
     }
 }
 

@@ -29,6 +29,9 @@ const FORCED_REFRESH_AT_LEAST_EVERY: Duration = Duration::from_secs(600);
 /// died without an outcome is noticed then.
 const LOOK_AFTER: Duration = Duration::from_secs(1);
 
+/// How long after its end a token has ended just now: whoever was served until then may still come.
+const JUST_ENDED: Duration = Duration::from_secs(60);
+
 /// How long those who waited for a token that never lived may take to use it.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
@@ -105,8 +108,9 @@ struct Forced {
     at: Option<Moment>,
     /// Whether the flight in the air is for its sake.
     pending: bool,
-    /// The generation that the last such flight brought.
+    /// The generation that the last such flight brought, and when.
     brought: u64,
+    brought_at: Option<Moment>,
     /// Whether that was rejected while it was fresh: then it was not for its age.
     in_vain: bool,
     /// How many in a row were.
@@ -238,10 +242,12 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
         if !self.is_due(now) {
             return;
         }
+        // Asked for before the lock is taken: it is somebody else's code.
+        let revision = revision();
         let mut control = self.control.lock();
         // Looked at again: whoever held the lock may have done what is due.
         if !control.closed && self.is_due(now) {
-            let _ = self.join(&mut control, now, revision(), start);
+            let _ = self.join(&mut control, now, revision, start);
         }
     }
 
@@ -268,7 +274,7 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
         let forced = &mut control.forced;
         let was_forced = forced.brought == rejected;
         let is_fresh = |at: Moment| now < at.after(FORCED_REFRESH_EVERY);
-        forced.in_vain = was_forced && (forced.in_vain || forced.at.is_some_and(is_fresh));
+        forced.in_vain = was_forced && (forced.in_vain || forced.brought_at.is_some_and(is_fresh));
         let in_a_row = match forced.in_vain {
             true => forced.in_vain_in_a_row.saturating_add(1),
             false => 0,
@@ -418,6 +424,7 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
         if control.forced.pending {
             control.forced.pending = false;
             control.forced.brought = snapshot.generation;
+            control.forced.brought_at = Some(now);
             control.forced.in_vain = false;
         }
         control.failures_in_a_row = 0;
@@ -430,6 +437,18 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
         self.generation
             .store(snapshot.generation, Ordering::Release);
         Some(snapshot)
+    }
+
+    /// Ends a flight that brought nothing to remember. False where it was declared void, or replaced,
+    /// meanwhile.
+    pub(crate) fn end_flight(&self, takeoff: Takeoff) -> bool {
+        let mut control = self.control.lock();
+        let awaits = control.awaits(takeoff);
+        if awaits {
+            control.flight = None;
+            control.forced.pending = false;
+        }
+        awaits
     }
 
     /// Remembers why a flight brought nothing. None where it was declared void, or replaced, meanwhile;
@@ -540,11 +559,10 @@ impl<T, E, F: InFlight> Control<T, E, F> {
     fn takeoff(&self, now: Moment, revision: u64) -> Takeoff {
         let urgent = self.current.as_ref().is_some_and(|current| {
             let ended = current.window.hard;
+            let unheard = |failure: &Failure<E>| failure.at < ended;
             now >= ended
-                && self
-                    .failure
-                    .as_ref()
-                    .is_none_or(|failure| failure.at < ended)
+                && now < ended.after(JUST_ENDED)
+                && self.failure.as_ref().is_none_or(unheard)
         });
         Takeoff {
             epoch: self.epoch,

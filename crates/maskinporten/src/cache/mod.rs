@@ -38,7 +38,7 @@ pub(crate) use breaker::Breaker;
 pub(crate) use life::{NO_TOKEN, Standing};
 pub(crate) use registry::find;
 pub(crate) use sighting::{Look, Sighting};
-pub(crate) use slot::Slot;
+pub(crate) use slot::{Origin, Slot, Snapshot};
 pub(crate) use stripe::{STRIPES, of_this_thread};
 
 /// All that tells one token from another.
@@ -58,6 +58,9 @@ const SHARDS: usize = 16;
 
 /// Share of the capacity that is freed at once, so that a full map is not searched for each newcomer.
 const FREED_SHARE: usize = 16;
+
+/// A full map of which too few may go is searched again at most this often.
+const SEARCHED_IN_VAIN_EVERY: Duration = Duration::from_secs(1);
 
 /// A full map is reported at most this often.
 const REPORTED_EVERY: Duration = Duration::from_secs(60);
@@ -85,6 +88,7 @@ struct Slots {
 struct Freeing {
     reported_at: Option<Moment>,
     freed_since: usize,
+    vain_until: Option<Moment>,
 }
 
 impl Cache {
@@ -124,8 +128,30 @@ impl Cache {
 
     /// Every slot there is, Maskinporten's first.
     pub(crate) fn all(&self) -> Vec<Arc<Slot>> {
-        let kinds = [&self.maskinporten, &self.altinn];
-        kinds.into_iter().flat_map(Slots::all).collect()
+        let mut all = self.maskinporten.all();
+        all.extend(self.altinn.all());
+        all
+    }
+
+    /// Every slot that somebody holds: a layer, a handle, or another slot that is made of it.
+    pub(crate) fn held(&self) -> Vec<Arc<Slot>> {
+        let mut held = self.all();
+        // One for the map, and one for this list.
+        held.retain(|slot| Arc::strong_count(slot) > 2);
+        held
+    }
+
+    /// Declares everything void.
+    pub(crate) fn invalidate(&self) {
+        // The parents first, and only then is it looked which slots are made of them: what was made of
+        // an old one until now is void too.
+        for slots in [&self.maskinporten, &self.altinn] {
+            slots.all().iter().for_each(|slot| slot.invalidate());
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
     }
 
     /// Fetches nothing any more, and waits until whatever was being fetched has ended.
@@ -133,9 +159,7 @@ impl Cache {
         // Seen under the lock by whoever makes a slot after this.
         self.closed.store(true, Ordering::SeqCst);
         let flights: Vec<_> = self.all().iter().filter_map(|slot| slot.close()).collect();
-        for flight in flights {
-            flight.gone().await;
-        }
+        flight::all_gone(flights).await;
     }
 
     fn of(&self, kind: TokenKind) -> &Slots {
@@ -202,14 +226,21 @@ impl Slots {
             return;
         };
         let Some(excess) = excess() else { return };
-        let mut idle = self.idle(now);
-        let wanted = (excess + self.capacity / FREED_SHARE).min(idle.len());
-        if wanted == 0 {
+        if freeing.vain_until.is_some_and(|moment| now < moment) {
             return;
         }
-        idle.select_nth_unstable_by_key(wanted - 1, |idle| (idle.is_good, idle.used_at));
-        let removed = idle[..wanted].iter().filter(|idle| self.remove(idle, now));
-        freeing.freed_since += removed.count();
+        let mut idle = self.idle(now);
+        let wanted = (excess + self.capacity / FREED_SHARE).min(idle.len());
+        let mut freed = 0;
+        if wanted > 0 {
+            idle.select_nth_unstable_by_key(wanted - 1, |idle| (idle.is_good, idle.used_at));
+            let removed = idle[..wanted].iter().filter(|idle| self.remove(idle, now));
+            freed = removed.count();
+        }
+        freeing.freed_since += freed;
+        // Where nearly all are in use, each newcomer would search them all again.
+        let in_vain = freed < excess;
+        freeing.vain_until = in_vain.then(|| now.after(SEARCHED_IN_VAIN_EVERY));
         let early = |at: &Moment| now < at.after(REPORTED_EVERY);
         if !freeing.reported_at.as_ref().is_some_and(early) {
             tracing::warn!(
@@ -219,10 +250,8 @@ impl Slots {
                 "more different tokens are asked for than are kept: raise `max_identities`, or expect \
                  some to be fetched again"
             );
-            *freeing = Freeing {
-                reported_at: Some(now),
-                freed_since: 0,
-            };
+            freeing.reported_at = Some(now);
+            freeing.freed_since = 0;
         }
     }
 
@@ -267,7 +296,8 @@ struct Idle {
 }
 
 /// Whether nobody holds a slot but the map, and no flight is on its way to it. Asked under the map's
-/// lock, without which nobody comes to hold it.
+/// lock, without which nobody finds it there; a response that reports a rejected token may still, and
+/// then holds the last of it for a moment.
 fn is_idle(slot: &Arc<Slot>, now: Moment) -> bool {
     Arc::strong_count(slot) == 1 && !slot.is_fetching(now)
 }

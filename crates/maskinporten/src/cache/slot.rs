@@ -6,7 +6,7 @@
 //! - A failed flight is remembered: until its `retry_at` every caller gets the one error at once.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -25,8 +25,7 @@ use crate::clock::{AnyClock, Moment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::header;
 use crate::random;
-use crate::request::TokenRequest;
-use crate::source::TokenSource;
+use crate::source::{AltinnExchange, TokenSource};
 use crate::token::AccessToken;
 
 /// How often a flight that goes down without an outcome is started anew for one caller.
@@ -58,24 +57,30 @@ pub(crate) struct Slot {
     errand: Arc<Errand>,
     /// When it was last looked up, in seconds: written at most once in each.
     used_at: AtomicU64,
+    /// Whether anybody has asked for its own sake, and not only for what is made of it.
+    wanted: AtomicBool,
 }
 
 /// What a flight is sent for. It is all that a flight holds: no flight keeps its slot.
 pub(crate) struct Errand {
     token: u64,
     identity: Identity,
-    source: Arc<dyn TokenSource>,
-    /// The slot whose token this one is made of.
-    parent: Option<Arc<Slot>>,
+    origin: Origin,
     breaker: Arc<Breaker>,
     clock: AnyClock,
+}
+
+/// Where a slot's token comes from.
+pub(crate) enum Origin {
+    Source(Arc<dyn TokenSource>),
+    /// The token of another slot, which it is made of.
+    Exchange(AltinnExchange),
 }
 
 impl Slot {
     pub(crate) fn new(
         identity: Identity,
-        source: Arc<dyn TokenSource>,
-        parent: Option<Arc<Self>>,
+        origin: Origin,
         breaker: Arc<Breaker>,
         clock: AnyClock,
     ) -> Arc<Self> {
@@ -89,12 +94,12 @@ impl Slot {
                 errand: Arc::new(Errand {
                     token: id,
                     identity,
-                    source,
-                    parent,
+                    origin,
                     breaker,
                     clock,
                 }),
                 used_at: AtomicU64::new(0),
+                wanted: AtomicBool::new(false),
             }
         })
     }
@@ -195,29 +200,23 @@ impl Slot {
     pub(crate) async fn renewed(self: Arc<Self>, rejected: u64) -> Option<Result<Arc<Snapshot>>> {
         match self.reject(rejected) {
             Rejection::Newer(snapshot) => Some(Ok(snapshot)),
-            Rejection::Awaited(flight) => flight.outcome(&self.clock).await?.transpose(),
+            Rejection::Awaited(flight) => {
+                let renewed = flight.outcome(&self.clock).await?.transpose()?;
+                let now = self.clock.now();
+                // Nobody may have looked for as long as it lived.
+                let serves = |snapshot: &Arc<Snapshot>| snapshot.serves_who_waited(now);
+                renewed.as_ref().map_or(true, serves).then_some(renewed)
+            }
             Rejection::Kept => None,
         }
     }
 
-    /// Notes that an API did not accept the token of a generation, and starts its replacement. Tells
-    /// whether a newer one is there or on its way.
+    /// Notes that an API did not accept the token of a generation, and starts its replacement.
     ///
     /// A late word about an older token changes nothing, and neither does one that comes too soon
     /// after the last.
-    pub(crate) fn report_rejected(&self, rejected: u64) -> bool {
-        match self.reject(rejected) {
-            Rejection::Newer(_) => true,
-            Rejection::Awaited(_) => {
-                tracing::warn!(
-                    target: "maskinporten::token",
-                    generation = rejected,
-                    "an api did not accept the token; a new one is being fetched"
-                );
-                true
-            }
-            Rejection::Kept => false,
-        }
+    pub(crate) fn report_rejected(&self, rejected: u64) {
+        self.reject(rejected);
     }
 
     /// Declares what is known void: the next who asks starts anew.
@@ -241,7 +240,18 @@ impl Slot {
 
     /// What its source is now.
     pub(crate) fn revision(&self) -> u64 {
-        self.errand.source.revision()
+        self.errand.revision()
+    }
+
+    /// Notes that somebody asks for it for its own sake.
+    pub(crate) fn want(&self) {
+        if !self.is_wanted() {
+            self.wanted.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed)
     }
 
     /// Notes that it was looked up.
@@ -264,8 +274,21 @@ impl Slot {
 
     fn reject(&self, rejected: u64) -> Rejection<AccessToken, Flight> {
         let now = self.clock.now();
-        let start = |takeoff| self.start(takeoff, now);
-        self.life.reject(rejected, now, self.revision(), start)
+        let mut started = false;
+        let start = |takeoff| {
+            started = true;
+            self.start(takeoff, now)
+        };
+        let rejection = self.life.reject(rejected, now, self.revision(), start);
+        // Once for however many met it, and under no lock.
+        if started {
+            tracing::warn!(
+                target: "maskinporten::token",
+                generation = rejected,
+                "an api did not accept the token; a new one is being fetched"
+            );
+        }
+        rejection
     }
 
     fn start(&self, takeoff: Takeoff, now: Moment) -> Result<Flight> {
@@ -292,7 +315,7 @@ impl Slot {
         // What has no life to speak of by its own word is for those who wait, once: its end is not
         // the journey's doing.
         if under_way >= life.max(SPENT_FOR) && !life.is_zero() {
-            return Some(None);
+            return self.life.end_flight(takeoff).then_some(None);
         }
         let window = Window::of(asked, life, random::unit());
         let asked_at = self.clock.wall().checked_sub(under_way);
@@ -356,19 +379,30 @@ impl Errand {
         self.token
     }
 
-    pub(crate) fn source(&self) -> &dyn TokenSource {
-        &*self.source
+    pub(crate) fn revision(&self) -> u64 {
+        match &self.origin {
+            Origin::Source(source) => source.revision(),
+            Origin::Exchange(exchange) => exchange.parent().revision(),
+        }
     }
 
-    pub(crate) fn request(&self) -> &TokenRequest {
-        &self.identity.request
-    }
-
+    /// The slot whose token this one is made of.
     pub(crate) fn parent(&self) -> Option<&Arc<Slot>> {
-        self.parent.as_ref()
+        match &self.origin {
+            Origin::Source(_) => None,
+            Origin::Exchange(exchange) => Some(exchange.parent()),
+        }
     }
 
-    pub(crate) fn breaker(&self) -> &Breaker {
+    /// Asks for the token, of the parent's where it is made of that.
+    pub(crate) async fn fetch(&self, parent: Option<&Arc<Snapshot>>) -> Result<AccessToken> {
+        match &self.origin {
+            Origin::Source(source) => source.fetch(&self.identity.request).await,
+            Origin::Exchange(exchange) => exchange.fetch(parent).await,
+        }
+    }
+
+    pub(crate) fn breaker(&self) -> &Arc<Breaker> {
         &self.breaker
     }
 
