@@ -66,32 +66,7 @@ impl PartialEq for Guard {
 
 /// Notes a guard of a slot, and gives it a number by which both are found.
 pub(super) fn enter(slot: u64, guard: &Arc<Guard>) -> u64 {
-    let mut book = BOOK.lock();
-    let book = book.get_or_insert_default();
-    if !book.of_slot.contains_key(&slot) && book.of_slot.len() >= book.sweep_at {
-        book.sweep();
-    }
-    let numbers = book.of_slot.entry(slot).or_default();
-    if numbers.len() >= GUARDS_AT_MOST {
-        // Those of layers that are gone: what still comes to one of them says nothing.
-        numbers.retain(|number| {
-            let entry = book.entries.get(number);
-            let lives = entry.is_some_and(|entry| Arc::strong_count(&entry.guard) > 1);
-            if !lives {
-                book.entries.remove(number);
-            }
-            lives
-        });
-    }
-    let is_same = |number: &&u64| book.entries.get(number).is_some_and(|e| e.guard == *guard);
-    if let Some(known) = numbers.iter().find(is_same) {
-        return *known;
-    }
-    book.last += 1;
-    numbers.push(book.last);
-    let guard = Arc::clone(guard);
-    book.entries.insert(book.last, Entry { slot, guard });
-    book.last
+    BOOK.lock().get_or_insert_default().enter(slot, guard)
 }
 
 /// What a number stands for, while the slot lives.
@@ -118,6 +93,36 @@ struct Entry {
 }
 
 impl Book {
+    fn enter(&mut self, slot: u64, guard: &Arc<Guard>) -> u64 {
+        if !self.of_slot.contains_key(&slot) && self.of_slot.len() >= self.sweep_at {
+            self.sweep();
+        }
+        let Self {
+            entries, of_slot, ..
+        } = self;
+        let numbers = of_slot.entry(slot).or_default();
+        let is_same = |number: &&u64| entries.get(number).is_some_and(|e| e.guard == *guard);
+        if let Some(known) = numbers.iter().find(is_same) {
+            return *known;
+        }
+        if numbers.len() >= GUARDS_AT_MOST {
+            // Those of layers that are gone: what still comes to one of them says nothing.
+            numbers.retain(|number| {
+                let entry = entries.get(number);
+                let lives = entry.is_some_and(|entry| Arc::strong_count(&entry.guard) > 1);
+                if !lives {
+                    entries.remove(number);
+                }
+                lives
+            });
+        }
+        self.last += 1;
+        numbers.push(self.last);
+        let guard = Arc::clone(guard);
+        entries.insert(self.last, Entry { slot, guard });
+        self.last
+    }
+
     /// Forgets the guards of slots that are gone. Done when there are twice as many slots as the last
     /// time, so that each layer pays for a constant share of it.
     fn sweep(&mut self) {
@@ -156,22 +161,33 @@ mod tests {
 
     #[test]
     fn a_guard_of_a_slot_is_kept_once() {
-        // No slot has this number: slots are counted from 1.
-        let slot = u64::MAX;
-        let number = enter(slot, &guard("https://a.example"));
-        assert_eq!(enter(slot, &guard("https://a.example")), number);
-        assert_ne!(enter(slot, &guard("https://b.example")), number);
-        assert_ne!(enter(slot - 1, &guard("https://a.example")), number);
+        let mut book = Book::default();
+        let number = book.enter(1, &guard("https://a.example"));
+        assert_eq!(book.enter(1, &guard("https://a.example")), number);
+        assert_ne!(book.enter(1, &guard("https://b.example")), number);
+        assert_ne!(book.enter(2, &guard("https://a.example")), number);
     }
 
     #[test]
     fn guards_of_slots_that_are_gone_are_forgotten() {
+        // No slot has these numbers: slots are counted from 1.
+        let mut book = Book::default();
         for slot in 0..10 * SWEEP_AT_LEAST as u64 {
-            enter(u64::MAX - 10 - slot, &guard("https://c.example"));
+            book.enter(u64::MAX - slot, &guard("https://c.example"));
         }
-        let book = BOOK.lock();
-        let book = book.as_ref().unwrap();
         assert!(book.of_slot.len() <= 2 * SWEEP_AT_LEAST);
         assert!(book.entries.len() <= 2 * SWEEP_AT_LEAST);
+    }
+
+    #[test]
+    fn guards_of_layers_that_are_gone_are_bounded_and_those_in_use_are_kept() {
+        let mut book = Book::default();
+        let in_use = guard("https://in-use.example");
+        let number = book.enter(1, &in_use);
+        for host in 0..10 * GUARDS_AT_MOST {
+            book.enter(1, &guard(&format!("https://t{host}.example")));
+            assert!(book.entries.len() <= GUARDS_AT_MOST + 1);
+        }
+        assert_eq!(book.enter(1, &in_use), number);
     }
 }
