@@ -10,6 +10,7 @@
 )]
 
 mod child;
+mod clocks;
 mod wire;
 mod world;
 

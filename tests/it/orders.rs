@@ -10,7 +10,7 @@
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -30,58 +30,9 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, advance, sleep};
 use tower::service_fn;
 
+use crate::clocks::Clocks;
 use crate::wire::{self, Jws};
 use crate::world::{API, Unsigned};
-
-// ===== clocks that are moved by hand =====
-
-/// Tokio's clock, and what has happened to the machine: how long it slept, and by how much somebody
-/// has set its wall clock.
-#[derive(Clone, Debug)]
-pub(crate) struct Clocks(Arc<Hands>);
-
-#[derive(Debug)]
-struct Hands {
-    started: Instant,
-    wall_at_start: SystemTime,
-    asleep_ms: AtomicU64,
-    off_seconds: AtomicI64,
-}
-
-impl Clocks {
-    pub(crate) fn starting_at(wall: SystemTime) -> Self {
-        Self(Arc::new(Hands {
-            started: Instant::now(),
-            wall_at_start: wall,
-            asleep_ms: AtomicU64::new(0),
-            off_seconds: AtomicI64::new(0),
-        }))
-    }
-
-    /// The machine sleeps: its timers stand still, its other clocks do not.
-    pub(crate) fn suspend(&self, time: Duration) {
-        let time = u64::try_from(time.as_millis()).unwrap();
-        self.0.asleep_ms.fetch_add(time, Ordering::Relaxed);
-    }
-
-    /// Sets the wall clock, and tells by how much it is wrong from now on.
-    pub(crate) fn set_wall(&self, by: i64) -> i64 {
-        self.0.off_seconds.fetch_add(by, Ordering::Relaxed) + by
-    }
-}
-
-impl Clock for Clocks {
-    fn monotonic(&self) -> Duration {
-        self.0.started.elapsed() + Duration::from_millis(self.0.asleep_ms.load(Ordering::Relaxed))
-    }
-
-    fn wall(&self) -> SystemTime {
-        let right = self.0.wall_at_start + self.monotonic();
-        let off = self.0.off_seconds.load(Ordering::Relaxed);
-        let by = Duration::from_secs(off.unsigned_abs());
-        if off < 0 { right - by } else { right + by }
-    }
-}
 
 // ===== whose tokens there are =====
 
@@ -553,7 +504,7 @@ impl Orders {
     /// A moment of the wall clock on the other one, by the reading that makes it the earliest.
     fn earliest(&self, at: SystemTime) -> Duration {
         let ahead = self.offsets.iter().max().unwrap();
-        let start = self.clocks.0.wall_at_start;
+        let start = self.clocks.wall_at_start();
         let since = at.duration_since(start).unwrap_or_default();
         match u64::try_from(*ahead) {
             Ok(ahead) => since.saturating_sub(Duration::from_secs(ahead)),

@@ -26,7 +26,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_maskinporten::{AltinnAuthLayer, BearerAuth, BoxError, MaskinportenAuthLayer};
 
-use crate::orders::Clocks;
+use crate::clocks::Clocks;
 use crate::wire::Jws;
 
 const SEED: u64 = 20_260_101;
