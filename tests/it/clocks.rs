@@ -8,7 +8,7 @@ use maskinporten::Clock;
 use tokio::time::Instant;
 
 /// Tokio's clock, and what has happened to the machine: how long it slept, and by how much somebody
-/// has set its wall clock.
+/// has set its wall clock. Its timers stand for those that stop while a machine sleeps, as Linux's do.
 #[derive(Clone, Debug)]
 pub(crate) struct Clocks(Arc<Hands>);
 
@@ -40,7 +40,7 @@ impl Clocks {
         self.0.asleep_ms.fetch_add(time, Ordering::Relaxed);
     }
 
-    /// Sets the wall clock, and tells by how much it is wrong from now on.
+    /// Moves the wall clock by so many seconds, and tells by how much it is wrong from now on.
     pub(crate) fn set_wall(&self, by: i64) -> i64 {
         self.0.off_seconds.fetch_add(by, Ordering::Relaxed) + by
     }

@@ -1,78 +1,31 @@
 //! Clocks that are wrong, that jump, and that stand still while the machine sleeps: F18 to F20.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-
 use futures_util::FutureExt;
 use futures_util::future::{join_all, try_join_all};
-use maskinporten::{Clock, TokenRequest};
-use tokio::time::{Instant, sleep};
+use maskinporten::TokenRequest;
+use tokio::time::sleep;
 
 use super::*;
+use crate::clocks::Clocks;
 
-/// The clocks of one machine. Tokio's timers stand for those that stop while it sleeps, as
-/// Linux's do.
-#[derive(Clone, Debug)]
-struct Machine(Arc<Clocks>);
-
-#[derive(Debug)]
-struct Clocks {
-    started: Instant,
-    wall: SystemTime,
-    slept_seconds: AtomicU64,
-    wall_is_off_by_seconds: AtomicI64,
-}
-
-impl Machine {
-    fn of(sim: &Sim) -> Self {
-        Self(Arc::new(Clocks {
-            started: Instant::now(),
-            wall: sim.clock().now(),
-            slept_seconds: AtomicU64::new(0),
-            wall_is_off_by_seconds: AtomicI64::new(0),
-        }))
-    }
-
-    /// Sets the wall clock to so much more, or less, than the right time.
-    fn set_wall_off_by(&self, seconds: i64) {
-        let off = &self.0.wall_is_off_by_seconds;
-        off.store(seconds, Ordering::Relaxed);
-    }
-
-    /// Suspends the machine: the world and both clocks go on, its timers do not.
-    fn suspend(&self, sim: &Sim, time: Duration) {
-        let slept = &self.0.slept_seconds;
-        slept.fetch_add(time.as_secs(), Ordering::Relaxed);
-        sim.clock().advance(time);
-    }
-}
-
-impl Clock for Machine {
-    fn monotonic(&self) -> Duration {
-        let slept = self.0.slept_seconds.load(Ordering::Relaxed);
-        // It was booted some while before.
-        seconds(1_000) + self.0.started.elapsed() + seconds(slept)
-    }
-
-    fn wall(&self) -> SystemTime {
-        let slept = self.0.slept_seconds.load(Ordering::Relaxed);
-        let right = self.0.wall + self.0.started.elapsed() + seconds(slept);
-        let off = self.0.wall_is_off_by_seconds.load(Ordering::Relaxed);
-        match off < 0 {
-            true => right - seconds(off.unsigned_abs()),
-            false => right + seconds(off.unsigned_abs()),
-        }
-    }
-}
+/// The machine was booted so long before.
+const UPTIME: Duration = Duration::from_secs(1_000);
 
 /// A service on a machine whose wall clock is off by so many seconds.
-fn app(off: i64) -> (App, Machine) {
+fn app(off: i64) -> (App, Clocks) {
     let sim = Sim::new();
-    let machine = Machine::of(&sim);
-    machine.set_wall_off_by(off);
-    let clock = machine.clone();
+    let clocks = Clocks::starting_at(sim.clock().now() - UPTIME);
+    clocks.suspend(UPTIME);
+    clocks.set_wall(off);
+    let clock = clocks.clone();
     let app = App::of_parts(sim, |builder| builder.clock(clock));
-    (app, machine)
+    (app, clocks)
+}
+
+/// Suspends the machine: the world and both clocks go on, its timers do not.
+fn suspend(app: &App, clocks: &Clocks, time: Duration) {
+    clocks.suspend(time);
+    app.sim.clock().advance(time);
 }
 
 /// Requests for as many tokens, which share a client and so its clock.
@@ -162,7 +115,7 @@ async fn a_wrong_wall_clock_fails_none_of_several_tokens_asked_for_together() {
 
 /// The wall clock is set wrong while tokens are in use, and right again later.
 async fn check_jump(off: i64) {
-    let (app, machine) = app(0);
+    let (app, clocks) = app(0);
     let told = format!("off by {off} s");
     let mut everybody = identities();
     everybody.push(TokenRequest::scopes(SCOPES).unwrap());
@@ -183,7 +136,7 @@ async fn check_jump(off: i64) {
     let tokens = everybody.len();
 
     use_for(40).await;
-    machine.set_wall_off_by(off);
+    clocks.set_wall(off);
     // Before its soft point no token is asked for again, whatever the wall clock shows.
     use_for(40).await;
     assert_eq!(app.token_requests(), tokens, "{told}");
@@ -195,7 +148,7 @@ async fn check_jump(off: i64) {
     app.sim.clear_journal();
 
     // No token is younger than 24 s by now, or older than 36.
-    machine.set_wall_off_by(0);
+    clocks.set_wall(-off);
     use_for(40).await;
     assert_eq!(app.token_requests(), 0, "{told}");
     use_for(40).await;
@@ -215,11 +168,11 @@ async fn a_wall_clock_that_jumps_sends_no_expired_token_and_starts_no_storm() {
 #[tokio::test(start_paused = true)]
 async fn a_wall_clock_that_jumps_while_a_failure_is_remembered_lengthens_nothing() {
     for off in [3_600, -3_600, 86_400, -86_400] {
-        let (app, machine) = app(0);
+        let (app, clocks) = app(0);
         app.sim.fault(Route::Token, unavailable());
         let error = app.call().await.unwrap_err();
         let remembered = app.wait(&error);
-        machine.set_wall_off_by(off);
+        clocks.set_wall(off);
         app.sim.clear_faults();
         sleep(remembered).await;
         app.call().await.unwrap();
@@ -233,10 +186,10 @@ const NAP: Duration = Duration::from_secs(2 * 60 * 60);
 
 #[tokio::test(start_paused = true)]
 async fn the_first_requests_after_a_suspend_share_one_flight_and_send_no_expired_token() {
-    let (app, machine) = app(0);
+    let (app, clocks) = app(0);
     app.call().await.unwrap();
     for naps in 1..=3 {
-        machine.suspend(&app.sim, NAP);
+        suspend(&app, &clocks, NAP);
         let calls = (0..1_000).map(|_| app.call());
         try_join_all(calls).await.unwrap();
         assert_eq!(app.token_requests(), 1 + naps);
@@ -246,9 +199,9 @@ async fn the_first_requests_after_a_suspend_share_one_flight_and_send_no_expired
 
 #[tokio::test(start_paused = true)]
 async fn a_short_nap_costs_nothing() {
-    let (app, machine) = app(0);
+    let (app, clocks) = app(0);
     app.call().await.unwrap();
-    machine.suspend(&app.sim, seconds(80));
+    suspend(&app, &clocks, seconds(80));
     app.call().now_or_never().expect("nobody waits").unwrap();
     sleep(seconds(1)).await;
     assert_eq!(app.token_requests(), 1);
@@ -257,14 +210,14 @@ async fn a_short_nap_costs_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_suspend_while_a_request_is_on_its_way_sends_no_expired_token() {
     for latecomers in [100, 0] {
-        let (app, machine) = app(0);
+        let (app, clocks) = app(0);
         // The token is made at once and takes a second to arrive, in which the machine sleeps.
         let slow = Fault::slow_body(500, milliseconds(500));
         app.sim.fault(Route::Token, slow.times(1));
         let early = join_all((0..100).map(|_| app.call()));
         let late = async {
             sleep(milliseconds(200)).await;
-            machine.suspend(&app.sim, NAP);
+            suspend(&app, &clocks, NAP);
             join_all((0..latecomers).map(|_| app.call())).await
         };
         let (early, late) = tokio::join!(early, late);
@@ -278,12 +231,12 @@ async fn a_suspend_while_a_request_is_on_its_way_sends_no_expired_token() {
 
 #[tokio::test(start_paused = true)]
 async fn a_suspend_while_nobody_answers_costs_one_fetch_more() {
-    let (app, machine) = app(0);
+    let (app, clocks) = app(0);
     app.sim.fault(Route::Token, Fault::hang().times(1));
     let early = app.call();
     let late = async {
         sleep(milliseconds(200)).await;
-        machine.suspend(&app.sim, NAP);
+        suspend(&app, &clocks, NAP);
         join_all((0..100).map(|_| app.call())).await
     };
     let (early, late) = tokio::join!(early, late);
