@@ -1,0 +1,97 @@
+//! Orders that have a name.
+
+use super::servers::{Asked, Whose};
+use super::{Event, MOMENT, Mark, Orders, Said, Trail};
+
+/// A world in which these events happened, each of them possible where it stands.
+async fn after<const N: usize>(events: [Event; N]) -> Orders {
+    let trail = Trail(&events);
+    let mut world = Orders::new();
+    for event in events {
+        assert!(world.step(event).await, "{event:?}");
+    }
+    drop(trail);
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_comes_back_late_is_given_no_spent_token() {
+    let world = after([
+        Event::Call(Whose::Reader),
+        Event::Poll(0),
+        MOMENT,
+        Event::Answer(0, Said::Token(120)),
+        MOMENT,
+        // The flight has landed; who waited for it was busy until its token was spent.
+        Event::Until(Mark::Hard(Whose::Reader), 0),
+        Event::Poll(0),
+        MOMENT,
+        // It takes part in the next one.
+        Event::Answer(0, Said::Token(120)),
+        MOMENT,
+        Event::Poll(0),
+    ]);
+    let world = world.await;
+    assert!(world.callers.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_ended_before_its_answer_was_read_is_given_to_nobody() {
+    let world = after([
+        Event::Call(Whose::Reader),
+        Event::Poll(0),
+        MOMENT,
+        Event::Suspend,
+        Event::Answer(0, Said::Token(120)),
+        MOMENT,
+        Event::Poll(0),
+    ]);
+    world.await.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_401_about_a_spent_token_asks_nobody_before_the_time() {
+    let world = after([
+        Event::Call(Whose::Reader),
+        Event::Poll(0),
+        MOMENT,
+        Event::Answer(0, Said::Token(30)),
+        MOMENT,
+        Event::Poll(0),
+        Event::Until(Mark::Hard(Whose::Reader), 0),
+        Event::Call(Whose::Reader),
+        Event::Poll(0),
+        MOMENT,
+        Event::Answer(0, Said::Refused),
+        MOMENT,
+        // The caller has heard when the server will be asked again.
+        Event::Poll(0),
+        Event::Reject(0),
+        MOMENT,
+    ]);
+    let world = world.await;
+    assert_eq!(world.desk.asked().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flight_that_was_lost_is_withdrawn_for_the_one_that_replaces_it() {
+    let world = after([
+        Event::Call(Whose::Reader),
+        Event::Poll(0),
+        MOMENT,
+        Event::Suspend,
+        // Overdue by the time that has passed, though nobody but the clock has noticed.
+        Event::Call(Whose::Reader),
+        Event::Poll(1),
+        MOMENT,
+    ]);
+    let mut world = world.await;
+    assert_eq!(world.desk.asked().len(), 2);
+    let open = |asked: &&Asked| asked.is_open();
+    assert_eq!(world.desk.asked().iter().filter(open).count(), 1);
+    world.step(Event::Answer(0, Said::Token(120))).await;
+    world.step(MOMENT).await;
+    world.step(Event::PollAll).await;
+    assert!(world.callers.is_empty());
+    assert_eq!(world.desk.asked().len(), 2);
+}
