@@ -85,7 +85,33 @@ macro_rules! auth_layer {
             }
 
             /// The same layer, whose service sends a request once more, with a newer token, where the
-            /// answer did not accept the one it had. See [`ReplayAuth`](crate::ReplayAuth).
+            /// answer did not accept the one it had. See [`ReplayAuth`](crate::ReplayAuth) for the rules.
+            ///
+            /// - Whatever its method: an API that refuses the token has done nothing with the request.
+            /// - It comes last: what else this layer is told is told before.
+            /// - The request's body must be [`Clone`], as that of a string or of bytes is.
+            ///
+            /// ```
+            /// use http::{Request, Response};
+            /// use tower::{Layer, ServiceExt, service_fn};
+            /// # use std::{convert::Infallible, time::Duration};
+            /// # use tower_maskinporten::MaskinportenAuthLayer;
+            /// # use tower_maskinporten::maskinporten::{FixedToken, MaskinportenClient};
+            ///
+            /// # #[tokio::main(flavor = "current_thread")]
+            /// # async fn main() -> Result<(), tower_maskinporten::BoxError> {
+            /// # let client = MaskinportenClient::builder()
+            /// #     .source(FixedToken::new("token", Duration::from_secs(120))?)
+            /// #     .build()?;
+            /// let http_client = service_fn(|_: Request<String>| async {
+            ///     Ok::<_, Infallible>(Response::new(()))
+            /// });
+            /// let layer = MaskinportenAuthLayer::new(&client, ["krr:read"], "https://api.example.no")?;
+            /// let replaying = layer.replay_on_unauthorized().layer(http_client);
+            /// replaying.oneshot(Request::post("https://api.example.no").body(String::new())?).await?;
+            /// # Ok(())
+            /// # }
+            /// ```
             pub fn replay_on_unauthorized(self) -> ReplayAuthLayer {
                 ReplayAuthLayer::new(self.authorizer)
             }
