@@ -58,8 +58,8 @@ fn every_short_order_of_one_identitys_flights_holds() {
         Event::Until(Mark::Hard(Whose::Reader), 0),
         Event::Reject(0),
     ];
-    let orders = check_all(&alphabet, 7);
-    println!("{orders} orders");
+    // As many as there were when this was written: an event that can never happen would shrink them.
+    assert!(check_all(&alphabet, 7) >= 5_000);
 }
 
 #[test]
@@ -74,6 +74,5 @@ fn every_short_order_of_an_exchange_holds() {
         Event::Answer(0, Said::Refused),
         Event::Pass(Duration::from_secs(3)),
     ];
-    let orders = check_all(&alphabet, 5);
-    println!("{orders} orders");
+    assert!(check_all(&alphabet, 5) >= 3_000);
 }

@@ -120,10 +120,11 @@ impl World {
         {
             let number = seen.storms.len();
             is_fair = false;
-            // Failures are remembered for half a second, doubled up to half a minute, less a fifth: nine
-            // flights, and from then on one every 24 s, until there is a token. A flight needs a call.
+            // Failures are remembered for half a second, doubled up to half a minute: seven flights, and
+            // from then on one every 30 s, until there is a token; and one when the old token ends,
+            // whatever is remembered. A flight needs a call.
             let lasted = now.saturating_sub(storm.from).as_secs();
-            let flights = 9 + usize::try_from(lasted / 24).unwrap();
+            let flights = 8 + usize::try_from(lasted / 30).unwrap();
             if account.in_storm.0 != number {
                 account.in_storm = (number, 0);
             }

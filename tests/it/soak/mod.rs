@@ -32,8 +32,8 @@ use servers::{Here, register, servers};
 const SEED: u64 = 20_260_101;
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// How long after a storm its last traces may be felt: a failure is remembered for up to 60 s and a
-/// fifth, and so may be the failure of the first token that an exchange needs; a client whose flights
+/// How long after a storm its last traces may be felt: a failure is remembered for up to 60 s,
+/// and so may be the failure of the first token that an exchange needs; a client whose flights
 /// failed may pause up to as long as a server asked for, and the flight after that takes its 10 s.
 const AFTERMATH: Duration = Duration::from_secs(180);
 
