@@ -173,6 +173,24 @@ async fn a_fresh_token_that_is_refused_too_is_left_alone_for_longer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_renewal_under_way_counts_as_the_replacement_of_a_rejected_token() {
+    let mut world = Answered::new().await;
+    world
+        .sim
+        .fault(Route::Token, Fault::latency(Duration::from_millis(500)));
+    // The token is ageing, so that the call itself has started a renewal.
+    tokio::time::sleep(Duration::from_secs(97)).await;
+    world.answered(unauthorized(None)).await;
+    assert_eq!(world.grants(), 2);
+
+    // What it brought is as good as forced: rejected too, it is left alone.
+    for _ in 0..20 {
+        world.answered(unauthorized(None)).await;
+    }
+    assert_eq!(world.grants(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_thousand_requests_in_flight_on_a_revoked_token_bring_one_new_token() {
     let mut world = Answered::new().await;
     let mut calls = Vec::new();
