@@ -350,6 +350,20 @@ async fn after_shutdown_no_task_lives_and_nothing_is_sent() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_shutdown_is_over_when_what_was_being_fetched_has_ended() {
+    let (sim, client) = world::world();
+    let before = tasks();
+    sim.fault(Route::Token, Fault::hang());
+    let given_up = timeout(Duration::from_secs(1), client.access_token(SCOPES)).await;
+    assert!(given_up.is_err());
+    assert_eq!(tasks(), before + 1);
+
+    client.shutdown().await;
+
+    assert_eq!(tasks(), before);
+}
+
+#[tokio::test(start_paused = true)]
 async fn when_the_last_handle_is_gone_so_is_the_flight() {
     let (sim, client) = world::world();
     let before = tasks();
