@@ -344,6 +344,28 @@ fn unauthorized() -> Answer {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nothing_is_sent_again_with_a_newer_token_that_has_ended_too() {
+    let mut storm = Storm::new().await;
+    let late = storm.call();
+    let (_, late_answer) = storm.arrived().await;
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    let in_time = storm.call();
+    let (_, answer) = storm.arrived().await;
+    answer.send_response(Response::new("done"));
+    in_time.await.unwrap().unwrap();
+    assert_eq!(storm.grants(), 2);
+
+    // Its successor's hard end.
+    tokio::time::sleep(Duration::from_secs(114)).await;
+    late_answer.send_response(unauthorized());
+
+    let answered = tokio::time::timeout(Duration::from_secs(1), late).await;
+    let response = answered.expect("it is not sent again").unwrap().unwrap();
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(storm.grants(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_thousand_in_flight_on_a_revoked_token_are_all_replayed_on_one_new_one() {
     let mut storm = Storm::new().await;
     let callers: Vec<_> = (0..1_000).map(|_| storm.call()).collect();
