@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
@@ -583,6 +583,45 @@ impl TokenSource for Panicking {
             AccessToken::new("calm", seconds(120))
         })
     }
+}
+
+#[test]
+fn a_flight_on_a_runtime_that_stands_still_is_given_up_in_time_for_another() {
+    // Each with a clock of its own, which moves on while its tasks wait.
+    let runtime = || {
+        let mut builder = Builder::new_current_thread();
+        builder.enable_time().start_paused(true).build().unwrap()
+    };
+    let (still, other) = (runtime(), runtime());
+    let client = MaskinportenClient::builder()
+        .source(Panicking {
+            identity: SourceIdentity::new("calm", ""),
+            panics: AtomicUsize::new(0),
+        })
+        .clock(TokioClock::starting_at(SystemTime::UNIX_EPOCH))
+        .build()
+        .unwrap();
+    let mut waiting = Box::pin(client.access_token(["a:read"]));
+    let started = still.block_on(poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx))));
+    assert!(started.is_pending());
+
+    // In a thread, since whoever waits for ever may do so without a pause.
+    let (tell, told) = mpsc::channel();
+    let caller = client.clone();
+    std::thread::spawn(move || {
+        other.block_on(async {
+            let began = Instant::now();
+            caller.access_token(["a:read"]).await.unwrap();
+            tell.send(began.elapsed()).unwrap();
+        });
+    });
+
+    // A flight's ten seconds, and one of grace.
+    let took = told.recv_timeout(seconds(60)).unwrap();
+    assert!(
+        took > seconds(10) && took < seconds(12),
+        "it took {took:?} to give it up"
+    );
 }
 
 #[tokio::test(start_paused = true)]
