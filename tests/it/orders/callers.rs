@@ -78,7 +78,10 @@ impl Orders {
                 );
                 caller.waits = true;
                 caller.doubtful |= known.lost.is_some();
-                caller.landings = known.landings;
+                // What is on its way may have landed already, to be counted later. If it has not, whether
+                // it wakes this one is seen in the end.
+                let uncounted = self.on_the_way.iter().filter(|(of, _)| *of == whose);
+                caller.landings = known.landings + uncounted.count();
                 caller.tokens = known.tokens;
                 return Poll::Pending;
             }

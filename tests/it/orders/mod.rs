@@ -115,11 +115,6 @@ impl Token {
         share.clamp(Duration::from_secs(1), Duration::from_secs(30))
     }
 
-    /// Its life passed on its way.
-    fn is_dead_on_arrival(&self) -> bool {
-        self.answered - self.asked >= self.life.max(Duration::from_secs(1))
-    }
-
     /// Before its hard end; or given once, to those who waited for it, because it arrived after that.
     fn may_be_used(&self, now: Duration) -> bool {
         now < self.hard() || (self.answered >= self.hard() && now < self.asked + self.life)

@@ -1,5 +1,7 @@
 //! Orders that have a name.
 
+use std::time::Duration;
+
 use super::servers::{Asked, Whose};
 use super::{Event, MOMENT, Mark, Orders, Said, Trail};
 
@@ -94,4 +96,47 @@ async fn a_flight_that_was_lost_is_withdrawn_for_the_one_that_replaces_it() {
     world.step(Event::PollAll).await;
     assert!(world.callers.is_empty());
     assert_eq!(world.desk.asked().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_hears_of_a_token_that_lived_too_short_waits_for_the_next() {
+    let world = after([
+        Event::Call(Whose::Reader),
+        Event::Poll(0),
+        Event::Pass(Duration::from_secs(1)),
+        // Its life was over on the way: whoever waits hears of it, and takes part in another flight.
+        Event::Answer(0, Said::Token(1)),
+        Event::Run(4),
+        Event::Poll(0),
+        MOMENT,
+        Event::Answer(0, Said::Token(120)),
+        MOMENT,
+        Event::Poll(0),
+    ]);
+    let world = world.await;
+    assert!(world.callers.is_empty());
+    assert_eq!(world.desk.asked().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_came_after_its_hard_end_is_given_only_while_it_lives() {
+    let world = after([
+        Event::Call(Whose::Reader),
+        Event::Poll(0),
+        MOMENT,
+        Event::Call(Whose::Reader),
+        Event::Poll(1),
+        // Of three seconds the last is its margin.
+        Event::Pass(Duration::from_millis(2_500)),
+        Event::Answer(0, Said::Token(3)),
+        MOMENT,
+        Event::Poll(0),
+        Event::Pass(Duration::from_millis(600)),
+        // The other was busy until it had ended.
+        Event::Poll(0),
+        MOMENT,
+    ]);
+    let world = world.await;
+    assert_eq!((world.given.len(), world.callers.len()), (1, 0));
+    assert_eq!(world.desk.asked().len(), 1);
 }

@@ -19,9 +19,7 @@ impl Orders {
         for (whose, token) in std::mem::take(&mut self.on_the_way) {
             let lost = self.is_lost(whose);
             let known = &mut self.known[whose as usize];
-            // One that is dead when it arrives is nobody's landing: who waited may be in the next flight.
-            let is_dead = token.is_some_and(|number| self.tokens[number].is_dead_on_arrival());
-            known.landings += usize::from(!is_dead);
+            known.landings += 1;
             if let Some(number) = token {
                 let token = &self.tokens[number];
                 let is_kept = token.answered < token.surely_good_until() && !lost;
