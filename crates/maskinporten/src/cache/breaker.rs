@@ -231,8 +231,10 @@ impl Clearance {
         let mut opened = None;
         let outcome = self.note(token, clock, outcome, &mut opened);
         self.give_back();
-        // Under no lock: a subscriber is somebody else's code.
         if let Some((error, pause)) = opened {
+            // Whoever is in line hears of it now, and not after the pause.
+            self.breaker.freed.notify_waiters();
+            // Under no lock: a subscriber is somebody else's code.
             tracing::warn!(
                 target: "maskinporten::token",
                 %error,
