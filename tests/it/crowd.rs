@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use http::StatusCode;
 use maskinporten::{
     AccessToken, AltinnSettings, BoxFuture, Error, ErrorKind, HealthState, MaskinportenClient,
-    Result, SourceIdentity, TokenRequest, TokenSource, TokioClock,
+    MaskinportenSettings, Result, SourceIdentity, TokenRequest, TokenSource, TokioClock,
 };
 use maskinporten_sim::{Fault, Route, Sim};
 use tokio::time::{Instant, advance, sleep, timeout};
@@ -19,6 +19,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::wire::{self, Wire};
 use crate::world;
+
+const JWK: &str = include_str!("../vectors/keys/rsa-2048.jwk.json");
 
 /// One of many tokens: each resource has its own.
 fn request(number: usize) -> TokenRequest {
@@ -316,6 +318,37 @@ async fn who_comes_while_a_probe_flies_waits_for_what_it_brings() {
     assert!(tokens.iter().all(Result::is_ok));
     assert_eq!(began.elapsed(), Duration::from_secs(1));
     assert_eq!(sim.journal().token_requests(), asked + 96);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_took_off_before_the_server_was_given_up_does_not_put_off_the_probe() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let refusing = tower::service_fn(move |_| {
+        let number = asked.fetch_add(1, Ordering::SeqCst);
+        async move {
+            // Three fail and make room for three more; the fourth opens the breaker with those in
+            // the air.
+            let takes = if number < 3 { 100 } else { 200 };
+            sleep(Duration::from_millis(takes)).await;
+            Ok::<_, std::convert::Infallible>(match number {
+                0..7 => wire::answer(401, r#"{"error":"invalid_client"}"#),
+                _ => wire::token("good"),
+            })
+        }
+    });
+    let settings = MaskinportenSettings::new("test", "our-client").with_jwk(JWK);
+    let client = MaskinportenClient::builder()
+        .settings(settings)
+        .transport(Wire::default().over(refusing))
+        .clock(TokioClock::starting_at(SystemTime::UNIX_EPOCH))
+        .build()
+        .unwrap();
+    let refused = join_all((0..7).map(|n| client.access_token(request(n)))).await;
+    assert!(refused.iter().all(Result::is_err));
+
+    // A first refusal is remembered for a second and a fifth of one at most.
+    sleep(Duration::from_millis(1_300)).await;
+    client.access_token(request(7)).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
