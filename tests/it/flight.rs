@@ -462,6 +462,18 @@ async fn an_exchange_refused_twice_names_both_causes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_exchange_has_its_whole_time_however_long_its_token_took() {
+    let (sim, _, client) = world();
+    for route in [Route::Token, Route::Exchange] {
+        sim.fault(route, Fault::hang().times(2));
+    }
+    let began = Instant::now();
+    client.altinn_token(["a:read"]).await.unwrap();
+    // Twice two attempts of three seconds: longer than one flight may take.
+    assert!(began.elapsed() >= seconds(12));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_parent_that_is_refused_is_the_altinn_callers_error() {
     let (sim, _, client) = world();
     let error = client.altinn_token(["b:write"]).await.unwrap_err();
