@@ -161,6 +161,8 @@ async fn a_late_401_about_an_older_token_changes_nothing() {
 async fn a_fresh_token_that_is_refused_too_is_left_alone_for_longer() {
     let mut world = Answered::new().await;
     world.answered(unauthorized(None)).await;
+    // At no full second, so that no limit is met to the nanosecond.
+    tokio::time::sleep(Duration::from_millis(500)).await;
     // Each call takes a second: an API that refuses whatever it is shown, all of the time.
     for _ in 0..58 {
         world.answered(unauthorized(None)).await;
