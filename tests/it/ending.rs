@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use http::{HeaderMap, StatusCode, Uri};
 use maskinporten::{
     AltinnSettings, BoxFuture, ErrorKind, HealthState, KeyReference, LocalSigner,
-    MaskinportenClient, Result, Signer, SigningAlgorithm, TokioClock, Transport,
+    MaskinportenClient, Result, Signer, SigningAlgorithm, TokenRequest, TokioClock, Transport,
 };
 use maskinporten_sim::{Fault, Route, Sim};
 use tokio::runtime::Handle;
@@ -68,6 +68,21 @@ async fn a_warm_up_tells_the_first_failure_and_fetches_the_others() {
         .await
         .unwrap();
     assert_eq!(sim.journal().token_requests(), asked);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_warm_up_fetches_all_at_once() {
+    let (sim, client) = world::world();
+    sim.fault(Route::Token, Fault::latency(Duration::from_millis(80)));
+    let _one = client.authorizer(SCOPES, API).unwrap();
+    let other = TokenRequest::scopes(SCOPES).unwrap().resource(API).unwrap();
+    let _other = client.authorizer(other, API).unwrap();
+
+    let began = Instant::now();
+    client.warm_up().await.unwrap();
+
+    assert_eq!(began.elapsed(), Duration::from_millis(80));
+    assert_eq!(sim.journal().grants(), 2);
 }
 
 #[tokio::test(start_paused = true)]
