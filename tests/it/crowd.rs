@@ -321,6 +321,21 @@ async fn who_comes_while_a_probe_flies_waits_for_what_it_brings() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn between_probes_a_renewal_is_refused_at_once_too() {
+    let (sim, client) = world();
+    client.access_token(request(0)).await.unwrap();
+    sleep(Duration::from_secs(97)).await;
+    sim.fault(Route::Token, Fault::status(StatusCode::BAD_GATEWAY));
+    join_all((1..5).map(|n| client.access_token(request(n)))).await;
+    assert_eq!(client.health().failing, 4);
+
+    // Its token is good, so that nothing is urgent about it.
+    client.access_token(request(0)).await.unwrap();
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!((client.health().failing, client.health().good), (5, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_took_off_before_the_server_was_given_up_does_not_put_off_the_probe() {
     let asked = Arc::new(AtomicUsize::new(0));
     let refusing = tower::service_fn(move |_| {
