@@ -10,6 +10,8 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
+use serde_json::Value;
+
 use crate::cargo::{Package, Workspace};
 use crate::step::{self, OnFailure, Outcome, Step};
 use crate::{Result, command, system};
@@ -30,6 +32,10 @@ const STEPS: &[Step] = &[
     Step {
         name: "public types",
         run: public_types,
+    },
+    Step {
+        name: "mutants",
+        run: mutants,
     },
 ];
 
@@ -254,6 +260,58 @@ fn roots(item: &str) -> impl Iterator<Item = &str> {
         .filter(|root| root.starts_with(|first: char| first.is_lowercase()))
 }
 
+// ===== mutants =====
+
+/// What changes the code on purpose; another version would change it in other places.
+const CARGO_MUTANTS: &str = "27.1.0";
+
+/// Breaks the token's life in one place at a time, and looks for a test that notices.
+///
+/// `.cargo/mutants.toml` names the files, the tests, and what may survive, each with its reason.
+fn mutants(workspace: &Workspace) -> Result<Outcome> {
+    let installed = system::answers(&mut workspace.cargo("mutants --version"));
+    if !installed {
+        return Ok(Outcome::NotRun(format!(
+            "missing; to get it:\ncargo install --locked cargo-mutants --version {CARGO_MUTANTS}"
+        )));
+    }
+    let folder = workspace.target.join("weekly/mutants");
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    fs::create_dir_all(&folder)?;
+    let mut mutants = workspace.cargo("mutants --output");
+    // Every mutant is linked anew, and nobody looks at its backtraces.
+    mutants.arg(&folder).env("CARGO_PROFILE_DEV_DEBUG", "0");
+    let ended = command::run(&mut mutants);
+    // Its exit code is the same for mutants that hang, which are noticed, whether others survive or
+    // not: the counts tell them apart.
+    let outcomes = fs::read_to_string(folder.join("mutants.out/outcomes.json"));
+    match outcomes.ok().and_then(|outcomes| survivors(&outcomes)) {
+        None => Err(ended
+            .err()
+            .unwrap_or_else(|| "not every mutant was tried".into())),
+        Some(survivors) if survivors.is_empty() => Ok(Outcome::Passed),
+        Some(survivors) => Err(format!("no test notices:\n{}", survivors.join("\n")).into()),
+    }
+}
+
+/// The mutants that no test noticed; none where not all were tried, or there were none.
+fn survivors(outcomes: &str) -> Option<Vec<String>> {
+    let outcomes: Value = serde_json::from_str(outcomes).ok()?;
+    let count = |name: &str| outcomes[name].as_u64();
+    let tried = count("caught")? + count("missed")? + count("timeout")? + count("unviable")?;
+    let is_done = !outcomes["end_time"].is_null() && tried == count("total_mutants")?;
+    if tried == 0 || !is_done {
+        return None;
+    }
+    let missed = outcomes["outcomes"].as_array()?.iter();
+    let missed = missed.filter(|outcome| outcome["summary"] == "MissedMutant");
+    missed
+        .map(|outcome| Some(outcome["scenario"]["Mutant"]["name"].as_str()?.to_owned()))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,6 +323,24 @@ mod tests {
         assert_eq!(named(list, "1.88").as_deref(), Some("1.88.0-x86_64"));
         assert_eq!(named(list, "1.8"), None);
         assert_eq!(named("no installed toolchains", "1.88"), None);
+    }
+
+    #[test]
+    fn a_run_of_mutants_tells_who_survived_if_it_tried_all() {
+        let run = |caught: u64, ended: &str| {
+            let outcomes = format!(
+                r#"{{"total_mutants":4,"caught":{caught},"missed":1,"timeout":1,"unviable":1,
+                "end_time":{ended},"outcomes":[{{"summary":"Success","scenario":"Baseline"}},
+                {{"summary":"MissedMutant","scenario":{{"Mutant":{{"name":"a.rs:1"}}}}}},
+                {{"summary":"Timeout","scenario":{{"Mutant":{{"name":"b.rs:2"}}}}}}]}}"#
+            );
+            survivors(&outcomes)
+        };
+
+        assert_eq!(run(1, r#""then""#), Some(vec!["a.rs:1".to_owned()]));
+        assert_eq!(run(0, r#""then""#), None);
+        assert_eq!(run(1, "null"), None);
+        assert_eq!(survivors("{}"), None);
     }
 
     #[track_caller]
