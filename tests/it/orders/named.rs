@@ -140,3 +140,37 @@ async fn a_token_that_came_after_its_hard_end_is_given_only_while_it_lives() {
     assert_eq!((world.given.len(), world.callers.len()), (1, 0));
     assert_eq!(world.desk.asked().len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_gives_up_says_nothing_to_those_who_wait_for_the_next_flight() {
+    let down = Event::Answer(0, Said::Panic);
+    let world = after([
+        Event::Call(Whose::Reader),
+        Event::Poll(0),
+        MOMENT,
+        down,
+        MOMENT,
+        Event::Poll(0),
+        MOMENT,
+        down,
+        MOMENT,
+        Event::Poll(0),
+        MOMENT,
+        down,
+        MOMENT,
+        // Somebody else is first to find the third one gone, and has started another.
+        Event::Call(Whose::Reader),
+        Event::Poll(1),
+        MOMENT,
+        Event::Poll(0),
+        Event::Call(Whose::Reader),
+        Event::Poll(1),
+    ]);
+    let mut world = world.await;
+    assert_eq!(world.callers.len(), 2);
+    world.step(Event::Answer(0, Said::Token(120))).await;
+    world.step(MOMENT).await;
+    world.step(Event::PollAll).await;
+    assert!(world.callers.is_empty());
+    assert_eq!(world.desk.asked().len(), 4);
+}
