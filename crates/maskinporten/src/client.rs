@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::health::Health;
 use crate::metadata::Metadata;
 use crate::origin::IntoOrigins;
-use crate::provider::{TokenHandle, TokenProvider};
+use crate::provider::{Keeper, TokenHandle, TokenProvider};
 use crate::request::{IntoTokenRequest, TokenKind, TokenRequest};
 use crate::settings::{AltinnSettings, Authority, MaskinportenSettings};
 use crate::signer::{LocalSigner, Signer};
@@ -247,12 +247,19 @@ impl MaskinportenClient {
 
 impl TokenProvider for MaskinportenClient {
     fn token(&self, request: &TokenRequest, kind: TokenKind) -> Result<TokenHandle> {
+        let keeper = Arc::clone(&self.0);
+        TokenHandle::of(keeper, request, kind)
+    }
+}
+
+impl Keeper for Inner {
+    fn slot(&self, request: &TokenRequest, kind: TokenKind) -> Result<Arc<Slot>> {
         let slot = match kind {
-            TokenKind::Maskinporten => self.0.maskinporten_slot(request)?,
-            TokenKind::Altinn => self.0.altinn_slot(request)?,
+            TokenKind::Maskinporten => self.maskinporten_slot(request)?,
+            TokenKind::Altinn => self.altinn_slot(request)?,
         };
         slot.want();
-        Ok(TokenHandle::new(slot))
+        Ok(slot)
     }
 }
 

@@ -49,7 +49,7 @@ mod scope;
 pub use scope::{Scope, ScopeSet};
 
 mod request;
-pub use request::{Consent, IntoTokenRequest, SystemUser, TokenKind, TokenRequest};
+pub use request::{Consent, IntoTokenRequest, SystemUser, TokenContext, TokenKind, TokenRequest};
 
 mod key;
 pub use key::{GeneratedKey, SigningAlgorithm, SigningKey};
@@ -91,7 +91,7 @@ pub use origin::{IntoOrigins, Origin};
 
 mod authorizer;
 pub use authorizer::{
-    Acquire, Admission, Attempt, Authorizer, ExistingHeader, LocalAuthorizer, Receipt,
+    Acquire, Admission, Attempt, Authorizer, ExistingHeader, LocalAuthorizer, Passage, Receipt,
     RejectedToken, Renewal, Ticket,
 };
 

@@ -8,7 +8,7 @@ use http::HeaderValue;
 use crate::cache::{Breaker, Identity, Origin, Slot};
 use crate::clock::AnyClock;
 use crate::error::Result;
-use crate::request::{TokenKind, TokenRequest};
+use crate::request::{TokenContext, TokenKind, TokenRequest};
 use crate::scope::ScopeSet;
 use crate::source::TokenSource;
 use crate::token::AccessToken;
@@ -49,10 +49,26 @@ pub trait TokenProvider: fmt::Debug + Send + Sync + 'static {
 #[derive(Clone)]
 pub struct TokenHandle {
     slot: Arc<Slot>,
+    /// None for a place of its own, beside which there are no others.
+    made_for: Option<MadeFor>,
+}
+
+/// What a handle was made for, and who knows the places of other requests.
+#[derive(Clone)]
+pub(crate) struct MadeFor {
+    keeper: Arc<dyn Keeper>,
+    request: TokenRequest,
+    kind: TokenKind,
+}
+
+/// Who keeps the tokens of many requests.
+pub(crate) trait Keeper: Send + Sync {
+    fn slot(&self, request: &TokenRequest, kind: TokenKind) -> Result<Arc<Slot>>;
 }
 
 impl TokenHandle {
-    /// A place of its own for a source's token.
+    /// A place of its own for a source's token. It serves one request: where one has a
+    /// [`TokenContext`](crate::TokenContext), it fails.
     ///
     /// # Errors
     ///
@@ -63,12 +79,16 @@ impl TokenHandle {
             request: ScopeSet::new(["fixed"])?.into(),
             exchange: None,
         };
-        Ok(Self::new(Slot::new(
+        let slot = Slot::new(
             identity,
             Origin::Source(Arc::new(source)),
             Arc::new(Breaker::default()),
             AnyClock::default(),
-        )))
+        );
+        Ok(Self {
+            slot,
+            made_for: None,
+        })
     }
 
     /// The token, fetched where there is none.
@@ -94,12 +114,33 @@ impl TokenHandle {
         Ok(snapshot.token.bearer().clone())
     }
 
-    pub(crate) fn new(slot: Arc<Slot>) -> Self {
-        Self { slot }
+    /// The place of a request among others.
+    pub(crate) fn of(
+        keeper: Arc<dyn Keeper>,
+        request: &TokenRequest,
+        kind: TokenKind,
+    ) -> Result<Self> {
+        let slot = keeper.slot(request, kind)?;
+        let request = request.clone();
+        Ok(Self {
+            slot,
+            made_for: Some(MadeFor {
+                keeper,
+                request,
+                kind,
+            }),
+        })
     }
 
-    pub(crate) fn slot(&self) -> &Arc<Slot> {
-        &self.slot
+    pub(crate) fn into_parts(self) -> (Arc<Slot>, Option<MadeFor>) {
+        (self.slot, self.made_for)
+    }
+}
+
+impl MadeFor {
+    /// The place of the request that comes of a context.
+    pub(crate) fn slot_in(&self, context: &TokenContext) -> Result<Arc<Slot>> {
+        self.keeper.slot(&context.over(&self.request), self.kind)
     }
 }
 

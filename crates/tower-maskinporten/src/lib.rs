@@ -35,6 +35,8 @@
 //!   stripped on the way to another origin and stays away on the way back.
 //! - On a cached token a request costs one look at the clock and one at a number: nothing is
 //!   allocated, nobody is waited for, and the inner service is called directly.
+//! - One request may ask for another organisation's token than the layer's own, by a
+//!   [`TokenContext`](maskinporten::TokenContext) in its extensions, or for none at all.
 //! - A 401 brings a newer token for the next request. With
 //!   [`replay_on_unauthorized`](MaskinportenAuthLayer::replay_on_unauthorized) the one that was refused
 //!   is sent again with it, once.

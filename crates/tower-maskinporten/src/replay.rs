@@ -46,6 +46,9 @@ impl<S> Layer<S> for ReplayAuthLayer {
 ///
 /// - It waits for a newer token, which one flight fetches for all, and sends the request with that
 ///   one. A late word about a token that has been replaced meanwhile is answered by a replay at once.
+/// - A request with a [`TokenContext`](maskinporten::TokenContext) is sent again with a newer token of
+///   the same identity. Where there are more identities than the client keeps, one may be dropped
+///   before the answer is there: then it is passed on as it is.
 /// - It does so once for a request. A token that was itself fetched for the sake of a rejected one
 ///   less than 30 s ago is not replaced, and the request not sent again: whoever tries again outside
 ///   multiplies nothing.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
-use maskinporten::{Admission, Attempt, Authorizer, LocalAuthorizer, Receipt};
+use maskinporten::{Authorizer, LocalAuthorizer, Passage};
 use tower_service::Service;
 
 use crate::BoxError;
@@ -15,6 +15,8 @@ use crate::future::ResponseFuture;
 /// [`AltinnAuthLayer`](crate::AltinnAuthLayer).
 ///
 /// - A request to a listed origin gets the token; to any other it is refused, and nothing is sent.
+/// - With a [`TokenContext`](maskinporten::TokenContext) in its extensions it gets the token of its own
+///   identity instead, or none where it is to be skipped.
 /// - Where the token is cached, the inner service is called at once and directly: not cloned, its
 ///   future not boxed.
 /// - Where it is not, the request waits for it and holds nothing of the inner service: what the ready
@@ -76,23 +78,16 @@ where
         if let Some(receipt) = self.authorizer.authorize_now(&mut request) {
             return ResponseFuture::respond(self.inner.call(request), receipt);
         }
-        match self.authorizer.admit(request.uri()) {
-            Admission::Listed => {}
-            Admission::Bare => {
-                return ResponseFuture::respond(self.inner.call(request), Receipt::NONE);
-            }
-            Admission::Refused(error) => return ResponseFuture::refuse(error),
-        }
-        match self.authorizer.try_set(request.headers_mut()) {
-            Attempt::Set(receipt) => ResponseFuture::respond(self.inner.call(request), receipt),
-            Attempt::Refused(error) => ResponseFuture::refuse(error),
-            Attempt::Wait => {
+        match self.authorizer.authorize(&mut request) {
+            Passage::Go(receipt) => ResponseFuture::respond(self.inner.call(request), receipt),
+            Passage::Refused(error) => ResponseFuture::refuse(error),
+            Passage::Wait(acquire) => {
                 // Readiness belongs to the instance that was polled, and the token may be long in
                 // coming: that one is dropped with what it has reserved. Kept in `self` it would be
                 // waited for by this very request, under a limit of one.
                 self.inner = self.inner.clone();
                 let unready = self.inner.clone();
-                ResponseFuture::acquire(self.authorizer.acquire(), request, unready)
+                ResponseFuture::acquire(acquire, request, unready)
             }
         }
     }
@@ -118,15 +113,10 @@ where
         if let Some(receipt) = self.authorizer.authorize_now_shared(&mut request) {
             return ResponseFuture::respond(inner.call(request), receipt);
         }
-        match self.authorizer.admit(request.uri()) {
-            Admission::Listed => {}
-            Admission::Bare => return ResponseFuture::respond(inner.call(request), Receipt::NONE),
-            Admission::Refused(error) => return ResponseFuture::refuse(error),
-        }
-        match self.authorizer.try_set_shared(request.headers_mut()) {
-            Attempt::Set(receipt) => ResponseFuture::respond(inner.call(request), receipt),
-            Attempt::Refused(error) => ResponseFuture::refuse(error),
-            Attempt::Wait => ResponseFuture::acquire(self.authorizer.acquire(), request, inner),
+        match self.authorizer.authorize_shared(&mut request) {
+            Passage::Go(receipt) => ResponseFuture::respond(inner.call(request), receipt),
+            Passage::Refused(error) => ResponseFuture::refuse(error),
+            Passage::Wait(acquire) => ResponseFuture::acquire(acquire, request, inner),
         }
     }
 }

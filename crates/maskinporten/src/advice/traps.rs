@@ -116,6 +116,9 @@ traps! {
     HEADER_PRESENT: Origin, You, No,
         "the request already has an Authorization header",
         "remove it, or choose to replace or keep it where the layer is built";
+    ONE_TOKEN: Request, You, No,
+        "the provider keeps the token of one request only",
+        "build the layer with a MaskinportenClient, or send the request without a TokenContext";
     NO_CA_STORE: Unreachable, You, No,
         "no certificate authorities were found on this machine",
         "install the ca-certificates package in the image, or point SSL_CERT_FILE at a bundle";

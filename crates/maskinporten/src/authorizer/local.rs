@@ -6,8 +6,9 @@ use std::sync::{Arc, OnceLock};
 use http::{HeaderMap, Request, Uri};
 
 use super::seat::{Seat, Table, View};
-use super::{Acquire, Admission, Attempt, Receipt};
+use super::{Acquire, Admission, Attempt, Passage, Receipt};
 use crate::cache;
+use crate::request::TokenContext;
 
 /// What one service value holds: its own view of the token. Made by
 /// [`Authorizer::local`](crate::Authorizer::local).
@@ -34,13 +35,16 @@ impl LocalAuthorizer {
         }
     }
 
-    /// Sets the header if the request goes to the first listed origin and a good token is at hand:
-    /// the path of nearly every request. For all others it gives nothing and changes nothing;
-    /// [`admit`](Self::admit) and [`try_set`](Self::try_set) tell what they are.
+    /// Sets the header if the request goes to the first listed origin, has no [`TokenContext`], and a
+    /// good token is at hand: the path of nearly every request. For all others it gives nothing and
+    /// changes nothing; [`authorize`](Self::authorize) tells what becomes of them.
     #[inline]
     pub fn authorize_now<B>(&mut self, request: &mut Request<B>) -> Option<Receipt> {
         let seat = &*self.seat;
         if !seat.is_plain(request.uri()) {
+            return None;
+        }
+        if TokenContext::of(request.extensions()).is_some() {
             return None;
         }
         match &mut self.view {
@@ -57,7 +61,30 @@ impl LocalAuthorizer {
         if !seat.is_plain(request.uri()) {
             return None;
         }
+        if TokenContext::of(request.extensions()).is_some() {
+            return None;
+        }
         seat.set(request.headers_mut())
+    }
+
+    /// Sets the header on any request, or tells what keeps it from one.
+    pub fn authorize<B>(&mut self, request: &mut Request<B>) -> Passage {
+        let decided = self.decide(request);
+        decided.unwrap_or_else(|| match self.try_set(request.headers_mut()) {
+            Attempt::Set(receipt) => Passage::Go(receipt),
+            Attempt::Wait => Passage::Wait(self.acquire()),
+            Attempt::Refused(error) => Passage::Refused(error),
+        })
+    }
+
+    /// As [`authorize`](Self::authorize), where the value is shared between threads.
+    pub fn authorize_shared<B>(&self, request: &mut Request<B>) -> Passage {
+        let decided = self.decide(request);
+        decided.unwrap_or_else(|| match self.try_set_shared(request.headers_mut()) {
+            Attempt::Set(receipt) => Passage::Go(receipt),
+            Attempt::Wait => Passage::Wait(self.acquire()),
+            Attempt::Refused(error) => Passage::Refused(error),
+        })
     }
 
     /// Whether a request to this address may have the token.
@@ -89,6 +116,19 @@ impl LocalAuthorizer {
     /// Waits for a token. What it gives is good for one request, whatever the token's life.
     pub fn acquire(&self) -> Acquire {
         self.seat.acquire()
+    }
+
+    /// What becomes of a request by its address and its context; none where it is to have the token
+    /// that is looked at here.
+    fn decide<B>(&self, request: &mut Request<B>) -> Option<Passage> {
+        let gate = &self.seat.gate;
+        match gate.admit(request.uri()) {
+            Admission::Listed => {}
+            Admission::Bare => return Some(Passage::Go(Receipt::NONE)),
+            Admission::Refused(error) => return Some(Passage::Refused(error)),
+        }
+        let context = TokenContext::of(request.extensions())?.clone();
+        Some(gate.settle(&context, request.headers_mut()))
     }
 
     fn set_first(&mut self, headers: &mut HeaderMap) -> Option<Receipt> {

@@ -16,13 +16,13 @@ use crate::advice;
 use crate::cache::{self, Slot};
 use crate::error::{Error, Result};
 use crate::origin::{IntoOrigins, Origin};
-use crate::provider::TokenProvider;
-use crate::request::{IntoTokenRequest, TokenKind};
+use crate::provider::{MadeFor, TokenProvider};
+use crate::request::{IntoTokenRequest, TokenContext, TokenKind};
 
 use guard::Guard;
 pub use local::LocalAuthorizer;
 pub use receipt::{Receipt, RejectedToken};
-use seat::Table;
+use seat::{Table, View};
 pub use ticket::{Acquire, Renewal, Ticket};
 
 /// What becomes of an `Authorization` header that a request already has.
@@ -62,6 +62,18 @@ pub enum Attempt {
     Refused(Error),
 }
 
+/// What becomes of a request.
+#[derive(Debug)]
+#[must_use]
+pub enum Passage {
+    /// It leaves as it is now: with a token, or without where it is to have none.
+    Go(Receipt),
+    /// It waits for its token.
+    Wait(Acquire),
+    /// It may not leave.
+    Refused(Error),
+}
+
 /// A token and the origins that may see it, shared.
 ///
 /// - A request to a listed origin gets the header; one to any other is refused before a token is
@@ -69,6 +81,8 @@ pub enum Attempt {
 /// - Refused is also a request whose address has no host, unless an origin is assumed for those.
 /// - An `Authorization` that is already there is replaced; it can be kept, or refused, instead.
 /// - A request never leaves bare because there was no token: it fails.
+/// - One request may ask for another organisation's token than all others, or for none, by a
+///   [`TokenContext`].
 ///
 /// An [`Authorizer`] is for `&self`: share it, call [`authorize`](Authorizer::authorize). A
 /// [`LocalAuthorizer`] is what one service value holds, which middleware calls with `&mut self`: on
@@ -109,6 +123,8 @@ struct Gate {
     pass_foreign: bool,
     existing: ExistingHeader,
     slot: Arc<Slot>,
+    /// The way to the tokens that contexts ask for.
+    made_for: Option<MadeFor>,
 }
 
 impl Authorizer {
@@ -127,11 +143,13 @@ impl Authorizer {
     ) -> Result<Self> {
         let origins = origins.into_origins()?;
         let handle = provider.token(&request.into_token_request()?, kind)?;
+        let (slot, made_for) = handle.into_parts();
         Ok(Self::of(Gate {
             guard: Arc::new(Guard::new(origins)),
             pass_foreign: false,
             existing: ExistingHeader::default(),
-            slot: Arc::clone(handle.slot()),
+            slot,
+            made_for,
         }))
     }
 
@@ -207,6 +225,30 @@ impl Authorizer {
         }
     }
 
+    /// As [`authorize`](Self::authorize), with the token that a context asks for.
+    ///
+    /// # Errors
+    ///
+    /// As [`authorize`](Self::authorize), and [`ErrorKind::Request`](crate::ErrorKind::Request) where
+    /// the provider keeps the token of one request only.
+    pub async fn authorize_with(
+        &self,
+        context: &TokenContext,
+        uri: &Uri,
+        headers: &mut HeaderMap,
+    ) -> Result<Receipt> {
+        match self.admit(uri) {
+            Admission::Listed => {}
+            Admission::Bare => return Ok(Receipt::NONE),
+            Admission::Refused(error) => return Err(error),
+        }
+        match self.table.gate.settle(context, headers) {
+            Passage::Go(receipt) => Ok(receipt),
+            Passage::Wait(acquire) => Ok(acquire.await?.set(headers)),
+            Passage::Refused(error) => Err(error),
+        }
+    }
+
     /// Whether a request to this address may have the token.
     pub fn admit(&self, uri: &Uri) -> Admission {
         self.table.gate.admit(uri)
@@ -271,6 +313,34 @@ impl Gate {
             Err(error) => error,
         };
         Admission::Refused(refused)
+    }
+
+    /// Settles a request to a listed origin that has a context.
+    #[cold]
+    fn settle(&self, context: &TokenContext, headers: &mut HeaderMap) -> Passage {
+        if context.is_skip() {
+            return Passage::Go(Receipt::NONE);
+        }
+        match self.decide_existing(headers) {
+            None | Some(Attempt::Wait) => {}
+            Some(Attempt::Set(receipt)) => return Passage::Go(receipt),
+            Some(Attempt::Refused(error)) => return Passage::Refused(error),
+        }
+        let Some(made_for) = &self.made_for else {
+            let message =
+                "the request asks for a token of its own, and this provider keeps one only";
+            return Passage::Refused(Error::request(message).with_advice(&advice::ONE_TOKEN));
+        };
+        let slot = match made_for.slot_in(context) {
+            Ok(slot) => slot,
+            Err(error) => return Passage::Refused(error),
+        };
+        // The guard is entered under this very slot: what the response says is said of its token.
+        let guard = guard::enter(slot.id(), &self.guard);
+        match View::default().set(&slot, guard, headers) {
+            Some(receipt) => Passage::Go(receipt),
+            None => Passage::Wait(Acquire::new(slot, guard)),
+        }
     }
 
     /// Settles a request that already has a header; none where a token is to be set.

@@ -1,5 +1,6 @@
 //! What a token is asked for: scopes, and whatever else changes what is sent.
 
+mod context;
 mod details;
 
 use std::convert::Infallible;
@@ -13,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::organisation::OrganisationNumber;
 use crate::scope::ScopeSet;
 
+pub use context::TokenContext;
 pub use details::{Consent, SystemUser};
 
 /// Whose token is wanted.
@@ -75,20 +77,7 @@ impl TokenRequest {
     /// [`ErrorKind::Request`](crate::ErrorKind::Request) where it is no absolute URI, or has a
     /// fragment, which Maskinporten refuses.
     pub fn resource(mut self, resource: impl AsRef<str>) -> Result<Self> {
-        let resource = resource.as_ref().trim();
-        if resource.is_empty() {
-            return Ok(self);
-        }
-        if !is_absolute_uri(resource) {
-            let shown: String = resource.chars().take(80).collect();
-            let message = format!("{shown:?} is no absolute URI without fragment");
-            return Err(Error::request(message).with_advice(&advice::RESOURCE));
-        }
-        let mut resources: Vec<Box<str>> = self.resources.iter().flat_map(|r| r.to_vec()).collect();
-        resources.push(resource.into());
-        resources.sort_unstable();
-        resources.dedup();
-        self.resources = Some(resources.into());
+        self.resources = with_resource(self.resources, resource.as_ref())?;
         Ok(self)
     }
 
@@ -153,10 +142,7 @@ impl TokenRequest {
     }
 
     fn with_details(mut self, details: &Map<String, Value>) -> Self {
-        let mut details = json!([details]);
-        // Sorted already, unless another crate of the build asks serde_json to keep the order.
-        details.sort_all_objects();
-        self.authorization_details = Some(details.into());
+        self.authorization_details = Some(written(details));
         self
     }
 }
@@ -287,6 +273,35 @@ impl From<Infallible> for Error {
     fn from(never: Infallible) -> Self {
         match never {}
     }
+}
+
+/// Resources with one more among them, as a sorted set; blank text is none.
+fn with_resource(
+    resources: Option<Arc<[Box<str>]>>,
+    resource: &str,
+) -> Result<Option<Arc<[Box<str>]>>> {
+    let resource = resource.trim();
+    if resource.is_empty() {
+        return Ok(resources);
+    }
+    if !is_absolute_uri(resource) {
+        let shown: String = resource.chars().take(80).collect();
+        let message = format!("{shown:?} is no absolute URI without fragment");
+        return Err(Error::request(message).with_advice(&advice::RESOURCE));
+    }
+    let mut resources: Vec<Box<str>> = resources.iter().flat_map(|r| r.to_vec()).collect();
+    resources.push(resource.into());
+    resources.sort_unstable();
+    resources.dedup();
+    Ok(Some(resources.into()))
+}
+
+/// `authorization_details` as it is sent and compared: an array of one.
+fn written(details: &Map<String, Value>) -> Arc<Value> {
+    let mut details = json!([details]);
+    // Sorted already, unless another crate of the build asks serde_json to keep the order.
+    details.sort_all_objects();
+    details.into()
 }
 
 /// A scheme, a colon and something after it (RFC 3986 §4.3), without white space or fragment.

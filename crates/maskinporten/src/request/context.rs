@@ -1,0 +1,235 @@
+//! [`TokenContext`]: what one request says of its own token.
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::Extensions;
+use serde_json::Value;
+
+use super::{Consent, SystemUser, TokenRequest, with_resource, written};
+use crate::error::{Error, Result};
+use crate::organisation::OrganisationNumber;
+
+/// What one request asks for itself: another organisation's token than the layer's own, or none.
+///
+/// A caller puts it into the request's extensions, and the layer that authorises the request reads it
+/// there.
+///
+/// - It is laid over the [`TokenRequest`] that the layer was built with: what it says replaces what the
+///   layer says of the same thing, all else stays the layer's, and the scopes always do. A system user
+///   and a consent are the same thing, `authorization_details`.
+/// - What comes of that is a request like any other. Its token is kept under all that it would send, so
+///   that nobody gets the token of another organisation, and equal contexts share one.
+/// - A request without a context has the layer's own token, which contexts never touch.
+/// - It changes nothing about origins: a request to one that is not listed is refused, or passes bare,
+///   with a context as without.
+/// - With [`skip`](Self::skip) a request to a listed origin leaves as it came.
+/// - Where the layer's provider keeps the token of one request only, as
+///   [`TokenHandle::from_source`](crate::TokenHandle::from_source) does, a request with a context fails.
+///   It never has the layer's own token instead.
+///
+/// A context is not bound to an origin, and nothing notices that one is missing: a redirect layer
+/// outside may drop extensions, and the request then has the layer's own token.
+///
+/// It is cheap to clone.
+///
+/// ```
+/// use http::{Request, header};
+/// use maskinporten::{MaskinportenClient, TokenContext};
+/// # use maskinporten::FixedToken;
+/// # use std::time::Duration;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let client = MaskinportenClient::builder()
+/// #     .source(FixedToken::new("fake", Duration::from_secs(600))?)
+/// #     .build()?;
+/// let authorizer = client.authorizer(["krr:read"], "https://api.example.no")?;
+/// let customer = TokenContext::new().consumer_org("991825827")?;
+///
+/// // Below a layer it is enough to put it there; without one it is given by hand.
+/// let mut request = Request::get("https://api.example.no/person")
+///     .extension(customer.clone())
+///     .body(())?;
+/// let uri = request.uri().clone();
+/// authorizer.authorize_with(&customer, &uri, request.headers_mut()).await?;
+/// assert!(request.headers().contains_key(header::AUTHORIZATION));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub struct TokenContext {
+    skip: bool,
+    resources: Option<Arc<[Box<str>]>>,
+    consumer_org: Option<OrganisationNumber>,
+    authorization_details: Option<Arc<Value>>,
+}
+
+impl TokenContext {
+    /// A context that says nothing yet: as it is, it gives the layer's own token.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// No token at all for this request. An `Authorization` of the caller's own stays, whatever the
+    /// layer does with such headers else.
+    ///
+    /// A skip stays one, whatever else is said to it.
+    #[must_use]
+    pub fn skip() -> Self {
+        Self {
+            skip: true,
+            ..Self::default()
+        }
+    }
+
+    /// Asks on behalf of an organisation, as [`TokenRequest::consumer_org`] does.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Request`](crate::ErrorKind::Request) where it is no organisation number.
+    pub fn consumer_org<O>(mut self, organisation: O) -> Result<Self>
+    where
+        O: TryInto<OrganisationNumber>,
+        Error: From<O::Error>,
+    {
+        self.consumer_org = Some(organisation.try_into()?);
+        Ok(self)
+    }
+
+    /// Asks as a customer's system user, as [`TokenRequest::system_user`] does.
+    #[must_use]
+    pub fn system_user(mut self, user: SystemUser) -> Self {
+        self.authorization_details = Some(written(&user.into_details()));
+        self
+    }
+
+    /// Asks by a consent that was given, as [`TokenRequest::consent`] does.
+    #[must_use]
+    pub fn consent(mut self, consent: Consent) -> Self {
+        self.authorization_details = Some(written(&consent.into_details()));
+        self
+    }
+
+    /// Restricts the token to an API, as [`TokenRequest::resource`] does, instead of those that the
+    /// layer's is restricted to. Said again, to all that were said; blank text says nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Request`](crate::ErrorKind::Request) where it is no absolute URI, or has a
+    /// fragment.
+    pub fn resource(mut self, resource: impl AsRef<str>) -> Result<Self> {
+        self.resources = with_resource(self.resources, resource.as_ref())?;
+        Ok(self)
+    }
+}
+
+// ===== what an authorizer reads =====
+
+impl TokenContext {
+    /// The context of a request with these extensions.
+    #[inline]
+    pub(crate) fn of(extensions: &Extensions) -> Option<&Self> {
+        // Most requests have no extensions, and pay for this look and nothing else.
+        if extensions.is_empty() {
+            return None;
+        }
+        Self::among(extensions)
+    }
+
+    pub(crate) fn is_skip(&self) -> bool {
+        self.skip
+    }
+
+    /// The request that comes of laying this one over another.
+    pub(crate) fn over(&self, request: &TokenRequest) -> TokenRequest {
+        let resources = self.resources.as_ref().or(request.resources.as_ref());
+        let details = self.authorization_details.as_ref();
+        TokenRequest {
+            scopes: request.scopes.clone(),
+            resources: resources.cloned(),
+            consumer_org: self.consumer_org.or(request.consumer_org),
+            authorization_details: details.or(request.authorization_details.as_ref()).cloned(),
+        }
+    }
+
+    // Not inlined: the look-up would stand in the path of requests that never make it.
+    #[inline(never)]
+    fn among(extensions: &Extensions) -> Option<&Self> {
+        extensions.get()
+    }
+}
+
+impl fmt::Debug for TokenContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("TokenContext");
+        if self.skip {
+            out.field("skip", &true);
+        }
+        if let Some(resources) = &self.resources {
+            out.field("resources", resources);
+        }
+        if let Some(consumer) = &self.consumer_org {
+            out.field("consumer_org", consumer);
+        }
+        if self.authorization_details.is_some() {
+            // A consent names a person: their number stays out of logs.
+            out.field("authorization_details", &format_args!("[redacted]"));
+        }
+        out.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_context_says_replaces_what_the_layer_says_of_the_same_thing() {
+        let user = |organisation| SystemUser::new(organisation).unwrap();
+        let scopes = || TokenRequest::scopes(["a:b", "c:d"]).unwrap();
+        let layer = scopes()
+            .resource("urn:one")
+            .and_then(|request| request.consumer_org("991825827"))
+            .unwrap()
+            .system_user(user("311169963"));
+        #[track_caller]
+        fn check(context: &TokenContext, layer: &TokenRequest, expected: &TokenRequest) {
+            assert_eq!(&context.over(layer), expected, "{context:?}");
+        }
+        check(&TokenContext::new(), &layer, &layer);
+        check(
+            &TokenContext::new().consumer_org("405003309").unwrap(),
+            &layer,
+            &layer.clone().consumer_org("405003309").unwrap(),
+        );
+        check(
+            &TokenContext::new().system_user(user("405003309")),
+            &layer,
+            &layer.clone().system_user(user("405003309")),
+        );
+        check(
+            &TokenContext::new()
+                .resource("urn:two")
+                .and_then(|context| context.resource(" "))
+                .and_then(|context| context.resource("urn:three"))
+                .unwrap(),
+            &scopes().resource("urn:one").unwrap(),
+            &scopes()
+                .resource("urn:three")
+                .and_then(|request| request.resource("urn:two"))
+                .unwrap(),
+        );
+    }
+
+    #[test]
+    fn a_skip_stays_one_and_a_person_is_not_printed() {
+        let id = "77ed8698-8e5e-4b32-a2f0-d2b6c2f0c0b1";
+        let consent = Consent::from_person(id, "01017012345").unwrap();
+        let context = TokenContext::skip().consumer_org("991825827").unwrap();
+        let context = context.consent(consent);
+        assert!(context.is_skip());
+        assert!(!format!("{context:?}").contains("0101701"));
+    }
+}
