@@ -16,6 +16,7 @@ mod world;
 
 mod answers;
 mod cancel;
+mod context;
 mod crowd;
 mod ending;
 mod faults;
