@@ -22,7 +22,8 @@ use crate::future::ResponseFuture;
 /// - Where it is not, the request waits for it and holds nothing of the inner service: what the ready
 ///   instance had reserved is given back, and another one is made ready when the token is there.
 /// - A response that does not accept the token is reported to whoever keeps it, and passed on as it
-///   is: see [`Receipt::answered`] for what counts.
+///   is: see [`Receipt::answered`](maskinporten::Receipt::answered) for what
+///   counts.
 ///
 /// Keep one and call it, clone one for every call, or, where the inner service can be called by
 /// reference (as hyper-util's client can), share one and call `&BearerAuth`.
