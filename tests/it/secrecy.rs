@@ -23,9 +23,9 @@ use hyper_util::rt::TokioExecutor;
 use maskinporten::{
     AccessToken, Advice, AltinnSettings, Authority, BoxFuture, Consent, Environment, Error,
     FixedToken, KeyReference, LocalSigner, MaskinportenClient, MaskinportenSettings,
-    OrganisationNumber, Origin, Result, ScopeSet, Secret, Signer, SigningAlgorithm, SigningKey,
-    SourceIdentity, SystemClock, SystemUser, TokenKind, TokenProvider, TokenRequest, TokioClock,
-    Transport,
+    OrganisationNumber, Origin, RejectedToken, Result, ScopeSet, Secret, Signer, SigningAlgorithm,
+    SigningKey, SourceIdentity, SystemClock, SystemUser, TokenContext, TokenKind, TokenProvider,
+    TokenRequest, TokioClock, Transport,
 };
 use maskinporten_sim::{Fault, Route, SimClient, SimServer};
 use serde_json::Value;
@@ -378,6 +378,51 @@ async fn layers(secrets: &Secrets, server: &SimServer, registered: &SimClient) {
     tokio::time::sleep(Duration::from_millis(300)).await;
     secrets.note_token(&client.access_token(["a:read"]).await.unwrap());
     secrets.note_token(&client.altinn_token(["a:read"]).await.unwrap());
+    replays_and_outages(secrets, server, registered).await;
+}
+
+/// A request that is sent again, four tokens that fail one after another, and what is told of both.
+async fn replays_and_outages(secrets: &Secrets, server: &SimServer, registered: &SimClient) {
+    let client = MaskinportenClient::builder()
+        .settings(crate::world::settings(registered))
+        .build()
+        .unwrap();
+    let origin = server.sim().altinn_platform();
+    let layer = MaskinportenAuthLayer::new(&client, ["a:read"], &*origin).unwrap();
+    let http_client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+    let service = layer.replay_on_unauthorized().layer(http_client);
+    say(&service);
+    secrets.note_token(&client.access_token(["a:read"]).await.unwrap());
+    let rejection = Fault::status(StatusCode::UNAUTHORIZED);
+    server.sim().fault(Route::Api, rejection.times(1));
+    let request = Request::get(server.sim().api_url()).body(Full::<Bytes>::default());
+    let response = service.oneshot(request.unwrap()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    secrets.note_token(&client.access_token(["a:read"]).await.unwrap());
+    let mut headers = HeaderMap::new();
+    let authorizer = client.authorizer(["a:read"], &*origin).unwrap();
+    let uri = server.sim().api_url().parse().unwrap();
+    let receipt = authorizer.authorize(&uri, &mut headers).await.unwrap();
+    say(&receipt);
+    let rejected = receipt.unauthorized(None, &HeaderMap::new());
+    say(&rejected);
+    say(&rejected.and_then(RejectedToken::renewal));
+
+    server.sim().clear_faults();
+    let unavailable = Fault::status(StatusCode::SERVICE_UNAVAILABLE);
+    server.sim().fault(Route::Token, unavailable);
+    let others = (0..5).map(|number| {
+        let request = TokenRequest::scopes(["a:read"]).unwrap();
+        client.access_token(request.resource(format!("urn:{number}")).unwrap())
+    });
+    for outcome in futures_util::future::join_all(others).await {
+        say_error(&outcome.unwrap_err());
+    }
+    server.sim().clear_faults();
+    say(&client.health());
+    say(&client);
+    client.shutdown().await;
+    say(&client.health());
 }
 
 /// A signer that notes every assertion it has signed.
@@ -654,7 +699,8 @@ async fn everything_that_can_be_shown(secrets: &Secrets, registered: &SimClient)
     let consent = Consent::from_person(CONSENT, PERSON).unwrap();
     say(&consent);
     let request = TokenRequest::scopes(["a:read"]).unwrap();
-    say(&request.clone().consent(consent));
+    say(&request.clone().consent(consent.clone()));
+    say(&TokenContext::new().consent(consent));
     let raw = format!(r#"{{"type":"urn:x","person":"{PERSON}"}}"#);
     say(&request.clone().authorization_details(raw).unwrap());
     let mistyped = Consent::from_person(CONSENT, format!("{PERSON}0"));

@@ -33,3 +33,23 @@ pub(crate) fn leave(id: u64) {
         slots.remove(&id);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::provider::TokenHandle;
+    use crate::source::FixedToken;
+
+    #[test]
+    fn a_slot_that_is_gone_leaves_nothing_behind() {
+        let is_noted = |id| SLOTS.lock().as_ref().unwrap().contains_key(&id);
+        let source = FixedToken::new("token", Duration::from_secs(60)).unwrap();
+        let (slot, _) = TokenHandle::from_source(source).unwrap().into_parts();
+        let id = slot.id();
+        assert!(is_noted(id) && find(id).is_some());
+        drop(slot);
+        assert!(!is_noted(id));
+    }
+}
