@@ -92,7 +92,8 @@ impl LocalAuthorizer {
         self.seat.gate.admit(uri)
     }
 
-    /// Sets the header if a token is at hand.
+    /// Sets the header if a token is at hand. Unguarded: whether the request's address and context let
+    /// it have this token is for [`authorize`](Self::authorize) to ask.
     pub fn try_set(&mut self, headers: &mut HeaderMap) -> Attempt {
         let decided = self.seat.gate.decide_existing(headers);
         decided.unwrap_or_else(|| {
@@ -113,7 +114,8 @@ impl LocalAuthorizer {
         })
     }
 
-    /// Waits for a token. What it gives is good for one request, whatever the token's life.
+    /// Waits for a token. What it gives is good for one request, whatever the token's life. Unguarded,
+    /// as [`try_set`](Self::try_set).
     pub fn acquire(&self) -> Acquire {
         self.seat.acquire()
     }

@@ -254,12 +254,14 @@ impl Authorizer {
         self.table.gate.admit(uri)
     }
 
-    /// Sets the header if a token is at hand.
+    /// Sets the header if a token is at hand. Unguarded: whether the request's address and context let
+    /// it have this token is for [`authorize`](Self::authorize) to ask.
     pub fn try_set(&self, headers: &mut HeaderMap) -> Attempt {
         self.table.try_set(headers)
     }
 
-    /// Waits for a token. What it gives is good for one request, whatever the token's life.
+    /// Waits for a token. What it gives is good for one request, whatever the token's life. Unguarded,
+    /// as [`try_set`](Self::try_set).
     pub fn acquire(&self) -> Acquire {
         self.table.seat(cache::of_this_thread()).acquire()
     }
