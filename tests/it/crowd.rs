@@ -367,6 +367,22 @@ async fn who_took_off_before_the_server_was_given_up_does_not_put_off_the_probe(
 }
 
 #[tokio::test(start_paused = true)]
+async fn after_a_probe_that_succeeds_four_fly_at_once_again() {
+    let (sim, client) = world();
+    sim.fault(Route::Token, Fault::status(StatusCode::BAD_GATEWAY));
+    ask_for(&client, 4, Duration::from_secs(2), 1).await;
+    sim.clear_faults();
+    sim.fault(Route::Token, Fault::latency(Duration::from_millis(100)));
+
+    let began = Instant::now();
+    let tokens = join_all((4..13).map(|n| client.access_token(request(n)))).await;
+
+    assert!(tokens.iter().all(Result::is_ok));
+    // The probe, and eight by fours.
+    assert_eq!(began.elapsed(), Duration::from_millis(300));
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_identitys_refusal_is_no_other_ones_trouble() {
     let (sim, client) = world();
     // Not granted, not the client's, not delegated: each about one request.

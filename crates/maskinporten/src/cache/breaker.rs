@@ -153,6 +153,10 @@ impl Breaker {
 // ===== impl Book =====
 
 impl Book {
+    fn is_open(&self) -> bool {
+        matches!(self.state, State::Open { .. })
+    }
+
     fn follow(&mut self, revision: u64) {
         if self.revision != revision {
             self.revision = revision;
@@ -229,11 +233,14 @@ impl Clearance {
     /// failure as long as nobody may fly.
     pub(crate) fn landed<T>(&self, token: u64, clock: &AnyClock, outcome: Result<T>) -> Result<T> {
         let mut opened = None;
+        let was_open = self.breaker.book.lock().is_open();
         let outcome = self.note(token, clock, outcome, &mut opened);
         self.give_back();
-        if let Some((error, pause)) = opened {
-            // Whoever is in line hears of it now, and not after the pause.
+        if was_open || opened.is_some() {
+            // Whoever is in line hears of it now: that all may go, or that none may.
             self.breaker.freed.notify_waiters();
+        }
+        if let Some((error, pause)) = opened {
             // Under no lock: a subscriber is somebody else's code.
             tracing::warn!(
                 target: "maskinporten::token",
