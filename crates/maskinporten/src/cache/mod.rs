@@ -23,6 +23,7 @@ mod window;
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -243,15 +244,17 @@ impl Slots {
         freeing.vain_until = in_vain.then(|| now.after(SEARCHED_IN_VAIN_EVERY));
         let early = |at: &Moment| now < at.after(REPORTED_EVERY);
         if !freeing.reported_at.as_ref().is_some_and(early) {
+            let dropped = mem::take(&mut freeing.freed_since);
+            freeing.reported_at = Some(now);
+            // Under no lock: a subscriber is somebody else's code.
+            drop(freeing);
             tracing::warn!(
                 target: "maskinporten::token",
                 capacity = self.capacity,
-                dropped = freeing.freed_since,
+                dropped,
                 "more different tokens are asked for than are kept: raise `max_identities`, or expect \
                  some to be fetched again"
             );
-            freeing.reported_at = Some(now);
-            freeing.freed_since = 0;
         }
     }
 

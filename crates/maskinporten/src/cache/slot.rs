@@ -276,8 +276,9 @@ impl Slot {
         let now = self.clock.now();
         let mut started = false;
         let start = |takeoff| {
-            started = true;
-            self.start(takeoff, now)
+            let flight = self.start(takeoff, now);
+            started = flight.is_ok();
+            flight
         };
         let rejection = self.life.reject(rejected, now, self.revision(), start);
         // Once for however many met it, and under no lock.
