@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::Sim;
 use crate::keys::{RegisteredKey, RsaKey};
+use crate::sidecar::Credentials;
 
 /// A client that [`Sim::new_client`] made and registered.
 ///
@@ -74,12 +75,18 @@ impl SimClient {
         })
     }
 
-    /// The same client with a key of its own; the registered ones are replaced by it.
+    /// The same client with a key of its own; the registered ones are replaced by it. A sidecar that
+    /// held the old key starts anew with this one.
     pub fn with_fresh_key(self) -> Self {
         let next = self.renamed();
         self.sim.edit_client(&self.client_id, |client| {
             client.keys = vec![next.registered()]
         });
+        let mut sidecar = self.sim.world.sidecar();
+        if sidecar.has_key(&self.client_id, &self.kid) {
+            sidecar.set_up(next.credentials());
+        }
+        drop(sidecar);
         next
     }
 
@@ -100,6 +107,14 @@ impl SimClient {
             key: Arc::new(RsaKey::generate()),
             kid: self.sim.new_kid(),
             ..self.clone()
+        }
+    }
+
+    pub(crate) fn credentials(&self) -> Credentials {
+        Credentials {
+            client_id: self.client_id.clone(),
+            kid: self.kid.clone(),
+            key: self.key.clone(),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::jws::{self, Jws};
 use crate::refusal::Refusal;
 use crate::{Answer, Body, World};
 
-const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+pub(crate) const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
 /// The longest form that is read. A grant with a chain of certificates stays under a tenth of it.
 const MAX_FORM: usize = 256 * 1024;

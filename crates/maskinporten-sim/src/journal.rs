@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::Route;
 use crate::clock::unix_milliseconds;
@@ -101,6 +101,12 @@ impl Journal {
         self.requests(Route::Exchange).count()
     }
 
+    /// How many requests the sidecar got, whatever became of them. What it asked of the token endpoint
+    /// itself counts there, among [`token_requests`](Self::token_requests).
+    pub fn sidecar_requests(&self) -> usize {
+        self.requests(Route::Sidecar).count()
+    }
+
     /// How many requests the protected API got, whatever became of them.
     pub fn api_calls(&self) -> usize {
         self.requests(Route::Api).count()
@@ -130,7 +136,9 @@ pub(crate) struct Record {
     pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) authorization: Option<Value>,
     pub(crate) assertion: Option<(Value, Value)>,
+    pub(crate) asked: Option<Value>,
     pub(crate) issued: Option<Value>,
+    pub(crate) from_memory: bool,
     pub(crate) verdict: Verdict,
     pub(crate) status: Option<StatusCode>,
 }
@@ -178,6 +186,17 @@ impl Entry {
     /// The claims of the assertion, where they could be read; not verified unless accepted.
     pub fn assertion_claims(&self) -> Option<&Value> {
         self.record.assertion.as_ref().map(|(_, claims)| claims)
+    }
+
+    /// What the sidecar was asked, where it could be read: an object with `target`, `skip_cache` and
+    /// whatever else was sent, read or not. Anything that looks like a token is `[redacted]`.
+    pub fn asked(&self) -> Option<&Value> {
+        self.record.asked.as_ref()
+    }
+
+    /// True if the sidecar gave out a token it had, or one that was asked for by another request.
+    pub fn is_from_memory(&self) -> bool {
+        self.record.from_memory
     }
 
     /// The claims of the token that was given out.
@@ -228,7 +247,7 @@ impl Entry {
             Verdict::Fault => ("fault", None, None, None),
             Verdict::Abandoned => ("abandoned", None, None, None),
         };
-        let headers: serde_json::Map<String, Value> = record
+        let headers: Map<String, Value> = record
             .headers
             .iter()
             .map(|(name, value)| ((*name).to_owned(), json!(value)))
@@ -241,7 +260,9 @@ impl Entry {
             "headers": headers,
             "authorization": record.authorization,
             "assertion": record.assertion.as_ref().map(|(header, claims)| json!({ "header": header, "claims": claims })),
+            "asked": record.asked,
             "issued": record.issued,
+            "from_memory": record.from_memory,
             "verdict": verdict,
             "error": error,
             "code": code,
@@ -262,10 +283,29 @@ impl Record {
             headers: shown(&parts.headers),
             authorization: authorization(&parts.headers),
             assertion: None,
+            asked: None,
             issued: None,
+            from_memory: false,
             verdict: Verdict::Abandoned,
             status: None,
         }
+    }
+
+    pub(crate) fn note_asked(&mut self, members: Map<String, Value>) {
+        self.asked = Some(scrubbed(Value::Object(members)));
+    }
+}
+
+/// The same value with every text in it, names of members too, as [`redacted`] leaves it.
+fn scrubbed(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(redacted(&text)),
+        Value::Array(values) => values.into_iter().map(scrubbed).collect(),
+        Value::Object(members) => members
+            .into_iter()
+            .map(|(name, value)| (redacted(&name), scrubbed(value)))
+            .collect(),
+        other => other,
     }
 }
 

@@ -21,6 +21,7 @@
 //! | `/jwk` | the key that signs access tokens |
 //! | `/token` | an assertion in, an access token out (RFC 7523) |
 //! | `/authentication/api/v1/exchange/maskinporten` | an access token in, an Altinn token out |
+//! | `/api/v1/token` | a sidecar as on NAIS: scopes in, an access token out, and no key at the caller |
 //! | `/api/echo`, and all else under `/api/` | an API that wants a bearer, and shows its claims |
 //! | `/_sim/journal` | the journal as JSON |
 //! | `/_sim/faults` | the faults as JSON: `GET` lists, `DELETE` clears, `POST` adds one or an array |
@@ -105,6 +106,8 @@ mod issuer;
 mod bearer;
 
 mod altinn;
+
+mod sidecar;
 
 mod resource;
 pub use resource::Protection;

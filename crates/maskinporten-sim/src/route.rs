@@ -12,16 +12,19 @@ pub enum Route {
     Token,
     /// `/authentication/api/v1/exchange/{provider}`
     Exchange,
+    /// `/api/v1/token`, which hands tokens out and asks for none
+    Sidecar,
     /// Everything else under `/api/`
     Api,
 }
 
 impl Route {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Metadata,
         Self::Jwks,
         Self::Token,
         Self::Exchange,
+        Self::Sidecar,
         Self::Api,
     ];
 
@@ -31,8 +34,7 @@ impl Route {
             "/.well-known/oauth-authorization-server" => Some(Self::Metadata),
             "/jwk" => Some(Self::Jwks),
             "/token" => Some(Self::Token),
-            // Kept free: a sidecar's token endpoint, which hands tokens out and must not ask for one.
-            "/api/v1/token" => None,
+            "/api/v1/token" => Some(Self::Sidecar),
             path if exchange_provider(path).is_some() => Some(Self::Exchange),
             path if path.starts_with("/api/") => Some(Self::Api),
             _ => None,
@@ -46,6 +48,7 @@ impl Route {
             Self::Jwks => "jwks",
             Self::Token => "token",
             Self::Exchange => "exchange",
+            Self::Sidecar => "sidecar",
             Self::Api => "api",
         }
     }

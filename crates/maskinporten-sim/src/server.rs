@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tower_service::Service;
 
+use crate::sidecar::SIDECAR_PATH;
 use crate::{Body, Sim};
 
 /// A [`Sim`] that listens, over HTTP/1 without TLS.
@@ -73,6 +74,11 @@ impl SimServer {
     /// Where it listens, as `http://127.0.0.1:PORT/`.
     pub fn url(&self) -> String {
         url(self.addr)
+    }
+
+    /// Where its sidecar hands out tokens: `http://127.0.0.1:PORT/api/v1/token`.
+    pub fn sidecar_endpoint(&self) -> String {
+        self.url() + SIDECAR_PATH
     }
 
     /// The world behind the port.

@@ -17,6 +17,9 @@ impl Sim {
     }
 
     /// Makes and registers a client with an RSA key of 2048 bits. Its id follows from the seed.
+    ///
+    /// The first one made is also who the sidecar acts as, until
+    /// [`set_sidecar_client`](Self::set_sidecar_client) names another.
     pub fn new_client<I>(&self, scopes: I) -> SimClient
     where
         I: IntoIterator,
@@ -32,7 +35,22 @@ impl Sim {
         let mut registration = ClientRegistration::new(client_id).scopes(scopes);
         registration.keys.push(client.registered());
         self.add_client(registration);
+        let mut sidecar = self.world.sidecar();
+        if !sidecar.is_set_up() {
+            sidecar.set_up(client.credentials());
+        }
+        drop(sidecar);
         client
+    }
+
+    /// Sets the sidecar up with the id and the key of a client, as a deployment does: it starts anew
+    /// and remembers no token. Where the key is no longer registered, Maskinporten refuses it.
+    ///
+    /// Without this it acts as the first client that [`new_client`](Self::new_client) made; in a world
+    /// without any it answers that `maskinporten` is not enabled.
+    pub fn set_sidecar_client(&self, client: &SimClient) -> &Self {
+        self.world.sidecar().set_up(client.credentials());
+        self
     }
 
     /// Registers one more public key (JWK) for a client.

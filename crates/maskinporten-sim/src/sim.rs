@@ -9,6 +9,7 @@ use crate::fault::Faults;
 use crate::journal::Book;
 use crate::keys::IssuerKeys;
 use crate::registry::Registry;
+use crate::sidecar::{SIDECAR_PATH, Sidecar};
 use crate::{Journal, SimClock};
 
 /// The issuer of a world that is on no port and was given no other.
@@ -40,6 +41,7 @@ pub(crate) struct World {
     keys: RwLock<IssuerKeys>,
     // No lock is held across an await: whoever takes one is a plain function.
     registry: Mutex<Registry>,
+    sidecar: Mutex<Sidecar>,
     faults: Mutex<Faults>,
     book: Mutex<Book>,
 }
@@ -91,6 +93,12 @@ impl Sim {
     pub fn exchange_endpoint(&self) -> String {
         self.world
             .at_issuer("authentication/api/v1/exchange/maskinporten")
+    }
+
+    /// Where a sidecar hands out tokens: issuer + `api/v1/token`. It is what NAIS sets
+    /// `NAIS_TOKEN_ENDPOINT` to.
+    pub fn sidecar_endpoint(&self) -> String {
+        self.world.at_issuer(SIDECAR_PATH)
     }
 
     /// The platform host of Altinn: scheme, host and port of the issuer, without a slash.
@@ -203,6 +211,7 @@ impl SimBuilder {
                 issuer: RwLock::new(issuer),
                 keys: RwLock::new(IssuerKeys::new(self.fresh_keys)),
                 registry: Mutex::new(Registry::new(self.seed)),
+                sidecar: Mutex::default(),
                 faults: Mutex::default(),
                 book: Mutex::default(),
             }),
@@ -263,6 +272,10 @@ impl World {
 
     pub(crate) fn registry(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn sidecar(&self) -> MutexGuard<'_, Sidecar> {
+        self.sidecar.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn faults(&self) -> MutexGuard<'_, Faults> {

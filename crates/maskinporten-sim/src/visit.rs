@@ -16,7 +16,7 @@ use crate::clock::{YEAR_10000, skewed, unix_seconds};
 use crate::fault::Action;
 use crate::journal::Record;
 use crate::route::{exchange_provider, is_observer};
-use crate::{Answer, Body, Route, Sim, World, altinn, control, issuer, resource};
+use crate::{Answer, Body, Route, Sim, World, altinn, control, issuer, resource, sidecar};
 
 impl Service<Request<Body>> for Sim {
     type Response = Response<Body>;
@@ -64,8 +64,9 @@ async fn pass(mut visit: Visit, parts: Parts, path: String, body: Body) -> Respo
         let answer = unrouted(&world, &parts, &path, body).await;
         return visit.depart(answer, world.clock.now());
     };
-    let form = match route {
+    let body = match route {
         Route::Token => issuer::read_form(body, &mut visit.record).await,
+        Route::Sidecar => sidecar::read(body, &parts.headers, &mut visit.record).await,
         _ => None,
     };
     let fault = visit.world.faults().strike(route);
@@ -86,11 +87,11 @@ async fn pass(mut visit: Visit, parts: Parts, path: String, body: Body) -> Respo
         Some(Action::Skew(seconds)) => now = skewed(now, *seconds),
         _ => {}
     }
-    let (world, record) = (&*visit.world, &mut visit.record);
+    let (world, record) = (&visit.world, &mut visit.record);
     let answer = match route {
         Route::Metadata => issuer::metadata(world, &parts),
         Route::Jwks => issuer::jwks(world, &parts),
-        Route::Token => issuer::token(world, &parts, form, now, record),
+        Route::Token => issuer::token(world, &parts, body, now, record),
         Route::Exchange => altinn::exchange(
             world,
             &parts,
@@ -98,6 +99,7 @@ async fn pass(mut visit: Visit, parts: Parts, path: String, body: Body) -> Respo
             now,
             record,
         ),
+        Route::Sidecar => sidecar::token(world, &parts, body, now, record).await,
         Route::Api => resource::call(world, &parts, &path, now),
     };
     let answer = match fault {

@@ -209,7 +209,6 @@ fn any_method_reaches_the_api_and_nothing_answers_where_nothing_is() {
     for path in [
         "/",
         "/api",
-        "/api/v1/token",
         "/_sim/",
         "/_sim/elsewhere",
         "/jwk/",

@@ -436,7 +436,7 @@ fn a_fault_that_cannot_be_read_is_answered_with_what_is_known() {
     check(json!({ "route": "token", "kind": "flood" }), kinds);
     check(
         json!({ "route": "door", "kind": "hang" }),
-        r#""route" is one of metadata, jwks, token, exchange, api"#,
+        r#""route" is one of metadata, jwks, token, exchange, sidecar, api"#,
     );
     check(
         json!({ "route": "api", "kind": "latency", "ms": -1 }),

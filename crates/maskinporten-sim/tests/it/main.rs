@@ -12,5 +12,6 @@ mod fault;
 mod grant;
 mod refusal;
 mod server;
+mod sidecar;
 mod support;
 mod world;

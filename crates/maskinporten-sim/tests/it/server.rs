@@ -25,6 +25,9 @@ async fn a_grant_is_answered_over_a_socket() {
         format!("http://127.0.0.1:{}/", server.addr().port())
     );
     assert_eq!(server.sim().issuer(), server.url());
+    let sidecar = format!("{}api/v1/token", server.url());
+    assert_eq!(server.sidecar_endpoint(), sidecar);
+    assert_eq!(server.sim().sidecar_endpoint(), sidecar);
     let off = server
         .sim()
         .clock()
@@ -76,4 +79,5 @@ async fn a_chosen_issuer_is_kept_on_a_port() {
         .unwrap();
     assert_eq!(server.sim().issuer(), "https://chosen.example/");
     assert!(server.url().starts_with("http://127.0.0.1:"));
+    assert!(server.sidecar_endpoint().starts_with(&server.url()));
 }
