@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
-use aws_lc_rs::signature::RSA_PKCS1_SHA256;
+use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::DecodingKey;
@@ -84,6 +84,11 @@ impl RsaKey {
             )
             .expect("RSA signature");
         signature
+    }
+
+    /// The public key as PKCS#1 writes it, which is how a certificate holds it.
+    pub(crate) fn public_der(&self) -> &[u8] {
+        self.pair.public_key().as_ref()
     }
 
     pub(crate) fn public_jwk(&self, kid: &str) -> Value {

@@ -67,6 +67,8 @@ mod seed;
 mod keys;
 pub use keys::RegistrationError;
 
+mod certificate;
+
 mod registry;
 pub use registry::ClientRegistration;
 

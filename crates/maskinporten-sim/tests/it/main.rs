@@ -11,6 +11,7 @@ mod exchange;
 mod fault;
 mod grant;
 mod refusal;
+mod rotation;
 mod server;
 mod sidecar;
 mod support;
