@@ -101,8 +101,8 @@ impl Journal {
         self.requests(Route::Exchange).count()
     }
 
-    /// How many requests the sidecar got, whatever became of them. What it asked of the token endpoint
-    /// itself counts there, among [`token_requests`](Self::token_requests).
+    /// How many requests the sidecar got, whatever became of them. What it asked the token endpoint
+    /// counts among [`token_requests`](Self::token_requests), and has the user agent `sidecar`.
     pub fn sidecar_requests(&self) -> usize {
         self.requests(Route::Sidecar).count()
     }

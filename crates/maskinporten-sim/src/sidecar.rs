@@ -57,14 +57,13 @@ const MEMBERS: [&str; 5] = [
 ];
 
 /// Who the sidecar is set up as, and what it remembers.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Sidecar {
     client: Option<Arc<Credentials>>,
     slots: HashMap<Asked, Arc<Slot>>,
 }
 
 /// What it signs with. Not a `SimClient`, which would keep its world alive from within.
-#[derive(Debug)]
 pub(crate) struct Credentials {
     pub(crate) client_id: String,
     pub(crate) kid: String,
@@ -207,7 +206,7 @@ fn not_enabled(provider: &str) -> String {
 // ===== what is answered =====
 
 /// A token as Maskinporten answered it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Held {
     token: String,
     expires: SystemTime,
@@ -215,7 +214,7 @@ struct Held {
 }
 
 /// One token's place.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Slot {
     held: Mutex<Option<Held>>,
     /// Whoever holds this asks Maskinporten; the others wait, and find what that one got. It is held
@@ -303,6 +302,7 @@ async fn obtain(
     let body = body.ok_or_else(|| Refused::request("the body is cut short or too long"))?;
     let members = members(headers, &body).map_err(Refused::request)?;
     let (asked, skip_cache) = understood(&members).map_err(Refused::request)?;
+    // The block ends the lock of the world, which no await may hold.
     let (client, slot) = {
         let mut sidecar = world.sidecar();
         let client = sidecar.client.clone();
@@ -374,8 +374,9 @@ async fn granted(
         .unwrap_or(life / 2);
     Ok(Held {
         token,
-        expires: now + life,
-        kept_until: now + kept,
+        // A life beyond what a clock can show is none.
+        expires: now.checked_add(life).unwrap_or(now),
+        kept_until: now.checked_add(kept).unwrap_or(now),
     })
 }
 

@@ -50,6 +50,27 @@ async fn a_grant_is_answered_over_a_socket() {
 }
 
 #[tokio::test]
+async fn a_sidecar_is_asked_over_a_socket() {
+    let server = SimServer::start().await.unwrap();
+    server.sim().new_client(["a:b"]);
+    let body = r#"{"identity_provider":"maskinporten","target":"a:b"}"#;
+    let request = format!(
+        "POST /api/v1/token HTTP/1.1\r\nhost: any\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    for _ in 0..2 {
+        let answer = exchange_bytes(server.addr(), &request).await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(answer.contains("\"access_token\""));
+    }
+    let journal = server.sim().journal();
+    assert_eq!(
+        (journal.sidecar_requests(), journal.token_requests()),
+        (2, 1)
+    );
+}
+
+#[tokio::test]
 async fn a_server_that_is_dropped_closes_its_port_and_its_connections() {
     let server = SimServer::start().await.unwrap();
     let addr = server.addr();

@@ -450,6 +450,20 @@ fn an_answer_of_maskinporten_that_makes_no_sense_is_a_server_error() {
     );
 }
 
+#[test]
+fn a_life_beyond_all_clocks_is_none() {
+    let (sim, _) = world();
+    let endless = format!(r#"{{"access_token":"x","expires_in":{}}}"#, u64::MAX);
+    let endless = Fault::answer(StatusCode::OK, http::HeaderMap::new(), endless);
+    sim.fault(Route::Token, endless.times(1));
+    let answer = run(ask(&sim, scope("a:b", json!({})))).json();
+    assert_eq!(
+        (&answer["access_token"], &answer["expires_in"]),
+        (&json!("x"), &json!(0))
+    );
+    assert_ne!(run(token(&sim, scope("a:b", json!({})))), "x");
+}
+
 #[tokio::test(start_paused = true)]
 async fn faults_befall_the_sidecar_as_any_route() {
     let (sim, _) = world();
