@@ -1,14 +1,12 @@
 //! Warm-up, health, invalidation, and how a client ends.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::{HeaderMap, StatusCode, Uri};
 use maskinporten::{
-    AltinnSettings, BoxFuture, ErrorKind, HealthState, KeyReference, LocalSigner,
-    MaskinportenClient, Result, Signer, SigningAlgorithm, TokenRequest, TokioClock, Transport,
+    AltinnSettings, ErrorKind, HealthState, MaskinportenClient, TokenRequest, TokioClock, Transport,
 };
 use maskinporten_sim::{Fault, Route, Sim};
 use tokio::runtime::Handle;
@@ -16,7 +14,7 @@ use tokio::time::{Instant, advance, sleep, timeout};
 use tower::{Layer, Service, ServiceExt};
 use tower_maskinporten::BoxError;
 
-use crate::world::{self, A, API, Recorder, SCOPES, get, kind_of, layer};
+use crate::world::{self, A, API, Recorder, Rotating, SCOPES, get, kind_of, layer};
 
 fn tasks() -> usize {
     Handle::current().metrics().num_alive_tasks()
@@ -235,50 +233,16 @@ async fn a_layer_uses_no_token_that_was_declared_void() {
     assert_eq!(sim.journal().grants(), 2);
 }
 
-/// A signer whose key can be exchanged for another while it is in use.
-#[derive(Debug)]
-struct Exchangeable {
-    signers: [LocalSigner; 2],
-    used: Arc<AtomicU64>,
-}
-
-impl Exchangeable {
-    fn signer(&self) -> &LocalSigner {
-        &self.signers[self.used.load(Ordering::SeqCst) as usize]
-    }
-}
-
-impl Signer for Exchangeable {
-    fn algorithm(&self) -> SigningAlgorithm {
-        self.signer().algorithm()
-    }
-
-    fn key_reference(&self) -> KeyReference<'_> {
-        self.signer().key_reference()
-    }
-
-    fn sign(&self, input: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>>> {
-        self.signer().sign(input)
-    }
-
-    fn revision(&self) -> u64 {
-        self.used.load(Ordering::SeqCst)
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_refusal_is_forgotten_with_the_key_it_was_for() {
     let sim = Sim::new();
-    let unknown = world::settings(&sim.new_client(SCOPES));
+    let unknown = world::signer(&sim.new_client(SCOPES));
     let registered = sim.new_client(SCOPES);
-    let known = world::settings(&registered);
-    let used = Arc::new(AtomicU64::new(0));
-    let signer = Exchangeable {
-        signers: [unknown, known].map(|settings| LocalSigner::new(settings.signing_key().unwrap())),
-        used: Arc::clone(&used),
-    };
+    let known = world::signer(&registered);
+    let source = Rotating::new(&sim, &registered, [unknown, known]);
+    let (used, asked) = (source.used(), source.asked());
     let client = MaskinportenClient::builder()
-        .signer(sim.issuer(), registered.client_id(), signer)
+        .source(source)
         .altinn(AltinnSettings::platform(&sim.altinn_platform()).unwrap())
         .transport(Transport::new(sim.clone()))
         .clock(TokioClock::starting_at(sim.clock().now()))
@@ -296,11 +260,11 @@ async fn a_refusal_is_forgotten_with_the_key_it_was_for() {
     for request in requests() {
         client.altinn_token(request).await.unwrap_err();
     }
-    let asked = sim.journal().token_requests();
+    let before = asked.load(Ordering::SeqCst);
     for request in requests() {
         client.altinn_token(request).await.unwrap_err();
     }
-    assert_eq!(sim.journal().token_requests(), asked);
+    assert_eq!(asked.load(Ordering::SeqCst), before);
 
     used.store(1, Ordering::SeqCst);
     for request in requests() {

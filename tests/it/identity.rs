@@ -2,21 +2,20 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use maskinporten::{
-    AltinnSettings, BoxFuture, Consent, KeyReference, LocalSigner, MaskinportenClient, Result,
-    Signer, SigningAlgorithm, SigningKey, SystemUser, TokenRequest,
+    AltinnSettings, Consent, MaskinportenClient, SystemUser, TokenRequest, TokioClock,
 };
 use maskinporten_sim::{Route, Sim, SimClient};
 use proptest::prelude::*;
 use tokio::time::advance;
 
 use crate::wire::{self, Wire};
-use crate::world;
+use crate::world::{self, Rotating};
 
 const CONSENT: &str = "77ed8698-8e5e-4b32-a2f0-d2b6c2f0c0b1";
 
@@ -193,64 +192,27 @@ async fn another_exchange_or_test_organisation_has_another_token() {
     assert_eq!(tokens.len(), 3);
 }
 
-/// A vault whose key is rotated while it is in use.
-#[derive(Debug)]
-struct Rotating {
-    old: LocalSigner,
-    new: LocalSigner,
-    rotated: Arc<AtomicBool>,
-}
-
-impl Rotating {
-    fn current(&self) -> &LocalSigner {
-        if self.rotated.load(Ordering::Relaxed) {
-            &self.new
-        } else {
-            &self.old
-        }
-    }
-}
-
-impl Signer for Rotating {
-    fn algorithm(&self) -> SigningAlgorithm {
-        self.current().algorithm()
-    }
-
-    fn key_reference(&self) -> KeyReference<'_> {
-        self.current().key_reference()
-    }
-
-    fn sign(&self, input: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>>> {
-        self.current().sign(input)
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_rotated_key_leaves_its_tokens_as_they_are() {
     let sim = Sim::new();
     let registered = sim.new_client(["a:read"]);
     let next = registered.rotate_key().unwrap();
-    let signer = |client: &SimClient| {
-        let jwk = client.private_jwk().to_string();
-        LocalSigner::new(SigningKey::from_jwk(&jwk, None).unwrap())
-    };
-    let rotated = Arc::new(AtomicBool::new(false));
-    let rotating = Rotating {
-        old: signer(&registered),
-        new: signer(&next),
-        rotated: Arc::clone(&rotated),
-    };
-    let client = world::builder(&sim, &registered)
-        .signer(sim.issuer(), registered.client_id(), rotating)
+    let signers = [&registered, &next].map(world::signer);
+    let source = Rotating::new(&sim, &registered, signers);
+    let (used, asked) = (source.used(), source.asked());
+    let client = MaskinportenClient::builder()
+        .source(source)
+        .clock(TokioClock::starting_at(sim.clock().now()))
         .build()
         .unwrap();
 
     let before = client.access_token(["a:read"]).await.unwrap();
-    rotated.store(true, Ordering::Relaxed);
+    used.store(1, Ordering::SeqCst);
     sim.remove_key(registered.client_id(), registered.kid());
     let after = client.access_token(["a:read"]).await.unwrap();
     assert_eq!(before.expose(), after.expose());
     assert_eq!(sim.journal().token_requests(), 1);
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
 
     advance(Duration::from_secs(120)).await;
     client.access_token(["a:read"]).await.unwrap();

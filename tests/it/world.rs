@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::future::{Ready, ready};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -11,9 +12,9 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderValue, Request, Response};
 use maskinporten::{
-    AltinnSettings, BoxFuture, Error, ErrorKind, FixedToken, KeyReference, MaskinportenClient,
-    MaskinportenClientBuilder, MaskinportenSettings, Result, Signer, SigningAlgorithm, TokioClock,
-    Transport,
+    AccessToken, AltinnSettings, BoxFuture, Error, ErrorKind, FixedToken, KeyReference,
+    LocalSigner, MaskinportenClient, MaskinportenClientBuilder, MaskinportenSettings, Result,
+    Signer, SigningAlgorithm, SourceIdentity, TokenRequest, TokenSource, TokioClock, Transport,
 };
 use maskinporten_sim::{Body, Sim, SimClient};
 use tower::Service;
@@ -52,6 +53,67 @@ pub(crate) fn builder(sim: &Sim, registered: &SimClient) -> MaskinportenClientBu
 pub(crate) fn settings(registered: &SimClient) -> MaskinportenSettings {
     let json = registered.settings_json().to_string();
     MaskinportenSettings::from_json(&json, MaskinportenSettings::DEFAULT_SECTION).unwrap()
+}
+
+/// Signs with the key of a registered client.
+pub(crate) fn signer(registered: &SimClient) -> LocalSigner {
+    LocalSigner::new(settings(registered).signing_key().unwrap())
+}
+
+/// A source that goes over from one key of a client to another: a signer stands for one key, so that
+/// another key is another signer.
+#[derive(Debug)]
+pub(crate) struct Rotating {
+    identity: SourceIdentity,
+    clients: [MaskinportenClient; 2],
+    used: Arc<AtomicUsize>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Rotating {
+    /// Tokens of `registered`, by the first of the signers.
+    pub(crate) fn new(sim: &Sim, registered: &SimClient, signers: [LocalSigner; 2]) -> Self {
+        let client = |signer| {
+            MaskinportenClient::builder()
+                .signer(sim.issuer(), registered.client_id(), signer)
+                .transport(Transport::new(sim.clone()))
+                .clock(TokioClock::starting_at(sim.clock().now()))
+                .build()
+                .unwrap()
+        };
+        Self {
+            identity: SourceIdentity::new(sim.issuer(), registered.client_id()),
+            clients: signers.map(client),
+            used: Arc::default(),
+            asked: Arc::default(),
+        }
+    }
+
+    /// Which of the signers is used: 0 or 1.
+    pub(crate) fn used(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.used)
+    }
+
+    /// How often it was asked for a token.
+    pub(crate) fn asked(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.asked)
+    }
+}
+
+impl TokenSource for Rotating {
+    fn identity(&self) -> &SourceIdentity {
+        &self.identity
+    }
+
+    fn fetch<'a>(&'a self, request: &'a TokenRequest) -> BoxFuture<'a, Result<AccessToken>> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let client = &self.clients[self.used.load(Ordering::SeqCst)];
+        Box::pin(client.access_token(request.clone()))
+    }
+
+    fn revision(&self) -> u64 {
+        self.used.load(Ordering::SeqCst) as u64
+    }
 }
 
 // ===== a layer, and where its requests go =====

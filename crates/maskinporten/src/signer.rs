@@ -32,7 +32,12 @@ pub enum KeyReference<'a> {
 /// - It refers to its key by `kid` or by certificate chain and never by both: the header of an
 ///   assertion carries one of them (RFC 7515 §4.1.4 and §4.1.6).
 ///
-/// The answer is RSASSA-PKCS1-v1_5 over the input itself, not over a digest that was taken before.
+/// - It stands for one key for its whole life: header and signature of an assertion are asked for one
+///   after the other and must be of the same key. Another key is another signer; a source that goes
+///   over from one to the next tells so by [`TokenSource::revision`](crate::TokenSource::revision).
+///
+/// The answer is RSASSA-PKCS1-v1_5 over the input itself. A vault that signs digests is given
+/// [`SigningAlgorithm::digest`] of it.
 /// A signer that is asked from several tasks at once answers each of them.
 pub trait Signer: fmt::Debug + Send + Sync + 'static {
     /// How it signs: `alg` of the assertion.
@@ -47,12 +52,6 @@ pub trait Signer: fmt::Debug + Send + Sync + 'static {
     ///
     /// Whatever keeps the signature from coming about, as an [`Error`] of this crate.
     fn sign(&self, input: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>>>;
-
-    /// Another number whenever it signs with another key: refusals that are remembered are forgotten
-    /// then. The default is for a key that never changes.
-    fn revision(&self) -> u64 {
-        0
-    }
 }
 
 /// Signs with a key held in this process, on the blocking pool of the runtime that asks.
@@ -97,7 +96,7 @@ impl Signer for LocalSigner {
     }
 
     fn key_reference(&self) -> KeyReference<'_> {
-        KeyReference::Kid(self.key.kid())
+        self.key.key_reference()
     }
 
     fn sign(&self, input: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>>> {

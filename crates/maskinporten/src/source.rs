@@ -329,7 +329,7 @@ impl TokenSource for SignedGrant {
     }
 
     fn revision(&self) -> u64 {
-        self.signer.revision()
+        0
     }
 }
 
