@@ -269,7 +269,7 @@ async fn five_hundred_identities_of_a_client_that_is_refused_send_a_few_probes()
     let kid = registered.settings_json()["MaskinportenSettings"]["Jwk"]["kid"].clone();
     let kid = kid.as_str().map(str::to_owned).unwrap_or_else(|| {
         let settings = world::settings(&registered);
-        settings.signing_key().unwrap().kid().to_owned()
+        settings.signing_key().unwrap().kid().unwrap().to_owned()
     });
     assert!(sim.remove_key(registered.client_id(), &kid));
 

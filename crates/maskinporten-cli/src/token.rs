@@ -73,8 +73,12 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<(), Failure> {
     let key = settings.signing_key()?;
     if !quiet {
         report::note(format_args!("using: {}", settings.described()));
-        let (kid, bits, algorithm) = (key.kid(), key.bits(), key.algorithm());
-        report::note(format_args!("key: kid {kid}, RSA {bits} bits, {algorithm}"));
+        let name = match key.kid() {
+            Some(kid) => format!("kid {kid}"),
+            None => "by its certificate".to_owned(),
+        };
+        let (bits, algorithm) = (key.bits(), key.algorithm());
+        report::note(format_args!("key: {name}, RSA {bits} bits, {algorithm}"));
     }
 
     let mut builder = MaskinportenClient::builder()

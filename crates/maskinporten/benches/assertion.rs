@@ -134,7 +134,7 @@ impl Signer for Inline {
     }
 
     fn key_reference(&self) -> KeyReference<'_> {
-        KeyReference::Kid(self.key.kid())
+        self.key.key_reference()
     }
 
     fn sign(&self, input: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>>> {

@@ -52,7 +52,7 @@ mod request;
 pub use request::{Consent, IntoTokenRequest, SystemUser, TokenContext, TokenKind, TokenRequest};
 
 mod key;
-pub use key::{GeneratedKey, SigningAlgorithm, SigningKey};
+pub use key::{GeneratedKey, KeyOptions, SigningAlgorithm, SigningKey};
 
 mod signer;
 pub use signer::{BoxFuture, KeyReference, LocalSigner, Signer};

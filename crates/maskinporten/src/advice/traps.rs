@@ -75,8 +75,70 @@ traps! {
         "add `kid` to the JWK, or set it beside the key (MASKINPORTEN_KID), to what the portal shows for the key";
     KEY_FORMAT: Key, You, No,
         "the key's format is not read here",
-        "give a JWK, or a PEM that opens with BEGIN PRIVATE KEY (PKCS#8) or BEGIN RSA PRIVATE KEY (PKCS#1); a \
-         Java keystore or PKCS#12 is turned into one with `openssl pkcs12 -in key.p12 -nodes -nocerts`";
+        "give a JWK or a JWK set, a PEM that opens with BEGIN PRIVATE KEY, BEGIN ENCRYPTED PRIVATE KEY or BEGIN RSA \
+         PRIVATE KEY, the same in DER, or base64 of any of these; other keys are turned into one with \
+         `openssl pkey -in OLD -out key.pem`, where OLD is your file";
+    PKCS12: Key, You, No,
+        "a PKCS#12 is not read here",
+        "run `openssl pkcs12 -in FILE.p12 -nocerts -noenc -out key.pem` and \
+         `openssl pkcs12 -in FILE.p12 -nokeys -out certificate.pem`, where FILE.p12 is your file (with -legacy where \
+         OpenSSL says RC2-40-CBC or unsupported); then set MASKINPORTEN_KEY_FILE=key.pem, and for a client without \
+         registered keys MASKINPORTEN_CERTIFICATE_FILE=certificate.pem";
+    JAVA_KEYSTORE: Key, You, No,
+        "a Java keystore is not read here",
+        "run `keytool -importkeystore -srckeystore FILE.jks -destkeystore key.p12 -deststoretype PKCS12`, where \
+         FILE.jks is your file, then `openssl pkcs12 -in key.p12 -nocerts -noenc -out key.pem` and \
+         `openssl pkcs12 -in key.p12 -nokeys -out certificate.pem`; then set MASKINPORTEN_KEY_FILE=key.pem, and for a \
+         client without registered keys MASKINPORTEN_CERTIFICATE_FILE=certificate.pem";
+    PKCS7: Key, You, No,
+        "PKCS#7 is not read here",
+        "run `openssl pkcs7 -print_certs -in FILE.p7b -out certificate.pem`, where FILE.p7b is your file, and set \
+         MASKINPORTEN_CERTIFICATE_FILE=certificate.pem";
+    UTF16: Key, You, No,
+        "the text is in UTF-16",
+        "save it as UTF-8: `iconv -f UTF-16 -t UTF-8 OLD > NEW`, or in PowerShell \
+         `Get-Content OLD | Set-Content -Encoding utf8 NEW`, where OLD is your file";
+    KEY_PASSWORD_MISSING: Key, You, No,
+        "the key is encrypted and no password is given",
+        "give the password by MASKINPORTEN_KEY_PASSWORD, or in code by `KeyOptions::with_password`";
+    KEY_PASSWORD_WRONG: Key, You, No,
+        "the password does not open the key",
+        "compare MASKINPORTEN_KEY_PASSWORD with what `openssl pkey -in KEY.pem -noout` takes, where KEY.pem is your \
+         key: a space, a quote or `$` is easily changed by a shell";
+    OLD_ENCRYPTION: Key, You, No,
+        "the key is encrypted in a way that is not read here",
+        "encrypt it anew with `openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD.pem -out key.pem`, where OLD.pem is your \
+         file (with -inform DER where it is one, and with `-provider legacy -provider default` where OpenSSL says \
+         unsupported), and give the new password by MASKINPORTEN_KEY_PASSWORD";
+    KEY_WORK: Key, You, No,
+        "opening the key would take too much work",
+        "encrypt it anew with `openssl pkcs8 -topk8 -v2 aes-256-cbc -iter 600000 -in OLD.pem -out key.pem`, where \
+         OLD.pem is your file; if you did not make it, ask whoever did";
+    KEY_END: Key, You, No,
+        "the key's end cannot be read",
+        "write `exp` of the JWK as a number of seconds since 1970 (not of milliseconds, and not as text), or leave it out";
+    KEY_DATES: Key, You, No,
+        "the key or a certificate of it is not valid now",
+        "make a new key or order a new certificate, and register it; if the date is right, set this machine's clock";
+    KEY_SET: Key, You, No,
+        "the JWK set cannot be used",
+        "a set is {\"keys\": [{…}]} or the array alone, with at least one whole private RSA key in it, and one `kid` each; \
+         give the private keys, not what is published";
+    KEY_SET_KID: Key, You, No,
+        "the JWK set has no key of this identifier",
+        "set MASKINPORTEN_KID to the `kid` of a private key in the set, or leave it out: then the one that ends last signs";
+    CERTIFICATES: Key, You, No,
+        "the certificates cannot be used",
+        "give the key's own certificate and those that issued it, and no others: one PEM with a BEGIN CERTIFICATE block \
+         for each, or one certificate as base64 of its DER; look into them with \
+         `openssl storeutl -noout -text -certs certificate.pem`";
+    CERTIFICATE_OF_KEY: Key, You, No,
+        "the certificate is not this key's",
+        "give the one certificate that was issued for this key: `openssl x509 -in certificate.pem -noout -pubkey` and \
+         `openssl pkey -in key.pem -pubout` print the same";
+    KID_AND_CERTIFICATE: Key, You, No,
+        "a key goes by its kid or by its certificate",
+        "leave one out: for a client with registered keys MASKINPORTEN_CERTIFICATE_FILE, for one without MASKINPORTEN_KID";
     NO_SCOPE: Request, You, No,
         "no scope was asked for",
         "name at least one scope, such as altinn:serviceowner";

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use aws_lc_rs::digest::{SHA256, SHA384, SHA512, digest};
 use aws_lc_rs::signature::{
     RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512,
     RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RsaParameters, RsaSignatureEncoding,
@@ -30,6 +31,20 @@ impl SigningAlgorithm {
             Self::Rs384 => "RS384",
             Self::Rs512 => "RS512",
         }
+    }
+
+    /// The digest of `input` that a signature is over: SHA-256, SHA-384 or SHA-512 (RFC 8017 §8.2).
+    ///
+    /// It is what a vault wants where it signs digests: ask it for RSASSA-PKCS1-v1_5 with that hash,
+    /// and for none that hashes once more.
+    #[must_use]
+    pub fn digest(self, input: &[u8]) -> Vec<u8> {
+        let algorithm = match self {
+            Self::Rs256 => &SHA256,
+            Self::Rs384 => &SHA384,
+            Self::Rs512 => &SHA512,
+        };
+        digest(algorithm, input).as_ref().to_vec()
     }
 
     pub(super) fn named(name: &str) -> Option<Self> {

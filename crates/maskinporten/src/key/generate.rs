@@ -13,7 +13,7 @@ use crate::advice;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
-use super::{Components, SigningAlgorithm, SigningKey, given, pem};
+use super::{Components, SigningAlgorithm, SigningKey, der, given};
 
 /// A key that was just made: both halves as JWKs.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ impl SigningKey {
         let pair = KeyPair::generate(size).map_err(|_| failed())?;
         let pkcs8: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| failed())?;
         let info = PrivateKeyInfoRef::try_from(pkcs8.as_ref()).map_err(|_| failed())?;
-        let components = pem::from_pkcs1(info.private_key.as_bytes())?;
+        let components = der::from_pkcs1(info.private_key.as_bytes())?;
 
         let kid = given(kid).map_or_else(|| thumbprint(&components), str::to_owned);
         let private_jwk = private_jwk(&components, &kid);

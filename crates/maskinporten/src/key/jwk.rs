@@ -2,38 +2,43 @@
 //!
 //! RFC 7517 for the members every key has, RFC 7518 §6.3 for those of RSA.
 
+use std::time::{Duration, SystemTime};
+
 use zeroize::Zeroizing;
 
 use crate::advice::{self, Advice};
 use crate::error::{Error, Result};
 
+use super::chain::Link;
 use super::members::{Fault, Member, Members};
 use super::{
-    Components, Number, Problems, SigningAlgorithm, check_kid, check_modulus, decode_base64, given,
+    Beside, Components, Identity, NO_KID, Number, Problems, SigningAlgorithm, check_kid,
+    check_modulus, decode_base64,
 };
 
 /// What stands in a JWK. The components are there where all of them could be read.
 pub(super) struct Found {
     pub(super) components: Option<Components>,
-    pub(super) kid: Option<String>,
+    pub(super) identity: Option<Identity>,
     pub(super) algorithm: SigningAlgorithm,
+    /// When it ends, as it says itself (`exp`).
+    pub(super) expires: Option<SystemTime>,
 }
 
 /// Longest value of `kty`, `use` or `alg` that is repeated in a message. Names are shorter; what is
 /// longer may be a secret in the wrong place.
 const SHOWN_NAME: usize = 12;
 
-pub(super) fn read(json: &str, kid: Option<&str>, problems: &mut Problems) -> Result<Found> {
+/// The last second of the year 9999, which is also the last that certificates can name.
+const LAST_SECOND: f64 = 253_402_300_799.0;
+
+pub(super) fn read(json: &str, beside: Beside, problems: &mut Problems) -> Result<Found> {
     let members = Members::parse(json).map_err(not_a_jwk)?;
-    if members.count("keys") > 0 && members.count("kty") == 0 {
-        let message = "the key is a JWK set (`keys`): give one key of it";
-        return Err(Error::key(message).with_advice(&advice::KEY_FORMAT));
-    }
     let jwk = Jwk { members, problems };
-    Ok(jwk.found(kid))
+    Ok(jwk.found(beside))
 }
 
-fn not_a_jwk(fault: Fault) -> Error {
+pub(super) fn not_a_jwk(fault: Fault) -> Error {
     let message = format!("the key is no JWK: it is {fault}");
     Error::key(message).with_advice(&advice::KEY_FORMAT)
 }
@@ -44,7 +49,7 @@ struct Jwk<'a, 'p> {
 }
 
 impl Jwk<'_, '_> {
-    fn found(mut self, kid: Option<&str>) -> Found {
+    fn found(mut self, beside: Beside) -> Found {
         // The most telling first: a key of another family has none of the members that follow.
         let components = if self.is_rsa() {
             self.components()
@@ -53,11 +58,13 @@ impl Jwk<'_, '_> {
         };
         self.check_use();
         let algorithm = self.algorithm();
-        let kid = self.kid(kid);
+        let identity = self.identity(beside);
+        let expires = self.expires();
         Found {
             components,
-            kid,
+            identity,
             algorithm,
+            expires,
         }
     }
 
@@ -162,12 +169,65 @@ impl Jwk<'_, '_> {
         })
     }
 
-    fn kid(&mut self, beside: Option<&str>) -> Option<String> {
-        if given(beside).is_some() || !self.has("kid") {
-            return check_kid(beside, self.problems);
+    /// What is given beside the key wins, then its own `kid`, then its own certificates.
+    fn identity(&mut self, beside: Beside) -> Option<Identity> {
+        match beside {
+            Beside::Kid(kid) => check_kid(&kid, self.problems),
+            Beside::Certificates(links) => Some(Identity::Certificates(links)),
+            Beside::Nothing if self.has("kid") => {
+                let inside = self.text("kid", &advice::KID_MISSING)?;
+                check_kid(&inside, self.problems)
+            }
+            Beside::Nothing if self.has("x5c") => self.certificates(),
+            Beside::Nothing => {
+                self.problems.add(NO_KID, &advice::KID_MISSING);
+                None
+            }
         }
-        let inside = self.text("kid", &advice::KID_MISSING)?;
-        check_kid(Some(&inside), self.problems)
+    }
+
+    /// `x5c` (RFC 7517 §4.7): base64 of DER, in the standard alphabet by the letter and in either here.
+    fn certificates(&mut self) -> Option<Identity> {
+        let entries = self.members.raw("x5c").and_then(|raw| {
+            let entries: Option<Vec<String>> = serde_json::from_str(raw).ok();
+            entries.filter(|entries| self.members.count("x5c") == 1 && !entries.is_empty())
+        });
+        let Some(entries) = entries else {
+            let text = "`x5c` is no array of certificates in base64";
+            self.problems.add(text, &advice::CERTIFICATES);
+            return None;
+        };
+        let mut links = Vec::with_capacity(entries.len());
+        for (number, entry) in (1..).zip(&entries) {
+            let Some(link) = decode_base64(entry).and_then(|der| Link::read(&der)) else {
+                let text = format!("certificate {number} of `x5c` cannot be read");
+                self.problems.add(text, &advice::CERTIFICATES);
+                return None;
+            };
+            links.push(link);
+        }
+        Some(Identity::Certificates(links))
+    }
+
+    /// `exp`: no member of RFC 7517, and what Maskinporten and the tools around it write for the end
+    /// of a key, as seconds since 1970 (RFC 7519 §2, NumericDate).
+    fn expires(&mut self) -> Option<SystemTime> {
+        let raw = self.members.raw("exp").filter(|raw| *raw != "null")?;
+        let seconds: Option<f64> = serde_json::from_str(raw).ok();
+        match seconds {
+            _ if self.members.count("exp") > 1 => {
+                self.problems
+                    .add("`exp` stands in the key twice", &advice::KEY_END);
+            }
+            // A number of seconds that is a date, and no number of milliseconds of our time.
+            Some(seconds) if (0.0..=LAST_SECOND).contains(&seconds) => {
+                return SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds as u64));
+            }
+            _ => self
+                .problems
+                .add("`exp` is no date in seconds since 1970", &advice::KEY_END),
+        }
+        None
     }
 
     /// Whether a member is there. `null` counts as left out.

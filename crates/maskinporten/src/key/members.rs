@@ -54,6 +54,12 @@ impl<'a> Members<'a> {
         found.map(|(_, raw)| Member::new(raw.get()))
     }
 
+    /// The text of a member as it stands.
+    pub(crate) fn raw(&self, name: &str) -> Option<&'a str> {
+        let found = self.0.iter().find(|(found, _)| found == name);
+        found.map(|(_, raw)| raw.get())
+    }
+
     /// Every member's name and what it holds.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, Member<'a>)> {
         self.0
@@ -128,7 +134,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 }
 
 impl Fault {
-    fn new(error: serde_json::Error) -> Self {
+    pub(super) fn new(error: serde_json::Error) -> Self {
         let (line, column) = (error.line(), error.column());
         if error.is_eof() {
             Self::Half { line, column }

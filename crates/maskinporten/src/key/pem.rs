@@ -2,18 +2,15 @@
 //!
 //! It is read here rather than by a library for three reasons: what operators hold has `\n` as two
 //! characters, indentation, or a certificate beside the key; every copy on the way is wiped; and a
-//! block of another kind is refused by the name in its header. The DER inside is the libraries'.
+//! block of another kind is refused by the name in its header. The DER inside is for `der.rs`.
 
-use std::borrow::Cow;
-
-use pkcs1::RsaPrivateKeyRef;
-use pkcs8::{ObjectIdentifier, PrivateKeyInfoRef};
 use zeroize::Zeroizing;
 
-use crate::advice::{self, Advice};
+use crate::advice;
 use crate::error::{Error, Result};
 
-use super::{Components, Number, decode_base64};
+use super::der::{self, refuse};
+use super::{Components, Number, decode_base64, encrypted};
 
 /// How every header opens (RFC 7468 §2).
 pub(super) const OPENING: &str = "-----BEGIN ";
@@ -23,13 +20,7 @@ const DASHES: &str = "-----";
 /// Longest header that is repeated in a message: names of blocks are shorter.
 const SHOWN_HEADER: usize = 40;
 
-/// rsaEncryption (RFC 8017, appendix C).
-const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
-
-/// id-RSASSA-PSS (RFC 8017, appendix C): such a key may not sign as RS256 does.
-const RSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
-
-pub(super) fn read(pem: &str) -> Result<Components> {
+pub(super) fn read(pem: &str, password: Option<&str>) -> Result<Components> {
     let pem = with_line_ends(pem);
     let blocks = blocks(&pem)?;
     let mut keys = blocks.iter().filter(|block| block.is_private_key());
@@ -42,11 +33,11 @@ pub(super) fn read(pem: &str) -> Result<Components> {
             &advice::KEY_FORMAT,
         );
     }
-    key.components()
+    key.components(password)
 }
 
 /// Environment variables often carry line ends as the two characters `\n`.
-fn with_line_ends(pem: &str) -> Zeroizing<String> {
+pub(super) fn with_line_ends(pem: &str) -> Zeroizing<String> {
     // Neither character can stand in a PEM's base64, so both forms can be read at once.
     let mut text = Zeroizing::new(String::with_capacity(pem.len()));
     let mut rest = pem;
@@ -60,12 +51,12 @@ fn with_line_ends(pem: &str) -> Zeroizing<String> {
 }
 
 /// One block: what stands between BEGIN and END.
-struct Block<'a> {
-    label: &'a str,
+pub(super) struct Block<'a> {
+    pub(super) label: &'a str,
     body: &'a str,
 }
 
-fn blocks(pem: &str) -> Result<Vec<Block<'_>>> {
+pub(super) fn blocks(pem: &str) -> Result<Vec<Block<'_>>> {
     let mut blocks = Vec::new();
     let mut rest = pem;
     while let Some((_, opened)) = rest.split_once(OPENING) {
@@ -88,15 +79,15 @@ impl Block<'_> {
         self.label.ends_with("PRIVATE KEY")
     }
 
-    fn components(&self) -> Result<Components> {
+    fn components(&self, password: Option<&str>) -> Result<Components> {
         match self.label {
             // PKCS#1 marks encryption by a line within the block (RFC 1421 §4.6.1.1).
-            "RSA PRIVATE KEY" if self.body.contains("Proc-Type:") => {
-                encrypted("BEGIN RSA PRIVATE KEY with Proc-Type ENCRYPTED")
-            }
-            "RSA PRIVATE KEY" => from_pkcs1(&self.der()?),
-            "PRIVATE KEY" => from_pkcs8(&self.der()?),
-            "ENCRYPTED PRIVATE KEY" => encrypted("BEGIN ENCRYPTED PRIVATE KEY"),
+            "RSA PRIVATE KEY" if self.body.contains("Proc-Type:") => Err(encrypted::foreign(
+                "the way PKCS#1 was (BEGIN RSA PRIVATE KEY with Proc-Type ENCRYPTED)",
+            )),
+            "RSA PRIVATE KEY" => der::from_pkcs1(&self.der()?),
+            "PRIVATE KEY" => der::from_pkcs8(&self.der()?),
+            "ENCRYPTED PRIVATE KEY" => der::from_encrypted(&self.der()?, password),
             "EC PRIVATE KEY" => refuse(
                 "the PEM is BEGIN EC PRIVATE KEY: Maskinporten takes RSA keys only",
                 &advice::EC_KEY,
@@ -108,61 +99,11 @@ impl Block<'_> {
         }
     }
 
-    fn der(&self) -> Result<Number> {
+    pub(super) fn der(&self) -> Result<Number> {
         decode_base64(self.body).map_or_else(
             || refuse("the PEM's body is not base64", &advice::KEY_FORMAT),
             Ok,
         )
-    }
-}
-
-fn from_pkcs8(der: &[u8]) -> Result<Components> {
-    // The libraries' errors tell places in the DER, which would help nobody; they stay out.
-    let Ok(info) = PrivateKeyInfoRef::try_from(der) else {
-        return refuse(
-            "the PEM is BEGIN PRIVATE KEY and what is in it is no PKCS#8",
-            &advice::KEY_FORMAT,
-        );
-    };
-    match info.algorithm.oid {
-        RSA => from_pkcs1(info.private_key.as_bytes()),
-        RSA_PSS => refuse(
-            "the key is RSA-PSS: Maskinporten takes RS256, RS384 and RS512 only",
-            &advice::NEW_KEY,
-        ),
-        other => {
-            let message = format!("the key is not RSA but of algorithm {}", named(other));
-            refuse(message, &advice::EC_KEY)
-        }
-    }
-}
-
-pub(super) fn from_pkcs1(der: &[u8]) -> Result<Components> {
-    let Ok(key) = RsaPrivateKeyRef::try_from(der) else {
-        return refuse("what is in the PEM is no RSA key", &advice::KEY_FORMAT);
-    };
-    if key.other_prime_infos.is_some() {
-        return refuse("the key has more than two primes", &advice::NEW_KEY);
-    }
-    let number = |found: pkcs1::UintRef<'_>| Zeroizing::new(found.as_bytes().to_vec());
-    Ok(Components {
-        n: number(key.modulus),
-        e: number(key.public_exponent),
-        d: number(key.private_exponent),
-        p: number(key.prime1),
-        q: number(key.prime2),
-        dp: number(key.exponent1),
-        dq: number(key.exponent2),
-        qi: number(key.coefficient),
-    })
-}
-
-fn named(algorithm: ObjectIdentifier) -> String {
-    match algorithm.to_string().as_str() {
-        "1.2.840.10045.2.1" => "EC".to_owned(),
-        "1.3.101.112" => "Ed25519".to_owned(),
-        "1.3.101.113" => "Ed448".to_owned(),
-        other => other.to_owned(),
     }
 }
 
@@ -176,16 +117,6 @@ fn no_private_key(blocks: &[Block<'_>]) -> Error {
         labels.join(", BEGIN ")
     );
     Error::key(message).with_advice(&advice::PUBLIC_KEY)
-}
-
-fn encrypted<T>(header: &str) -> Result<T> {
-    let message =
-        format!("the PEM is encrypted ({header}): `openssl pkey -in key.pem` decrypts it");
-    refuse(message, &advice::KEY_FORMAT)
-}
-
-fn refuse<T>(message: impl Into<Cow<'static, str>>, advice: &'static Advice) -> Result<T> {
-    Err(Error::key(message).with_advice(advice))
 }
 
 fn shown(label: &str) -> String {

@@ -61,32 +61,111 @@ pub(super) fn decode_base64(text: &str) -> Option<Number> {
     Some(bytes)
 }
 
-pub(super) fn decode_text(text: &str) -> Result<Zeroizing<String>> {
+/// A key as it lies in what was given.
+pub(super) enum Shape {
+    Jwk(Zeroizing<String>),
+    Pem(Zeroizing<String>),
+    Der(Number),
+}
+
+impl Shape {
+    /// Tells bytes of any shape apart, and takes base64 off them.
+    pub(super) fn read(bytes: &[u8]) -> Result<Self> {
+        let text = match Self::bare(bytes)? {
+            Ok(shape) => return Ok(shape),
+            Err(text) => text,
+        };
+        let decoded = decoded(text)?;
+        match Self::bare(&decoded)? {
+            Ok(shape) => Ok(shape),
+            // JSON that does not open as JSON, most likely: its reader tells where it ends being one.
+            Err(text) => Ok(Self::Jwk(Zeroizing::new(text.to_owned()))),
+        }
+    }
+
+    /// What is no base64, or else the text that may be.
+    fn bare(bytes: &[u8]) -> Result<Result<Self, &str>> {
+        let binary = Binary::of(bytes);
+        if let Some(Binary::Der) = binary {
+            return Ok(Ok(Self::Der(Zeroizing::new(bytes.to_vec()))));
+        }
+        if let Some(binary) = binary {
+            return Err(binary.refusal("the key is"));
+        }
+        let Ok(text) = std::str::from_utf8(bytes) else {
+            return Err(Binary::Unknown.refusal("the key is"));
+        };
+        let text = trim(text);
+        let copy = || Zeroizing::new(text.to_owned());
+        Ok(match TextForm::of(text) {
+            TextForm::Jwk => Ok(Self::Jwk(copy())),
+            TextForm::Pem => Ok(Self::Pem(copy())),
+            TextForm::Other => Err(text),
+        })
+    }
+}
+
+fn decoded(text: &str) -> Result<Number> {
     let refuse = |what: &'static str| Err(Error::key(what).with_advice(&advice::KEY_FORMAT));
     if text.is_empty() {
         return refuse("the key is blank");
     }
-    let Some(bytes) = decode_base64(text) else {
-        return refuse("the key is neither JWK, PEM nor base64");
-    };
-    match std::str::from_utf8(&bytes) {
-        Ok(text) => Ok(Zeroizing::new(text.to_owned())),
-        Err(_) => refuse(binary_form(&bytes)),
+    decode_base64(text).map_or_else(|| refuse("the key is neither JWK, PEM nor base64"), Ok)
+}
+
+/// Bytes that are no text in UTF-8, by their first ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Binary {
+    JavaKeystore,
+    Pkcs12,
+    Utf16,
+    Der,
+    Unknown,
+}
+
+impl Binary {
+    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
+        match bytes {
+            [0xfe, 0xed, 0xfe, 0xed, ..] | [0xce, 0xce, 0xce, 0xce, ..] => Some(Self::JavaKeystore),
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some(Self::Utf16),
+            // The same without its mark: every key's text opens with two characters of ASCII.
+            [0, 1..=0xff, 0, 1..=0xff, ..] | [1..=0xff, 0, 1..=0xff, 0, ..] => Some(Self::Utf16),
+            // A SEQUENCE that opens with version 3 is a PKCS#12 (RFC 7292 §4).
+            [0x30, ..] if contents(bytes).starts_with(&[2, 1, 3]) => Some(Self::Pkcs12),
+            [0x30, 0x80..=0xff, ..] => Some(Self::Der),
+            _ if std::str::from_utf8(bytes).is_err() => Some(Self::Unknown),
+            _ => None,
+        }
     }
+
+    pub(super) fn refusal(self, subject: &str) -> Error {
+        let (what, advice) = match self {
+            Self::JavaKeystore => ("a Java keystore", &advice::JAVA_KEYSTORE),
+            Self::Pkcs12 => ("a PKCS#12", &advice::PKCS12),
+            Self::Utf16 => ("text in UTF-16", &advice::UTF16),
+            Self::Der => ("bare DER", &advice::KEY_FORMAT),
+            Self::Unknown => ("bytes that are no text and no DER", &advice::KEY_FORMAT),
+        };
+        Error::key(format!("{subject} {what}")).with_advice(advice)
+    }
+}
+
+/// What follows tag and length (X.690 §8.1.3; the indefinite form too, which some keystores write).
+fn contents(der: &[u8]) -> &[u8] {
+    let length = match der.get(1) {
+        Some(long @ 0x81..=0x84) => usize::from(long & 0x7f),
+        _ => 0,
+    };
+    der.get(2 + length..).unwrap_or_default()
 }
 
 /// What bytes that are no text seem to be, for whoever gave them as a key.
 pub(crate) fn binary_form(bytes: &[u8]) -> &'static str {
-    match bytes {
-        [0xfe, 0xed, 0xfe, 0xed, ..] | [0xce, 0xce, 0xce, 0xce, ..] => {
-            "the key is a Java keystore, not a JWK or PEM"
-        }
-        // A SEQUENCE that opens with version 3 is a PKCS#12 (RFC 7292 §4), with 0 a private key.
-        [0x30, 0x82, _, _, 0x02, 0x01, 0x03, ..] => "the key is a PKCS#12, not a JWK or PEM",
-        [0x30, 0x82, _, _, 0x02, 0x01, 0x00, ..] => {
-            "the key is bare DER: `openssl pkey -inform DER` turns it into a PEM"
-        }
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "the key is text in UTF-16: save it as UTF-8",
+    match Binary::of(bytes) {
+        Some(Binary::JavaKeystore) => "the key is a Java keystore, not a JWK or PEM",
+        Some(Binary::Pkcs12) => "the key is a PKCS#12, not a JWK or PEM",
+        Some(Binary::Utf16) => "the key is text in UTF-16: save it as UTF-8",
+        Some(Binary::Der) => "the key is bare DER: `openssl pkey -inform DER` turns it into a PEM",
         _ => "the key is neither JWK nor PEM: its bytes are no text",
     }
 }

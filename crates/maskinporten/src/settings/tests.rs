@@ -88,7 +88,7 @@ fn accepted(settings: Result<MaskinportenSettings>) -> MaskinportenSettings {
     assert_eq!(settings.client_id, "our-client");
     let authority = settings.authority().unwrap();
     assert_eq!(authority.environment(), Some(Environment::Development));
-    assert_eq!(settings.signing_key().unwrap().kid(), KID);
+    assert_eq!(settings.signing_key().unwrap().kid(), Some(KID));
     tells_no_secret(&format!("{settings:?} {}", settings.described()));
     settings
 }
