@@ -39,7 +39,7 @@ async fn main() -> Result<(), BoxError> {
     println!("2. Settings as Altinn Studio mounts them, and a client of them");
     let file = registered.settings_json().to_string();
     let settings = MaskinportenSettings::from_json(&file, MaskinportenSettings::DEFAULT_SECTION)?;
-    println!("   {}", settings.described());
+    println!("   {}", settings.describe());
     let client = MaskinportenClient::builder()
         .settings(settings)
         .altinn(AltinnSettings::platform(&sim.altinn_platform())?)

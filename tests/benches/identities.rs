@@ -39,8 +39,8 @@ const TOKEN_LENGTH: usize = 1_000;
 struct Given(SourceIdentity, String);
 
 impl TokenSource for Given {
-    fn identity(&self) -> &SourceIdentity {
-        &self.0
+    fn identity(&self) -> SourceIdentity {
+        self.0.clone()
     }
 
     fn fetch<'a>(&'a self, _: &'a TokenRequest) -> BoxFuture<'a, Result<AccessToken>> {

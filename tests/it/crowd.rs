@@ -81,8 +81,8 @@ impl Counter {
 }
 
 impl TokenSource for Counter {
-    fn identity(&self) -> &SourceIdentity {
-        &self.identity
+    fn identity(&self) -> SourceIdentity {
+        self.identity.clone()
     }
 
     fn fetch<'a>(&'a self, request: &'a TokenRequest) -> BoxFuture<'a, Result<AccessToken>> {
@@ -619,8 +619,8 @@ async fn no_two_identities_share_a_token_while_some_go_and_come_again() {
     #[derive(Debug)]
     struct Named(SourceIdentity);
     impl TokenSource for Named {
-        fn identity(&self) -> &SourceIdentity {
-            &self.0
+        fn identity(&self) -> SourceIdentity {
+            self.0.clone()
         }
         fn fetch<'a>(&'a self, request: &'a TokenRequest) -> BoxFuture<'a, Result<AccessToken>> {
             let named = format!("{request:?}");

@@ -581,8 +581,8 @@ struct Panicking {
 }
 
 impl TokenSource for Panicking {
-    fn identity(&self) -> &SourceIdentity {
-        &self.identity
+    fn identity(&self) -> SourceIdentity {
+        self.identity.clone()
     }
 
     fn fetch<'a>(&'a self, _: &'a TokenRequest) -> BoxFuture<'a, Result<AccessToken>> {

@@ -291,7 +291,7 @@ fn settings(registered: &SimClient) -> Vec<MaskinportenSettings> {
 /// Both tokens over real sockets, by the default transport.
 async fn good_days(secrets: &Secrets, server: &SimServer, settings: MaskinportenSettings) {
     say(&settings);
-    println!("{}", settings.described());
+    println!("{}", settings.describe());
     let builder = MaskinportenClient::builder()
         .settings(settings)
         .altinn(altinn(server));
@@ -668,7 +668,7 @@ fn bad_settings(registered: &SimClient) {
             settings().with_pem(&*key),
         ] {
             say(&settings);
-            println!("{}", settings.described());
+            println!("{}", settings.describe());
             if let Err(error) = settings.signing_key() {
                 say_error(&error);
             }

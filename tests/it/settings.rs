@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use maskinporten::{
-    AltinnSettings, Authority, ErrorKind, MaskinportenClient, MaskinportenSettings,
+    AltinnSettings, Authority, Credentials, ErrorKind, MaskinportenClient, MaskinportenSettings,
 };
 use maskinporten_sim::{SimClient, SimServer};
 use serde_json::{Value, json};
@@ -220,9 +220,11 @@ async fn a_key_file_may_hold_a_jwk_or_a_pem() {
     }
 
     std::fs::write(path, PEM).unwrap();
-    let error = MaskinportenSettings::from_vars(variables(&shape), SECTION).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Settings);
-    assert!(error.to_string().contains("MASKINPORTEN_KID"), "{error}");
+    let settings = MaskinportenSettings::from_vars(variables(&shape), SECTION).unwrap();
+    let error = settings.signing_key().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Key);
+    assert!(error.to_string().contains("`kid` is missing"), "{error}");
+    assert!(error.hint().unwrap().contains("MASKINPORTEN_KID"));
 }
 
 /// What the child does: one token of each kind by whatever its environment says.
@@ -306,9 +308,15 @@ async fn the_environment_of_the_process_is_enough_for_both_tokens() {
 async fn the_settings_file_that_the_environment_names_is_read() {
     if child::is_here() {
         // The variables beside the file are not taken, and not mixed in.
-        let settings = MaskinportenSettings::discover().unwrap();
+        let credentials = Credentials::discover().unwrap();
+        let settings = credentials.settings().unwrap();
         assert!(settings.source().contains("settings file"));
-        assert!(settings.described().to_string().contains("another-client"));
+        assert!(
+            credentials
+                .describe()
+                .to_string()
+                .contains("another-client")
+        );
         return tokens_by_discovery().await;
     }
     let file = tempfile::NamedTempFile::new().unwrap();

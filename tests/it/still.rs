@@ -81,8 +81,8 @@ impl Told {
 }
 
 impl TokenSource for Told {
-    fn identity(&self) -> &SourceIdentity {
-        &self.identity
+    fn identity(&self) -> SourceIdentity {
+        self.identity.clone()
     }
 
     fn fetch<'a>(&'a self, _: &'a TokenRequest) -> BoxFuture<'a, Result<AccessToken>> {
@@ -292,8 +292,8 @@ struct Looking {
 }
 
 impl TokenSource for Looking {
-    fn identity(&self) -> &SourceIdentity {
-        &self.identity
+    fn identity(&self) -> SourceIdentity {
+        self.identity.clone()
     }
     fn fetch<'a>(&'a self, _: &'a TokenRequest) -> BoxFuture<'a, Result<AccessToken>> {
         Box::pin(async { AccessToken::new("token", seconds(120)) })

@@ -101,8 +101,8 @@ impl Rotating {
 }
 
 impl TokenSource for Rotating {
-    fn identity(&self) -> &SourceIdentity {
-        &self.identity
+    fn identity(&self) -> SourceIdentity {
+        self.identity.clone()
     }
 
     fn fetch<'a>(&'a self, request: &'a TokenRequest) -> BoxFuture<'a, Result<AccessToken>> {

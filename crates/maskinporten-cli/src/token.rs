@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 
 use maskinporten::{
-    AccessToken, AltinnSettings, LocalSigner, MaskinportenClient, MaskinportenSettings, SystemUser,
+    AccessToken, Credentials, MaskinportenClient, MaskinportenSettings, Platform, SystemUser,
     TokenRequest, Transport,
 };
 use tokio::runtime;
@@ -17,10 +17,12 @@ use crate::report::{self, Failure};
 
 /// Print a token on stdout, and nothing else there
 ///
-/// Settings are read from --settings, else from the file MASKINPORTEN_SETTINGS_FILE names, else
-/// from the environment: MaskinportenSettings__Authority, __ClientId and __JwkBase64 (or __Jwk,
-/// __Pem with __Kid), or MASKINPORTEN_ISSUER, MASKINPORTEN_CLIENT_ID and MASKINPORTEN_KEY_FILE
-/// (a JWK, or a PEM with MASKINPORTEN_KID). They are taken whole from one place.
+/// Settings are read from --settings, else from the first place that has them: the file that
+/// MASKINPORTEN_SETTINGS_FILE names; the sidecar at NAIS_TOKEN_ENDPOINT; a directory of secrets
+/// (MASKINPORTEN_SECRETS_DIR, or what nais, SKIP or Altinn mounts); the environment:
+/// MASKINPORTEN_CLIENT_ID, MASKINPORTEN_ISSUER and MASKINPORTEN_CLIENT_JWK or _KEY_FILE, or
+/// MaskinportenSettings__Authority, __ClientId and __JwkBase64. They are taken whole from one
+/// place; MASKINPORTEN_SOURCE names it (file, sidecar, dir, env, direct, sim).
 ///
 /// As with curl, HTTPS_PROXY, ALL_PROXY and NO_PROXY are heeded; servers on this machine are
 /// always reached directly.
@@ -68,29 +70,27 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, quiet: bool) -> Result<(), Failure> {
     let request = args.request()?;
-    let settings = args.settings()?;
-    let authority = settings.authority()?;
-    let key = settings.signing_key()?;
+    let (platform, credentials) = args.credentials()?;
+    let environment = credentials.environment()?;
     if !quiet {
-        report::note(format_args!("using: {}", settings.described()));
-        let name = match key.kid() {
-            Some(kid) => format!("kid {kid}"),
-            None => "by its certificate".to_owned(),
-        };
-        let (bits, algorithm) = (key.bits(), key.algorithm());
-        report::note(format_args!("key: {name}, RSA {bits} bits, {algorithm}"));
+        report::note(format_args!("using: {}", credentials.describe()));
+    }
+    if let Some(settings) = credentials.settings() {
+        for key in settings.signing_keys()? {
+            let (kid, bits, algorithm) = (key.kid(), key.bits(), key.algorithm());
+            let kid = kid.map_or("by its certificate".to_owned(), |kid| format!("kid {kid}"));
+            if !quiet {
+                report::note(format_args!("key: {kid}, RSA {bits} bits, {algorithm}"));
+            }
+        }
     }
 
     let mut builder = MaskinportenClient::builder()
-        .signer(
-            authority.as_str(),
-            &settings.client_id,
-            LocalSigner::new(key),
-        )
+        .credentials(credentials)
         .transport(args.transport()?);
     // Read only when asked for: what is wrong with it is then no reason to give no token.
     if args.altinn
-        && let Some(altinn) = AltinnSettings::from_env(authority.environment())?
+        && let Some(altinn) = platform.altinn(environment)?
     {
         if !quiet {
             report::note(format_args!("altinn: {}", altinn.exchange_url()));
@@ -137,15 +137,15 @@ impl Args {
         Ok(request)
     }
 
-    fn settings(&self) -> maskinporten::Result<MaskinportenSettings> {
-        match &self.settings {
-            Some(file) => {
-                let section = self.section.as_deref();
-                let section = section.unwrap_or(MaskinportenSettings::DEFAULT_SECTION);
-                MaskinportenSettings::from_file(file, section)
-            }
-            None => MaskinportenSettings::discover(),
-        }
+    fn credentials(&self) -> maskinporten::Result<(Platform, Credentials)> {
+        let section = self.section.as_deref();
+        let section = section.unwrap_or(MaskinportenSettings::DEFAULT_SECTION);
+        let platform = Platform::of_process().with_section(section);
+        let credentials = match &self.settings {
+            Some(file) => MaskinportenSettings::from_file(file, section)?.into(),
+            None => platform.credentials()?,
+        };
+        Ok((platform, credentials))
     }
 
     fn transport(&self) -> maskinporten::Result<Transport> {

@@ -8,16 +8,16 @@ use crate::advice;
 use crate::authorizer::Authorizer;
 use crate::cache::{Breaker, CAPACITY, Cache, Identity, Origin, Slot};
 use crate::clock::{AnyClock, Clock};
-use crate::discovery::Discovery;
+use crate::credentials::{Credentials, Live, Parts, Proof};
+use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::health::Health;
-use crate::metadata::Metadata;
 use crate::origin::IntoOrigins;
 use crate::provider::{Keeper, TokenHandle, TokenProvider};
 use crate::request::{IntoTokenRequest, TokenKind, TokenRequest};
-use crate::settings::{AltinnSettings, Authority, MaskinportenSettings};
-use crate::signer::{LocalSigner, Signer};
-use crate::source::{AltinnExchange, Endpoint, SignedGrant, Skew, SourceIdentity, TokenSource};
+use crate::settings::{AltinnSettings, MaskinportenSettings, Platform};
+use crate::signer::Signer;
+use crate::source::{AltinnExchange, SidecarTokens, SignedGrant, Skew, TokenSource};
 use crate::token::AccessToken;
 use crate::transport::Transport;
 
@@ -49,6 +49,9 @@ pub struct MaskinportenClient(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     source: Arc<dyn TokenSource>,
+    /// None where tokens come from a sidecar or a source of one's own.
+    credentials: Option<Arc<Live>>,
+    environment: Option<Environment>,
     breaker: Arc<Breaker>,
     altinn: Option<Altinn>,
     clock: AnyClock,
@@ -79,7 +82,7 @@ impl MaskinportenClient {
         Self::builder().settings(settings).build()
     }
 
-    /// A client from what the platform provides: the settings file, else the environment.
+    /// A client from what the platform provides: see [`Platform`] for where it looks.
     ///
     /// The Altinn to exchange at is read from there too (`ALTINN_PLATFORM_URL`,
     /// `PlatformSettings__ApiAuthenticationEndpoint`), else it is the one of the environment.
@@ -90,13 +93,27 @@ impl MaskinportenClient {
     /// that was looked at and what it lacked.
     #[cfg(feature = "client")]
     pub fn discover() -> Result<Self> {
-        let settings = MaskinportenSettings::discover()?;
-        let environment = settings.authority()?.environment();
-        let builder = match AltinnSettings::from_env(environment)? {
+        Self::of_platform(&Platform::of_process())
+    }
+
+    /// A client from what a platform provides.
+    ///
+    /// # Errors
+    ///
+    /// As [`discover`](Self::discover).
+    #[cfg(feature = "client")]
+    pub fn of_platform(platform: &Platform) -> Result<Self> {
+        let credentials = platform.credentials()?;
+        tracing::info!(
+            target: "maskinporten::settings",
+            credentials = %credentials.describe(),
+            "credentials found"
+        );
+        let builder = match platform.altinn(credentials.environment()?)? {
             Some(altinn) => Self::builder().altinn(altinn),
             None => Self::builder(),
         };
-        builder.settings(settings).build()
+        builder.credentials(credentials).build()
     }
 
     /// Starts a client of chosen parts.
@@ -201,7 +218,12 @@ impl MaskinportenClient {
         let slots = cache.all();
         let wanted = slots.iter().filter(|slot| slot.is_wanted());
         let standings = wanted.map(|slot| slot.standing(now));
-        Health::of(standings, cache.is_closed(), self.0.skew.seconds(), clock)
+        let mut health = Health::of(standings, cache.is_closed(), self.0.skew.seconds(), clock);
+        if let Some(credentials) = &self.0.credentials {
+            health.settings_error = credentials.trouble();
+            health.key_ends_at = credentials.ends_at();
+        }
+        health
     }
 
     /// Declares void what is known for a request: its Maskinporten token, the Altinn token made of
@@ -242,6 +264,9 @@ impl MaskinportenClient {
     /// second where their runtime still runs. Requests that already have their token are not touched.
     pub async fn shutdown(&self) {
         self.0.cache.close().await;
+        if let Some(credentials) = &self.0.credentials {
+            credentials.close().await;
+        }
     }
 }
 
@@ -261,6 +286,10 @@ impl Keeper for Inner {
         slot.want();
         Ok(slot)
     }
+
+    fn environment(&self) -> Option<Environment> {
+        self.environment
+    }
 }
 
 impl Inner {
@@ -268,7 +297,7 @@ impl Inner {
         self.source.supports(request)?;
         let make = || {
             let identity = Identity {
-                source: self.source.identity().clone(),
+                source: self.source.identity(),
                 request: request.clone(),
                 exchange: None,
             };
@@ -291,7 +320,7 @@ impl Inner {
         self.source.supports(request)?;
         let make = |parent: Arc<Slot>| {
             let identity = Identity {
-                source: self.source.identity().clone(),
+                source: self.source.identity(),
                 request: request.clone(),
                 exchange: Some(Arc::clone(&altinn.address)),
             };
@@ -327,7 +356,7 @@ impl Inner {
 #[derive(Debug, Default)]
 #[must_use]
 pub struct MaskinportenClientBuilder {
-    credentials: Option<Credentials>,
+    tokens_from: Option<TokensFrom>,
     token_endpoint: Option<String>,
     altinn: Option<AltinnSettings>,
     transport: Option<Transport>,
@@ -336,41 +365,36 @@ pub struct MaskinportenClientBuilder {
 }
 
 #[derive(Debug)]
-enum Credentials {
-    Settings(MaskinportenSettings),
-    Signer {
-        authority: String,
-        client_id: String,
-        signer: Arc<dyn Signer>,
-    },
+enum TokensFrom {
+    Credentials(Box<Credentials>),
     Source(Arc<dyn TokenSource>),
 }
 
 impl MaskinportenClientBuilder {
-    /// Takes authority, client id and key from settings.
-    pub fn settings(mut self, settings: MaskinportenSettings) -> Self {
-        self.credentials = Some(Credentials::Settings(settings));
+    /// Takes authority, client id and key from settings, as they are.
+    pub fn settings(self, settings: MaskinportenSettings) -> Self {
+        self.credentials(Credentials::from(settings))
+    }
+
+    /// Takes what was found, and goes on watching the place where it was.
+    pub fn credentials(mut self, credentials: Credentials) -> Self {
+        self.tokens_from = Some(TokensFrom::Credentials(Box::new(credentials)));
         self
     }
 
     /// Signs elsewhere: a vault, an HSM. The key never comes here.
     pub fn signer(
-        mut self,
+        self,
         authority: impl Into<String>,
         client_id: impl Into<String>,
         signer: impl Signer,
     ) -> Self {
-        self.credentials = Some(Credentials::Signer {
-            authority: authority.into(),
-            client_id: client_id.into(),
-            signer: Arc::new(signer),
-        });
-        self
+        self.settings(MaskinportenSettings::new(authority, client_id).with_signer(signer))
     }
 
     /// Takes tokens from a source of one's own instead of signing for them.
     pub fn source(mut self, source: impl TokenSource) -> Self {
-        self.credentials = Some(Credentials::Source(Arc::new(source)));
+        self.tokens_from = Some(TokensFrom::Source(Arc::new(source)));
         self
     }
 
@@ -419,7 +443,7 @@ impl MaskinportenClientBuilder {
     /// [`ErrorKind::Key`](crate::ErrorKind::Key), naming everything that is wrong.
     pub fn build(self) -> Result<MaskinportenClient> {
         let Self {
-            credentials,
+            tokens_from,
             token_endpoint,
             altinn,
             transport,
@@ -428,76 +452,76 @@ impl MaskinportenClientBuilder {
         } = self;
         let cache = Cache::new(max_identities.unwrap_or(CAPACITY), clock.clone());
         let skew = Arc::new(Skew::default());
-        let (authority, client_id, signer): (Authority, String, Arc<dyn Signer>) = match credentials
-        {
+        let mut credentials = None;
+        let mut environment = None;
+        let (source, altinn): (Arc<dyn TokenSource>, _) = match tokens_from {
             None => {
                 let message = "the client was given neither settings, a signer nor a source";
                 return Err(Error::settings(message).with_advice(&advice::NO_SETTINGS));
             }
-            Some(Credentials::Source(source)) => {
+            Some(TokensFrom::Source(source)) => {
                 let altinn = match altinn {
                     Some(settings) => Some(Altinn::new(settings, or_default(transport)?)?),
                     None => None,
                 };
-                return Ok(MaskinportenClient::new(source, altinn, clock, skew, cache));
+                (source, altinn)
             }
-            Some(Credentials::Settings(settings)) => {
-                let authority = settings.authority()?;
-                let key = settings.signing_key()?;
-                (
-                    authority,
-                    settings.client_id,
-                    Arc::new(LocalSigner::new(key)),
-                )
+            Some(TokensFrom::Credentials(found)) => {
+                let transport = or_default(transport)?;
+                environment = found.environment()?;
+                let altinn = match altinn.or_else(|| AltinnSettings::of(environment?)) {
+                    Some(settings) => {
+                        if let Some(environment) = environment {
+                            settings.check_against(environment)?;
+                        }
+                        Some(Altinn::new(settings, transport.clone())?)
+                    }
+                    None => None,
+                };
+                let source: Arc<dyn TokenSource> = match found.into_parts() {
+                    (Proof::Sidecar(sidecar), _) => {
+                        Arc::new(SidecarTokens::new(&sidecar, transport, clock.clone()))
+                    }
+                    (Proof::Settings(settings), watched) => {
+                        let parts = Parts {
+                            transport: transport.clone(),
+                            clock: clock.clone(),
+                            token_endpoint: token_endpoint.as_deref().map(pinned).transpose()?,
+                        };
+                        let live = Live::new(*settings, watched, parts)?;
+                        credentials = Some(Arc::clone(&live));
+                        Arc::new(SignedGrant::new(
+                            live,
+                            transport,
+                            clock.clone(),
+                            Arc::clone(&skew),
+                        ))
+                    }
+                };
+                (source, altinn)
             }
-            Some(Credentials::Signer {
-                authority,
-                client_id,
-                signer,
-            }) => (Authority::parse(&authority)?, client_id, signer),
         };
-        let transport = or_default(transport)?;
-        let altinn = altinn.or_else(|| AltinnSettings::of(authority.environment()?));
-        let altinn = match altinn {
-            Some(settings) => {
-                settings.check_against(&authority)?;
-                Some(Altinn::new(settings, transport.clone())?)
-            }
-            None => None,
-        };
-        let pinned = token_endpoint.as_deref().map(pinned).transpose()?;
-        let endpoint = endpoint(&authority, pinned, &transport, &clock);
-        let identity = SourceIdentity::new(authority.as_str(), client_id);
-        let (source_clock, source_skew) = (clock.clone(), Arc::clone(&skew));
-        let source = SignedGrant::new(
-            identity,
-            signer,
-            endpoint,
-            transport,
-            source_clock,
-            source_skew,
-        );
-        let source = Arc::new(source);
-        Ok(MaskinportenClient::new(source, altinn, clock, skew, cache))
-    }
-}
-
-impl MaskinportenClient {
-    fn new(
-        source: Arc<dyn TokenSource>,
-        altinn: Option<Altinn>,
-        clock: AnyClock,
-        skew: Arc<Skew>,
-        cache: Cache,
-    ) -> Self {
-        Self(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             source,
+            credentials,
+            environment,
             breaker: Arc::default(),
             altinn,
             clock,
             skew,
             cache,
-        }))
+        });
+        if let Some(credentials) = &inner.credentials {
+            let client = Arc::downgrade(&inner);
+            credentials.on_new_client(move || {
+                if let Some(client) = client.upgrade() {
+                    client.cache.invalidate();
+                    client.forget_outages();
+                    client.skew.forget();
+                }
+            });
+        }
+        Ok(MaskinportenClient(inner))
     }
 }
 
@@ -522,28 +546,6 @@ impl Altinn {
             subscription_key,
             transport,
         })
-    }
-}
-
-/// A pinned endpoint is used as it is, a known environment is as its table says, and any other
-/// authority is asked.
-fn endpoint(
-    authority: &Authority,
-    pinned: Option<Uri>,
-    transport: &Transport,
-    clock: &AnyClock,
-) -> Endpoint {
-    match pinned.or_else(|| authority.token_endpoint().cloned()) {
-        Some(token_endpoint) => Endpoint::Known(Arc::new(Metadata {
-            issuer: authority.as_str().to_owned(),
-            token_endpoint,
-        })),
-        None => Endpoint::Discovered(Box::new(Discovery::new(
-            authority.as_str().to_owned(),
-            authority.metadata_url().clone(),
-            transport.clone(),
-            clock.clone(),
-        ))),
     }
 }
 

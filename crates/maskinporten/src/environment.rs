@@ -3,8 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use http::Uri;
-
 use crate::advice;
 use crate::error::{Error, Result};
 
@@ -86,8 +84,8 @@ impl Environment {
     }
 
     /// The environment whose tokens an Altinn host takes, for the hosts that are known.
-    pub(crate) fn of_altinn(platform: &Uri) -> Option<Self> {
-        let host = platform.host()?.to_ascii_lowercase();
+    pub(crate) fn of_altinn_host(host: &str) -> Option<Self> {
+        let host = host.to_ascii_lowercase();
         if host.ends_with(ALTINN_TEST_HOST_SUFFIX) {
             return Some(Self::Test);
         }
@@ -98,6 +96,11 @@ impl Environment {
             known == Some(host.as_str())
         };
         TABLE.iter().find(same).map(|row| row.environment)
+    }
+
+    /// The environment whose Maskinporten a host is, for the hosts that are known.
+    pub(crate) fn of_maskinporten_host(host: &str) -> Option<Self> {
+        Self::of_authority(&format!("https://{}/", host.to_ascii_lowercase()))
     }
 
     fn row(self) -> &'static Row {
@@ -164,20 +167,14 @@ mod tests {
 
     #[test]
     fn altinn_hosts_belong_to_one_environment() {
-        let check = |host: &'static str, expected| {
-            assert_eq!(Environment::of_altinn(&Uri::from_static(host)), expected);
+        let check = |host: &str, expected| {
+            assert_eq!(Environment::of_altinn_host(host), expected);
         };
-        check("https://platform.altinn.no", Some(Environment::Production));
-        check("https://platform.tt02.altinn.no/x", Some(Environment::Test));
-        check(
-            "https://platform.at22.altinn.cloud",
-            Some(Environment::Test),
-        );
-        check(
-            "https://platform.yt01.altinn.cloud",
-            Some(Environment::Test),
-        );
-        check("http://127.0.0.1:5101", None);
-        check("https://altinn.example.no", None);
+        check("platform.altinn.no", Some(Environment::Production));
+        check("platform.tt02.altinn.no", Some(Environment::Test));
+        check("platform.at22.altinn.cloud", Some(Environment::Test));
+        check("platform.yt01.altinn.cloud", Some(Environment::Test));
+        check("127.0.0.1", None);
+        check("altinn.example.no", None);
     }
 }

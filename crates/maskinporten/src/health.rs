@@ -41,6 +41,11 @@ pub struct Health {
     /// The token server's clock minus this machine's, in seconds, as it was when an assertion was last
     /// refused for its time; zero where none was.
     pub clock_skew: i64,
+    /// Why the settings cannot be read again, where they cannot: tokens are still asked for with those that
+    /// were read last.
+    pub settings_error: Option<Error>,
+    /// When the last of the client's keys ends, by what the keys say themselves.
+    pub key_ends_at: Option<SystemTime>,
 }
 
 /// A client's health in one word.
@@ -103,6 +108,8 @@ impl Health {
             failing,
             soonest_end: soonest.and_then(|end| wall.checked_add(now.until(end))),
             clock_skew,
+            settings_error: None,
+            key_ends_at: None,
         }
     }
 }

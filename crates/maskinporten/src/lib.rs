@@ -32,7 +32,10 @@
 //! - `client` (default): the default [`Transport`], hyper over rustls, with proxies.
 
 mod settings;
-pub use settings::{AltinnSettings, Authority, MaskinportenSettings};
+pub use settings::{
+    AltinnSettings, AppSettings, Authority, Finding, MaskinportenSettings, Platform,
+    SecretsDirectory, SettingsFile, SettingsSource, SettingsVariables, Sidecar,
+};
 
 mod secret;
 pub use secret::Secret;
@@ -56,6 +59,9 @@ pub use key::{GeneratedKey, KeyOptions, SigningAlgorithm, SigningKey};
 
 mod signer;
 pub use signer::{BoxFuture, KeyReference, LocalSigner, Signer};
+
+mod credentials;
+pub use credentials::{Credentials, SettingsSources};
 
 mod assertion;
 pub use assertion::ASSERTION_LIFETIME;
@@ -105,6 +111,8 @@ mod clock;
 pub use clock::{Clock, SystemClock, TokioClock};
 
 mod random;
+
+mod blocking;
 
 mod advice;
 pub use advice::{Advice, Owner, Retry};

@@ -7,6 +7,7 @@ use http::Uri;
 use http::uri::{Authority, Scheme};
 
 use crate::advice::{self, Advice};
+use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::transport::is_loopback;
 
@@ -63,6 +64,15 @@ impl Origin {
         (if self.https { https } else { http })
             && port_of(uri) == Some(self.port)
             && uri.host().is_some_and(same_host)
+    }
+
+    /// The environment it is of, for the hosts that are known: Altinn's and Maskinporten's own.
+    pub(crate) fn environment(&self) -> Option<Environment> {
+        if !self.https {
+            return None;
+        }
+        let altinn = Environment::of_altinn_host(&self.host);
+        altinn.or_else(|| Environment::of_maskinporten_host(&self.host))
     }
 
     /// Reads an address whose path, if any, counts for nothing.

@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
-use crate::cache::{Breaker, Identity, Origin, Slot};
+use crate::advice;
+use crate::cache::{self, Breaker, Identity, Slot};
 use crate::clock::AnyClock;
-use crate::error::Result;
+use crate::environment::Environment;
+use crate::error::{Error, Result};
+use crate::origin::Origin;
 use crate::request::{TokenContext, TokenKind, TokenRequest};
 use crate::scope::ScopeSet;
 use crate::source::TokenSource;
@@ -64,6 +67,9 @@ pub(crate) struct MadeFor {
 /// Who keeps the tokens of many requests.
 pub(crate) trait Keeper: Send + Sync {
     fn slot(&self, request: &TokenRequest, kind: TokenKind) -> Result<Arc<Slot>>;
+
+    /// Which environment the tokens are of, where that is known.
+    fn environment(&self) -> Option<Environment>;
 }
 
 impl TokenHandle {
@@ -75,13 +81,13 @@ impl TokenHandle {
     /// None today; a source may refuse what it does not support.
     pub fn from_source(source: impl TokenSource) -> Result<Self> {
         let identity = Identity {
-            source: source.identity().clone(),
+            source: source.identity(),
             request: ScopeSet::new(["fixed"])?.into(),
             exchange: None,
         };
         let slot = Slot::new(
             identity,
-            Origin::Source(Arc::new(source)),
+            cache::Origin::Source(Arc::new(source)),
             Arc::new(Breaker::default()),
             AnyClock::default(),
         );
@@ -138,6 +144,17 @@ impl TokenHandle {
 }
 
 impl MadeFor {
+    /// Refuses an origin that is known to be of another environment than the tokens are.
+    pub(crate) fn check_origin(&self, origin: &Origin) -> Result<()> {
+        match (origin.environment(), self.keeper.environment()) {
+            (Some(theirs), Some(ours)) if theirs != ours => {
+                let message = format!("{origin} is of {theirs}, and the tokens are of {ours}");
+                Err(Error::origin(message).with_advice(&advice::CROSSED_CREDENTIALS))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The place of the request that comes of a context.
     pub(crate) fn slot_in(&self, context: &TokenContext) -> Result<Arc<Slot>> {
         self.keeper.slot(&context.over(&self.request), self.kind)

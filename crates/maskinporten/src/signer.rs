@@ -4,11 +4,10 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use tokio::runtime::Handle;
-
-use crate::advice;
-use crate::error::{Error, ErrorKind, Result};
+use crate::blocking::on_blocking_pool;
+use crate::error::Result;
 use crate::key::{SigningAlgorithm, SigningKey};
 
 /// A future behind a trait object.
@@ -45,6 +44,12 @@ pub trait Signer: fmt::Debug + Send + Sync + 'static {
 
     /// What the assertion refers to the key by.
     fn key_reference(&self) -> KeyReference<'_>;
+
+    /// When the key ends, where that is known: whoever holds it is told in good time, and it signs after
+    /// those that have not ended. The default is for a key that does not tell.
+    fn expires_at(&self) -> Option<SystemTime> {
+        None
+    }
 
     /// Signs `input`. A dropped future must leave the signer able to sign again.
     ///
@@ -99,41 +104,21 @@ impl Signer for LocalSigner {
         self.key.key_reference()
     }
 
+    fn expires_at(&self) -> Option<SystemTime> {
+        self.key.expires_at()
+    }
+
     fn sign(&self, input: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>>> {
         let key = Arc::clone(&self.key);
-        Box::pin(on_blocking_pool(move || key.sign(&input)))
-    }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the room that signs, on the pool of the runtime it finds here and now"
-)]
-async fn on_blocking_pool<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    // Looked up for every signature, so that a signer outlives the runtime it was made on.
-    let Ok(runtime) = Handle::try_current() else {
-        let message = "there is no Tokio runtime to sign on";
-        return Err(Error::new(ErrorKind::Runtime, message).with_advice(&advice::NO_RUNTIME));
-    };
-    match runtime.spawn_blocking(work).await {
-        Ok(done) => done,
-        // A panic's message is its author's and may hold anything: it goes to the panic hook only.
-        Err(lost) => {
-            let message = if lost.is_panic() {
-                "the signature was lost: signing panicked"
-            } else {
-                "the signature was lost: the runtime shut down"
-            };
-            Err(Error::new(ErrorKind::Runtime, message).with_advice(&advice::RUNTIME_GONE))
-        }
+        let without_runtime = "there is no Tokio runtime to sign on";
+        Box::pin(on_blocking_pool(without_runtime, move || key.sign(&input)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     use std::future::poll_fn;
     use std::task::{Context, Poll, Waker};
@@ -163,14 +148,6 @@ mod tests {
         };
         assert_eq!(error.kind(), ErrorKind::Runtime);
         assert!(error.hint().unwrap().contains("Tokio"));
-    }
-
-    #[tokio::test]
-    async fn a_panic_in_the_pool_is_an_error() {
-        let lost = on_blocking_pool::<()>(|| panic!("planted")).await;
-        let error = lost.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Runtime);
-        assert!(!format!("{error:?} {error}").contains("planted"));
     }
 
     #[tokio::test]

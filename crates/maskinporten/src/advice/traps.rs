@@ -19,6 +19,50 @@ traps! {
         "no settings were found",
         "give a settings file by MASKINPORTEN_SETTINGS_FILE, or MaskinportenSettings__Authority, \
          MaskinportenSettings__ClientId and MaskinportenSettings__JwkBase64 in the environment";
+    SOURCE: Settings, You, No,
+        "MASKINPORTEN_SOURCE names no source",
+        "set it to direct, sidecar, file, dir, env or sim, or leave it out: the first place that has credentials \
+         is used then";
+    SOURCE_GONE: Settings, You, No,
+        "the place that the settings were read from no longer has them",
+        "put them back whole, or restart the service with another place; until then it goes on with those it has";
+    NO_SIMULATOR: Settings, You, No,
+        "the credentials are not a simulator's",
+        "MASKINPORTEN_SOURCE=sim takes an authority on this machine only: give the settings that the simulator \
+         prints, or leave the variable out";
+    SECRETS_DIRECTORY: Settings, You, No,
+        "the directory of secrets cannot be used",
+        "see that it is mounted and that this process may read it; MASKINPORTEN_SECRETS_DIR names another";
+    FOREIGN_KEYSTORE: Settings, You, No,
+        "the key is in a keystore that is not read here",
+        "take the key out once with `openssl pkcs12 -in store.p12 -nodes -nocerts -out key.pem` and the \
+         certificate with `openssl pkcs12 -in store.p12 -nokeys -out certificate.pem`, and name them by \
+         MASKINPORTEN_KEY_FILE and MASKINPORTEN_CERTIFICATE_FILE; a Java keystore is made a PKCS#12 first, with \
+         `keytool -importkeystore -srckeystore store.jks -destkeystore store.p12 -deststoretype PKCS12`";
+    SIDECAR_ADDRESS: Settings, You, No,
+        "the sidecar's address cannot be used",
+        "set NAIS_TOKEN_ENDPOINT to what the platform gives, such as http://localhost:3000/api/v1/token; plain \
+         http is for a sidecar on this machine only";
+    SIDECAR_ONLY: Settings, You, No,
+        "the platform gives tokens and not settings",
+        "make the client of what was found (`MaskinportenClient::discover`), or set MASKINPORTEN_SOURCE=direct to \
+         use the key that the platform mounts";
+    SIDECAR_SILENT: Unreachable, Network, Later,
+        "the sidecar does not answer",
+        "see that the sidecar runs beside this process and that NAIS_TOKEN_ENDPOINT is its address; it may start \
+         later than this process does";
+    NOT_BY_SIDECAR: Request, You, No,
+        "the sidecar cannot ask for such a token",
+        "set MASKINPORTEN_SOURCE=direct to sign with the key that the platform mounts: this library then asks \
+         for it itself";
+    CROSSED_CREDENTIALS: Settings, You, No,
+        "test and production are mixed",
+        "keys, certificates, clients, authority, token endpoint and Altinn are all of one environment: give this \
+         service those of the one it is to speak to";
+    ENVIRONMENT_CHANGED: Settings, You, No,
+        "the credentials became those of another environment",
+        "a running client stays in its environment: put the old credentials back, or restart the service with the \
+         new ones and the addresses that belong to them";
     SETTINGS_FILE: Settings, You, No,
         "the settings file cannot be used",
         "the file is JSON: {\"MaskinportenSettings\": {\"Authority\": \"https://test.maskinporten.no/\", \

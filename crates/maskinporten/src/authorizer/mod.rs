@@ -144,6 +144,11 @@ impl Authorizer {
         let origins = origins.into_origins()?;
         let handle = provider.token(&request.into_token_request()?, kind)?;
         let (slot, made_for) = handle.into_parts();
+        if let Some(made_for) = &made_for {
+            origins
+                .iter()
+                .try_for_each(|origin| made_for.check_origin(origin))?;
+        }
         Ok(Self::of(Gate {
             guard: Arc::new(Guard::new(origins)),
             pass_foreign: false,
@@ -180,6 +185,9 @@ impl Authorizer {
     /// [`ErrorKind::Origin`](crate::ErrorKind::Origin) where it is none or may never see a token.
     pub fn assume_origin(self, origin: impl AsRef<str>) -> Result<Self> {
         let origin: Origin = origin.as_ref().parse()?;
+        if let Some(made_for) = &self.table.gate.made_for {
+            made_for.check_origin(&origin)?;
+        }
         Ok(self.edit(|gate| {
             let guard = Arc::make_mut(&mut gate.guard);
             guard.origins.push(origin);

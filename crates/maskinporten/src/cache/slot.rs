@@ -68,6 +68,8 @@ pub(crate) struct Errand {
     origin: Origin,
     breaker: Arc<Breaker>,
     clock: AnyClock,
+    /// Whether an API has not accepted the last token, and no other was asked for since.
+    rejected: AtomicBool,
 }
 
 /// Where a slot's token comes from.
@@ -97,6 +99,7 @@ impl Slot {
                     origin,
                     breaker,
                     clock,
+                    rejected: AtomicBool::new(false),
                 }),
                 used_at: AtomicU64::new(0),
                 wanted: AtomicBool::new(false),
@@ -276,6 +279,8 @@ impl Slot {
         let now = self.clock.now();
         let mut started = false;
         let start = |takeoff| {
+            // Before the flight can read it.
+            self.errand.rejected.store(true, Ordering::Relaxed);
             let flight = self.start(takeoff, now);
             started = flight.is_ok();
             flight
@@ -398,7 +403,16 @@ impl Errand {
     /// Asks for the token, of the parent's where it is made of that.
     pub(crate) async fn fetch(&self, parent: Option<&Arc<Snapshot>>) -> Result<AccessToken> {
         match &self.origin {
-            Origin::Source(source) => source.fetch(&self.identity.request).await,
+            Origin::Source(source) => {
+                let request = &self.identity.request;
+                if !self.rejected.load(Ordering::Relaxed) {
+                    return source.fetch(request).await;
+                }
+                let token = source.fetch_anew(request).await?;
+                // Whatever is asked for after this one may come from a source's memory again.
+                self.rejected.store(false, Ordering::Relaxed);
+                Ok(token)
+            }
             Origin::Exchange(exchange) => exchange.fetch(parent).await,
         }
     }

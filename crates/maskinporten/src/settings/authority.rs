@@ -131,6 +131,10 @@ impl Authority {
         self.token_endpoint.as_ref()
     }
 
+    pub(super) fn is_on_this_machine(&self) -> bool {
+        is_loopback(&self.metadata_url)
+    }
+
     /// Where the authority publishes its metadata (RFC 8414), its path kept.
     #[must_use]
     pub fn metadata_url(&self) -> &Uri {
@@ -192,7 +196,7 @@ pub(super) fn checked_url(text: &str, what: &str, advice: &'static Advice) -> Re
     }
 }
 
-fn is_loopback(uri: &Uri) -> bool {
+pub(super) fn is_loopback(uri: &Uri) -> bool {
     let Some(host) = uri.host() else {
         return false;
     };
@@ -219,6 +223,11 @@ fn without_endpoint(path: &str) -> Option<&str> {
     }
     let base = path.trim_end_matches('/').strip_suffix("/token")?;
     Some(base.trim_end_matches('/'))
+}
+
+/// The authority whose metadata an address names.
+pub(super) fn without_metadata(url: &str) -> &str {
+    url.find(&WELL_KNOWN[1..]).map_or(url, |at| &url[..at])
 }
 
 fn below(issuer: &str, path: &str) -> Result<Uri> {

@@ -1,62 +1,166 @@
-//! Text files that may hold secrets: bounded, and wiped when dropped.
+//! Settings files as sources: [`SettingsFile`], and the [`AppSettings`] of a .NET application.
 
-use std::fs::File;
-use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use zeroize::Zeroizing;
+use crate::error::Result;
+use crate::signer::BoxFuture;
 
-use crate::advice::{self, Advice};
-use crate::error::{Error, Result};
-use crate::key;
+use super::local::{LocalSource, POLL_INTERVAL, looked_for};
+use super::{Finding, MaskinportenSettings, SettingsSource, disk, json};
 
-/// Settings and keys are a few kilobytes; what is larger is another file.
-const MAXIMUM_SIZE: u64 = 1024 * 1024;
-
-/// Reads a settings file.
-pub(super) fn settings(path: &Path) -> Result<Zeroizing<String>> {
-    let refuse = |why: &str| {
-        let message = format!("settings file {} cannot be used: {why}", path.display());
-        Error::settings(message).with_advice(&advice::SETTINGS_FILE)
-    };
-    text(path, "settings file", &advice::SETTINGS_FILE)?.map_err(|_| refuse("it is not UTF-8 text"))
+/// A settings file: the one that Altinn mounts, or one like it. Read again every 5 seconds.
+///
+/// It is asked by its path each time, so a link that is swapped is followed, as Kubernetes swaps what
+/// a volume holds. A file that is not there holds nothing.
+#[derive(Clone, Debug)]
+pub struct SettingsFile {
+    path: PathBuf,
+    section: String,
+    name: String,
+    is_required: bool,
 }
 
-/// Reads a key file. A binary one is told by what it seems to be.
-pub(super) fn key(path: &Path) -> Result<Zeroizing<String>> {
-    text(path, "key file", &advice::KEY_FORMAT)?.map_err(|bytes| {
-        let what = key::binary_form(&bytes);
-        let message = format!("key file {} cannot be used: {what}", path.display());
-        Error::key(message).with_advice(&advice::KEY_FORMAT)
-    })
-}
-
-type Bytes = Zeroizing<Vec<u8>>;
-
-fn text(
-    path: &Path,
-    what: &str,
-    advice: &'static Advice,
-) -> Result<Result<Zeroizing<String>, Bytes>> {
-    let unreadable = |error: std::io::Error| {
-        let message = format!("{what} {} cannot be read", path.display());
-        Error::settings(message)
-            .with_advice(advice)
-            .with_source(error)
-    };
-    let file = File::open(path).map_err(unreadable)?;
-    // Room for all of it, so that no half-read copy is left behind when it grows.
-    let size = file.metadata().map_err(unreadable)?.len().min(MAXIMUM_SIZE);
-    let mut bytes = Bytes::new(Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1));
-    file.take(MAXIMUM_SIZE + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
-    if bytes.len() as u64 > MAXIMUM_SIZE {
-        let message = format!("{what} {} is larger than 1 MiB", path.display());
-        return Err(Error::settings(message).with_advice(advice));
+impl SettingsFile {
+    /// The settings of a file, in the section `MaskinportenSettings` or bare.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        Self {
+            name: format!("settings file {}", path.display()),
+            path,
+            section: MaskinportenSettings::DEFAULT_SECTION.to_owned(),
+            is_required: false,
+        }
     }
-    Ok(match std::str::from_utf8(&bytes) {
-        Ok(text) => Ok(Zeroizing::new(text.to_owned())),
-        Err(_) => Err(bytes),
-    })
+
+    /// Reads this section, such as `myapp:MaskinportenSettings`.
+    #[must_use]
+    pub fn with_section(mut self, section: impl Into<String>) -> Self {
+        self.section = section.into();
+        self
+    }
+
+    /// Takes it for an error where the settings are not all there.
+    pub(super) fn required(mut self) -> Self {
+        self.is_required = true;
+        self
+    }
+
+    /// Its settings; where they are not all there, an error.
+    pub(super) fn read(&self) -> Result<MaskinportenSettings> {
+        let text = disk::settings(&self.path)?;
+        json::read(&text, &self.section, &self.name)
+    }
+}
+
+impl LocalSource for SettingsFile {
+    fn look_now(&self) -> Result<Finding> {
+        if self.is_required {
+            return Ok(self.read()?.into());
+        }
+        match is_there(&self.path) {
+            true => json::look(&disk::settings(&self.path)?, &self.section, &self.name),
+            false => Ok(Finding::Nothing),
+        }
+    }
+}
+
+impl SettingsSource for SettingsFile {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn look(&self) -> BoxFuture<'_, Result<Finding>> {
+        looked_for(self.clone())
+    }
+
+    fn interval(&self) -> Option<Duration> {
+        Some(POLL_INTERVAL)
+    }
+}
+
+/// `appsettings.{environment}.json`, else `appsettings.json`, of one directory. Read again every 5
+/// seconds.
+///
+/// .NET merges the two key by key. Here the settings stand whole in one of them: in that of the
+/// environment, or in the common one. What either holds of them and does not complete is told.
+#[derive(Clone, Debug)]
+pub struct AppSettings {
+    directory: PathBuf,
+    environment: Option<String>,
+    section: String,
+    name: String,
+}
+
+impl AppSettings {
+    /// The files in a directory.
+    #[must_use]
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        let directory = directory.into();
+        Self {
+            name: format!("appsettings in {}", directory.display()),
+            directory,
+            environment: None,
+            section: MaskinportenSettings::DEFAULT_SECTION.to_owned(),
+        }
+    }
+
+    /// Looks in `appsettings.{environment}.json` first.
+    #[must_use]
+    pub fn with_environment(mut self, environment: impl Into<String>) -> Self {
+        self.environment = Some(environment.into());
+        self
+    }
+
+    /// Reads this section, such as `myapp:MaskinportenSettings`.
+    #[must_use]
+    pub fn with_section(mut self, section: impl Into<String>) -> Self {
+        self.section = section.into();
+        self
+    }
+}
+
+impl LocalSource for AppSettings {
+    fn look_now(&self) -> Result<Finding> {
+        let own = self.environment.as_ref();
+        let own = own.map(|environment| format!("appsettings.{environment}.json"));
+        let mut missing = Vec::new();
+        for file in own.into_iter().chain(["appsettings.json".to_owned()]) {
+            let path = self.directory.join(&file);
+            match SettingsFile::new(path)
+                .with_section(&self.section)
+                .look_now()?
+            {
+                Finding::Nothing => {}
+                Finding::Incomplete(names) => {
+                    missing.extend(names.into_iter().map(|name| format!("{name} in {file}")));
+                }
+                complete => return Ok(complete),
+            }
+        }
+        Ok(match missing.is_empty() {
+            true => Finding::Nothing,
+            false => Finding::Incomplete(missing),
+        })
+    }
+}
+
+impl SettingsSource for AppSettings {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn look(&self) -> BoxFuture<'_, Result<Finding>> {
+        looked_for(self.clone())
+    }
+
+    fn interval(&self) -> Option<Duration> {
+        Some(POLL_INTERVAL)
+    }
+}
+
+/// Whether there is anything of that name, be it a link that leads nowhere.
+pub(super) fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
 }

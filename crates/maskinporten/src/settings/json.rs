@@ -1,9 +1,12 @@
-//! Settings as JSON: the file that Altinn mounts, or one like it.
+//! Settings as JSON: the file that Altinn mounts, an `appsettings.json`, or one like them.
 //!
 //! - The settings stand under their section or are the whole text; a section path has levels
 //!   separated by `:`, `__` or `--`. Names are read in any case, and one that stands twice is refused.
-//! - `Jwk` is an object or a string that holds one. Members of other names are left alone.
-//! - Everything that is missing or of the wrong type is told at once, by name; values never are.
+//! - Keys are an object, or a string that holds one. Members of other names are left alone.
+//! - Comments and commas before a closing bracket are read over, as .NET's configuration does.
+//! - Everything of the wrong type is told at once, by name; values never are.
+
+use zeroize::Zeroizing;
 
 use crate::advice;
 use crate::error::{Error, Result};
@@ -11,15 +14,19 @@ use crate::key::members::{Member, Members};
 use crate::key::trim;
 use crate::secret::Secret;
 
-use super::{MaskinportenSettings, NO_KEY, jwk};
+use super::draft::{self, Draft};
+use super::{Finding, jwk, values};
 
-/// Reads settings from `json`; `place` tells where the text came from, as messages should say it.
-pub(super) fn read(json: &str, section: &str, place: &str) -> Result<MaskinportenSettings> {
-    let refuse = |why: String| {
-        Error::settings(format!("{place} cannot be used: {why}"))
-            .with_advice(&advice::SETTINGS_FILE)
-    };
-    let root = Members::parse(trim(json)).map_err(|fault| refuse(format!("it is {fault}")))?;
+/// Looks for settings in `json`; `place` tells where the text came from, as messages should say it.
+pub(super) fn look(json: &str, section: &str, place: &str) -> Result<Finding> {
+    look_closely(json, section, place).map(|(finding, _)| finding)
+}
+
+/// The finding, and where in the text it was.
+fn look_closely(json: &str, section: &str, place: &str) -> Result<(Finding, String)> {
+    let refuse = |why: String| unusable(place, &why);
+    let json = without_comments(trim(json));
+    let root = Members::parse(&json).map_err(|fault| refuse(format!("it is {fault}")))?;
     let (object, source) = match in_section(&root, section).map_err(refuse)? {
         Some(found) => (found, format!("{place}, section {section}")),
         None if is_bare(&root) => (root, place.to_owned()),
@@ -27,56 +34,141 @@ pub(super) fn read(json: &str, section: &str, place: &str) -> Result<Maskinporte
             let why = "it is a bare key: settings name Authority, ClientId and Jwk";
             return Err(refuse(why.to_owned()));
         }
-        None => return Err(refuse(format!("it has no section {section}"))),
+        None => return Ok((Finding::Nothing, place.to_owned())),
     };
 
-    let mut reader = Reader {
-        object,
-        problems: Vec::new(),
-    };
-    let authority = reader.required("Authority");
-    let client_id = reader.required("ClientId");
-    let jwk = reader.jwk();
-    let jwk_base64 = reader.text("JwkBase64");
-    let pem = reader.text("Pem");
-    let kid = reader.text("Kid");
-    if jwk.is_none() && jwk_base64.is_none() && pem.is_none() && reader.problems_without_key() {
-        reader.problems.push(NO_KEY.to_owned());
+    let mut draft = Draft::default();
+    let mut problems = Vec::new();
+    for name in draft::NAMES {
+        match value(&object, name) {
+            Ok(Some(value)) => draft.set(name, &value),
+            Ok(None) => {}
+            Err(problem) => problems.push(problem),
+        }
     }
-    if !reader.problems.is_empty() {
-        let why = reader.problems.join("; ");
-        let error = Error::settings(format!("{source} cannot be used: {why}"))
-            .with_advice(&advice::SETTINGS_FILE);
-        let tell = |error: Error, problem| error.with_detail("problem", problem);
-        return Err(reader.problems.into_iter().fold(error, tell));
+    if !draft::KEYS.iter().any(|key| draft.has(key)) {
+        for (name, what) in draft::FOREIGN {
+            if let Ok(Some(Member::Text(_))) = find(&object, name) {
+                return Err(draft::foreign(&source, name, what));
+            }
+        }
     }
-    let plain = |text: Secret| text.expose().trim().to_owned();
-    MaskinportenSettings {
-        authority: authority.map(plain).unwrap_or_default(),
-        client_id: client_id.map(plain).unwrap_or_default(),
-        jwk,
-        jwk_base64,
-        pem,
-        kid: kid.map(plain),
-        source,
-        not_used: Vec::new(),
+    if !problems.is_empty() {
+        // A key of the wrong type is there: that there is none would be no news.
+        let key = |problem: &String| {
+            draft::KEYS
+                .iter()
+                .any(|key| problem.starts_with(&format!("`{key}`")))
+        };
+        let with_key = problems.iter().any(key);
+        if let Finding::Incomplete(missing) = draft.finish(source.clone(), &quoted)? {
+            let missing = missing
+                .into_iter()
+                .filter(|name| !(with_key && name.starts_with("a key")));
+            problems.extend(missing.map(is_missing));
+        }
+        return Err(with_problems(
+            unusable(&source, &problems.join("; ")),
+            problems,
+        ));
     }
-    .with_one_key()
+    let finding = draft.finish(source.clone(), &quoted)?;
+    Ok((finding, source))
 }
 
-/// The levels of a section path, however they are separated.
-pub(super) fn levels(section: &str) -> Vec<String> {
-    let path = section.replace("__", ":").replace("--", ":");
-    path.split(':')
-        .map(str::trim)
-        .filter(|level| !level.is_empty())
-        .map(str::to_owned)
-        .collect()
+/// Reads settings from `json`, where they must be, and whole.
+pub(super) fn read(json: &str, section: &str, place: &str) -> Result<super::MaskinportenSettings> {
+    match look_closely(json, section, place)? {
+        (Finding::Complete(settings), _) => Ok(*settings),
+        (Finding::Incomplete(missing), source) => {
+            let problems: Vec<String> = missing.into_iter().map(is_missing).collect();
+            Err(with_problems(
+                unusable(&source, &problems.join("; ")),
+                problems,
+            ))
+        }
+        (Finding::Nothing, _) => Err(unusable(place, &format!("it has no section {section}"))),
+    }
+}
+
+fn unusable(place: &str, why: &str) -> Error {
+    Error::settings(format!("{place} cannot be used: {why}")).with_advice(&advice::SETTINGS_FILE)
+}
+
+fn with_problems(error: Error, problems: Vec<String>) -> Error {
+    let tell = |error: Error, problem| error.with_detail("problem", problem);
+    problems.into_iter().fold(error, tell)
+}
+
+fn quoted(name: &str) -> String {
+    format!("`{name}`")
+}
+
+fn is_missing(name: String) -> String {
+    match name.strip_prefix("a key ") {
+        Some(keys) => format!("a key is missing {keys}"),
+        None => format!("{name} is missing"),
+    }
+}
+
+/// The text without what .NET's reader of configuration reads over and JSON does not have.
+fn without_comments(json: &str) -> Zeroizing<String> {
+    // Never longer than what it is made of, so that no half-made copy is left behind.
+    let mut clean = Zeroizing::new(String::with_capacity(json.len()));
+    let mut rest = json;
+    while let Some(at) = rest.find(['"', '/', ',']) {
+        let (before, from) = rest.split_at(at);
+        clean.push_str(before);
+        rest = if from.starts_with('"') {
+            let end = end_of_string(from);
+            clean.push_str(&from[..end]);
+            &from[end..]
+        } else if let Some(after) = comment(from) {
+            // Tokens that a comment parts stay apart.
+            clean.push(' ');
+            after
+        } else {
+            let mut next = from[1..].trim_start();
+            while let Some(after) = comment(next) {
+                next = after.trim_start();
+            }
+            let closes = from.starts_with(',') && next.starts_with(['}', ']']);
+            if !closes {
+                clean.push_str(&from[..1]);
+            }
+            &from[1..]
+        };
+    }
+    clean.push_str(rest);
+    clean
+}
+
+/// Where the string that `text` opens with ends.
+fn end_of_string(text: &str) -> usize {
+    let mut escaped = false;
+    for (at, byte) in text.bytes().enumerate().skip(1) {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+/// What comes after the comment that `text` opens with.
+fn comment(text: &str) -> Option<&str> {
+    if text.starts_with("//") {
+        return Some(text.find('\n').map_or("", |at| &text[at..]));
+    }
+    let after = text.strip_prefix("/*")?;
+    Some(after.split_once("*/").map_or("", |(_, after)| after))
 }
 
 fn in_section<'a>(root: &Members<'a>, section: &str) -> Result<Option<Members<'a>>, String> {
     let mut deepest: Option<Members<'a>> = None;
-    for level in levels(section) {
+    for level in values::levels(section) {
         match find(deepest.as_ref().unwrap_or(root), &level)? {
             None | Some(Member::Null) => return Ok(None),
             Some(Member::Object(text)) => {
@@ -95,7 +187,9 @@ fn in_section<'a>(root: &Members<'a>, section: &str) -> Result<Option<Members<'a
 }
 
 fn is_bare(root: &Members<'_>) -> bool {
-    let names = ["Authority", "ClientId", "Jwk", "JwkBase64", "Pem"];
+    // Not `Kid`, which a bare key has too.
+    let names = ["Authority", "ClientId"].iter().chain(&draft::KEYS);
+    let names: Vec<&str> = names.copied().collect();
     root.iter()
         .any(|(found, _)| names.iter().any(|name| name.eq_ignore_ascii_case(found)))
 }
@@ -114,60 +208,33 @@ fn find<'a>(object: &Members<'a>, name: &str) -> Result<Option<Member<'a>>, Stri
     }
 }
 
-struct Reader<'a> {
-    object: Members<'a>,
-    problems: Vec<String>,
+/// What a member holds, as text. `null` counts as left out.
+fn value(object: &Members<'_>, name: &str) -> Result<Option<Secret>, String> {
+    match find(object, name)? {
+        None | Some(Member::Null) => Ok(None),
+        Some(Member::Text(text)) => Ok(Some(Secret::from(text.as_str()))),
+        Some(Member::Object(text)) if matches!(name, "Jwk" | "PreviousJwk") => {
+            Ok(Some(jwk::with_its_own_names(text)))
+        }
+        Some(Member::Object(text)) if name == "Jwks" => Ok(Some(Secret::from(text))),
+        Some(other) => {
+            if name == "Jwks" && other.kind() == "an array" {
+                return Ok(raw(object, name).map(Secret::from));
+            }
+            let wanted = match name {
+                "Jwk" | "PreviousJwk" => "an object",
+                "Jwks" => "a set of keys",
+                _ => "a string",
+            };
+            Err(format!("`{name}` is {}, not {wanted}", other.kind()))
+        }
+    }
 }
 
-impl Reader<'_> {
-    fn required(&mut self, name: &str) -> Option<Secret> {
-        let before = self.problems.len();
-        let text = self.text(name);
-        if text.is_none() && self.problems.len() == before {
-            self.problems.push(format!("`{name}` is missing"));
-        }
-        text
-    }
-
-    /// Text that is not blank. `null` and blank text count as left out.
-    fn text(&mut self, name: &str) -> Option<Secret> {
-        match find(&self.object, name) {
-            Ok(None | Some(Member::Null)) => None,
-            Ok(Some(Member::Text(text))) => {
-                (!text.trim().is_empty()).then(|| Secret::from(text.as_str()))
-            }
-            Ok(Some(other)) => {
-                let kind = other.kind();
-                self.problems
-                    .push(format!("`{name}` is {kind}, not a string"));
-                None
-            }
-            Err(problem) => {
-                self.problems.push(problem);
-                None
-            }
-        }
-    }
-
-    fn jwk(&mut self) -> Option<Secret> {
-        match find(&self.object, "Jwk") {
-            Ok(Some(Member::Object(text))) => Some(jwk::with_its_own_names(text)),
-            Ok(Some(other @ Member::Other(_))) => {
-                let kind = other.kind();
-                self.problems
-                    .push(format!("`Jwk` is {kind}, not an object"));
-                None
-            }
-            _ => self.text("Jwk"),
-        }
-    }
-
-    /// Whether a missing key is news: not where the key was found and is of the wrong type.
-    fn problems_without_key(&self) -> bool {
-        let keys = ["`Jwk`", "`JwkBase64`", "`Pem`"];
-        !self
-            .problems
-            .iter()
-            .any(|problem| keys.iter().any(|key| problem.starts_with(key)))
-    }
+/// A member as it stands, whatever it is.
+fn raw<'a>(object: &Members<'a>, name: &str) -> Option<&'a str> {
+    let spelled = object
+        .iter()
+        .find(|(found, _)| found.eq_ignore_ascii_case(name));
+    spelled.and_then(|(found, _)| object.raw(found))
 }

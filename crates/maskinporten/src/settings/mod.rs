@@ -2,26 +2,48 @@
 
 mod altinn;
 mod authority;
-mod discover;
+mod digdirator;
+mod directory;
+mod disk;
+mod draft;
+mod environment;
 mod file;
 mod json;
 mod jwk;
+mod local;
 mod names;
+mod platform;
+mod sidecar;
+mod source;
+mod values;
 mod variables;
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::Uri;
 
 use crate::advice;
 use crate::error::{Error, Result};
-use crate::key::SigningKey;
 use crate::key::members::{Member, Members};
+use crate::key::{KeyOptions, SigningKey};
+use crate::scope::ScopeSet;
 use crate::secret::Secret;
+use crate::signer::{KeyReference, LocalSigner, Signer};
 
 pub use altinn::AltinnSettings;
 pub use authority::Authority;
+pub use directory::SecretsDirectory;
+pub use environment::SettingsVariables;
+pub use file::{AppSettings, SettingsFile};
+pub(crate) use local::LocalSource;
+pub use platform::Platform;
+pub use sidecar::Sidecar;
+pub use source::{Finding, SettingsSource};
 
-use variables::Variables;
+use authority::checked_url;
 
 const NO_KEY: &str = "a key is missing (`Jwk`, `JwkBase64` or `Pem`)";
 
@@ -30,7 +52,13 @@ const NO_KEY: &str = "a key is missing (`Jwk`, `JwkBase64` or `Pem`)";
 /// - Settings are taken whole from one place and never put together of two: credentials of two
 ///   clients mixed would be refused by the token server with a message that helps nobody.
 /// - They name an authority, a client id and exactly one key: [`jwk`](MaskinportenSettings::jwk),
-///   [`jwk_base64`](MaskinportenSettings::jwk_base64) or [`pem`](MaskinportenSettings::pem).
+///   [`jwk_base64`](MaskinportenSettings::jwk_base64), [`pem`](MaskinportenSettings::pem), one in
+///   [any form](MaskinportenSettings::key), or a [signer](MaskinportenSettings::with_signer) that keeps it
+///   elsewhere.
+/// - Other keys of the same client may stand beside it ([`jwks`](MaskinportenSettings::jwks),
+///   [`previous_jwk`](MaskinportenSettings::previous_jwk)): they sign where the first is refused, so that a
+///   rotation has an overlap. A set alone is a key too: the one that `kid` names signs, else the one that
+///   ends last.
 /// - A place that holds some of it and not all is told by what it lacks, never passed over in
 ///   silence; so is a place that was found and not used.
 /// - Messages name files, sections, variables and members, never what stands in them.
@@ -56,12 +84,26 @@ pub struct MaskinportenSettings {
     pub jwk: Option<Secret>,
     /// The private key as one JWK in base64.
     pub jwk_base64: Option<Secret>,
-    /// The private key as a PEM (PKCS#8 or PKCS#1), which needs a `kid` beside it.
+    /// The private keys of the client as a JWK set (RFC 7517 §5).
+    pub jwks: Option<Secret>,
+    /// The private key as a PEM (PKCS#8 or PKCS#1), which needs a `kid` or a certificate beside it.
     pub pem: Option<Secret>,
+    /// The private key in whichever form [`SigningKey::read`] reads, binary ones in base64.
+    pub key: Option<Secret>,
+    /// The key that signed before, as a JWK, plain or in base64.
+    pub previous_jwk: Option<Secret>,
     /// The identifier the key is registered under. It wins over the one inside a JWK.
     pub kid: Option<String>,
+    /// Opens an encrypted key.
+    pub key_password: Option<Secret>,
+    /// The enterprise certificate of the key and those above it, as PEM: sent in place of a `kid`.
+    pub certificate: Option<Secret>,
+    /// Where grants are sent, whatever the authority publishes.
+    pub token_endpoint: Option<String>,
+    /// The scopes that the client is registered with, where the platform tells them; separated by spaces.
+    pub scopes: Option<String>,
+    signers: Vec<Arc<dyn Signer>>,
     source: String,
-    not_used: Vec<String>,
 }
 
 impl MaskinportenSettings {
@@ -78,10 +120,17 @@ impl MaskinportenSettings {
             client_id: client_id.into(),
             jwk: None,
             jwk_base64: None,
+            jwks: None,
             pem: None,
+            key: None,
+            previous_jwk: None,
             kid: None,
+            key_password: None,
+            certificate: None,
+            token_endpoint: None,
+            scopes: None,
+            signers: Vec::new(),
             source: "code".to_owned(),
-            not_used: Vec::new(),
         }
     }
 
@@ -106,10 +155,53 @@ impl MaskinportenSettings {
         self
     }
 
+    /// Signs with this key, in whichever form [`SigningKey::read`] reads.
+    #[must_use]
+    pub fn with_key(mut self, key: impl Into<Secret>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// Signs with the keys of this JWK set.
+    #[must_use]
+    pub fn with_jwks(mut self, jwks: impl Into<Secret>) -> Self {
+        self.jwks = Some(jwks.into());
+        self
+    }
+
+    /// Signs with this private JWK where the key itself is refused.
+    #[must_use]
+    pub fn with_previous_jwk(mut self, jwk: impl Into<Secret>) -> Self {
+        self.previous_jwk = Some(jwk.into());
+        self
+    }
+
+    /// Signs elsewhere: in a vault, an HSM. A second signer, and a third, sign where the one before is
+    /// refused.
+    #[must_use]
+    pub fn with_signer(mut self, signer: impl Signer) -> Self {
+        self.signers.push(Arc::new(signer));
+        self
+    }
+
     /// The identifier the key is registered under, over the one inside a JWK.
     #[must_use]
     pub fn with_kid(mut self, kid: impl Into<String>) -> Self {
         self.kid = Some(kid.into());
+        self
+    }
+
+    /// Opens an encrypted key.
+    #[must_use]
+    pub fn with_key_password(mut self, password: impl Into<Secret>) -> Self {
+        self.key_password = Some(password.into());
+        self
+    }
+
+    /// Sends this enterprise certificate, and those above it, in place of a `kid`.
+    #[must_use]
+    pub fn with_certificate(mut self, certificate: impl Into<Secret>) -> Self {
+        self.certificate = Some(certificate.into());
         self
     }
 
@@ -133,27 +225,18 @@ impl MaskinportenSettings {
     /// As [`from_json`](Self::from_json), and where the file cannot be read, is larger than 1 MiB or
     /// is not UTF-8. Every message names the file.
     pub fn from_file(path: impl AsRef<Path>, section: &str) -> Result<Self> {
-        let path = path.as_ref();
-        let text = file::settings(path)?;
-        json::read(&text, section, &format!("settings file {}", path.display()))
+        let file = SettingsFile::new(path.as_ref());
+        file.with_section(section).read()
     }
 
-    /// Reads the environment of this process, in either of two shapes and never a mix of them:
-    ///
-    /// 1. `MaskinportenSettings__Authority`, `__ClientId`, `__Kid` and the key as `__JwkBase64`,
-    ///    `__Jwk` (the whole JSON), `__Jwk__n` … (member by member) or `__Pem`; in any case;
-    /// 2. `MASKINPORTEN_CLIENT_ID`, `MASKINPORTEN_KEY_FILE` (a JWK or PEM), `MASKINPORTEN_KID`, and
-    ///    the authority as `MASKINPORTEN_ISSUER`, `_AUDIENCE` or `_AUTHORITY`.
-    ///
-    /// A blank variable counts as not set.
+    /// Reads the environment of this process: see [`SettingsVariables`].
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) where neither shape is complete, telling
     /// what each lacks, and where both are and name different clients.
     pub fn from_env() -> Result<Self> {
-        let variables = Variables::of_process()?;
-        discover::in_environment(&variables, Self::DEFAULT_SECTION)
+        Platform::of_process().in_variables()
     }
 
     /// Reads variables as [`from_env`](Self::from_env) reads those of the process, with `section`
@@ -166,18 +249,7 @@ impl MaskinportenSettings {
         vars: impl IntoIterator<Item = (String, String)>,
         section: &str,
     ) -> Result<Self> {
-        discover::in_environment(&Variables::new(vars), section)
-    }
-
-    /// Looks in every place settings are found in, the first that has them winning: the file that
-    /// `MASKINPORTEN_SETTINGS_FILE` names, then the environment as [`from_env`](Self::from_env).
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) where no place has them, telling of each
-    /// what it lacks. A file that is named and cannot be used is an error whatever else is set.
-    pub fn discover() -> Result<Self> {
-        discover::anywhere(&Variables::of_process()?, Self::DEFAULT_SECTION)
+        Platform::new(vars).with_section(section).in_variables()
     }
 
     /// The authority, checked.
@@ -189,33 +261,167 @@ impl MaskinportenSettings {
         Authority::parse(&self.authority).map_err(|error| self.found_here(&error))
     }
 
-    /// Reads the key. It takes a few milliseconds; keep what it gives.
+    /// The scopes that the client is registered with, where the platform tells them.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) where there is no key or more than one:
-    /// the .NET client takes `JwkBase64` then, and a forgotten key signs. Else as
-    /// [`SigningKey::from_jwk`] and its neighbours, with where the key came from.
-    pub fn signing_key(&self) -> Result<SigningKey> {
-        let kid = self.kid.as_deref();
-        match self.keys().as_slice() {
-            [("Jwk", jwk)] => SigningKey::from_jwk(jwk, kid),
-            [("JwkBase64", jwk)] => SigningKey::from_jwk_base64(jwk, kid),
-            [(_, pem)] => SigningKey::from_pem(pem, kid.unwrap_or_default()),
-            [] => {
-                let message = format!("the settings cannot be used: {NO_KEY}");
-                Err(Error::settings(message).with_advice(&advice::NO_SETTINGS))
-            }
-            keys => Err(two_keys(keys)),
-        }
-        .map_err(|error| self.found_here(&error))
+    /// [`ErrorKind::Request`](crate::ErrorKind::Request) where they are no scopes.
+    pub fn scope_set(&self) -> Result<Option<ScopeSet>> {
+        let scopes = self.scopes.as_deref().map(str::trim);
+        let scopes = scopes.filter(|scopes| !scopes.is_empty());
+        scopes
+            .map(|scopes| ScopeSet::new([scopes]))
+            .transpose()
+            .map_err(|error| self.found_here(&error))
     }
 
-    /// Where the settings came from, what they name and what was found and not used, for a log line
-    /// or a report. Nothing in it is secret.
-    #[must_use]
-    pub fn described(&self) -> impl fmt::Display + '_ {
-        Described(self)
+    /// Reads the keys, the one that signs first first. It takes a few milliseconds for each; keep what it
+    /// gives. There are none where signers stand in their place.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) where there is no key or more than one that
+    /// could be meant: the .NET client takes `JwkBase64` then, and a forgotten key signs. Else as
+    /// [`SigningKey::read`], with where the key came from.
+    pub fn signing_keys(&self) -> Result<Vec<SigningKey>> {
+        self.read_keys().map_err(|error| self.found_here(&error))
+    }
+
+    /// Reads the key that signs first: see [`signing_keys`](Self::signing_keys).
+    ///
+    /// # Errors
+    ///
+    /// As [`signing_keys`](Self::signing_keys), and where signers stand in the keys' place.
+    pub fn signing_key(&self) -> Result<SigningKey> {
+        let first = self.signing_keys()?.into_iter().next();
+        first.ok_or_else(|| {
+            let message = "the settings hold no key but signers, which do not show theirs";
+            self.found_here(&Error::settings(message).with_advice(&advice::NO_SETTINGS))
+        })
+    }
+
+    fn read_keys(&self) -> Result<Vec<SigningKey>> {
+        let mut options = KeyOptions::new();
+        if let Some(kid) = &self.kid {
+            options = options.with_kid(kid);
+        }
+        if let Some(password) = &self.key_password {
+            options = options.with_password(password.clone());
+        }
+        if let Some(certificate) = &self.certificate {
+            options = options.with_certificates(certificate.clone());
+        }
+        let jwks = self.jwks.as_ref().map(Secret::expose);
+        let jwks = jwks.filter(|text| !text.trim().is_empty());
+        let mut keys = match (self.keys().as_slice(), jwks) {
+            ([("JwkBase64", jwk)], _) => {
+                vec![SigningKey::from_jwk_base64(jwk, self.kid.as_deref())?]
+            }
+            ([(_, key)], _) => SigningKey::read_set(key.as_bytes(), &options)?,
+            ([], Some(set)) => SigningKey::read_set(set.as_bytes(), &options)?,
+            ([], None) if !self.signers.is_empty() => Vec::new(),
+            ([], None) => {
+                let message = format!("the settings cannot be used: {NO_KEY}");
+                return Err(Error::settings(message).with_advice(&advice::NO_SETTINGS));
+            }
+            (keys, _) => return Err(two_keys(keys)),
+        };
+        let others = [self.previous_jwk.as_ref(), self.jwks.as_ref()].into_iter();
+        for text in others
+            .flatten()
+            .filter(|text| !text.expose().trim().is_empty())
+        {
+            for key in SigningKey::read_set(text.expose().as_bytes(), &KeyOptions::new())? {
+                let is_known = |known: &SigningKey| known.public_jwk() == key.public_jwk();
+                if !keys.iter().any(is_known) {
+                    keys.push(key);
+                }
+            }
+        }
+        Ok(keys)
+    }
+
+    /// What signs, the first first; refused where it is not of the authority's environment or not in date.
+    pub(crate) fn signers(
+        &self,
+        authority: &Authority,
+        now: SystemTime,
+    ) -> Result<Vec<Arc<dyn Signer>>> {
+        let mut signers = self.signers.clone();
+        for key in self.signing_keys()? {
+            self.check_key(&key, authority, now)
+                .map_err(|error| self.found_here(&error))?;
+            signers.push(Arc::new(LocalSigner::new(key)));
+        }
+        Ok(signers)
+    }
+
+    fn check_key(&self, key: &SigningKey, authority: &Authority, now: SystemTime) -> Result<()> {
+        key.check_dates(now)?;
+        match (key.environment(), authority.environment()) {
+            (Some(theirs), Some(ours)) if theirs != ours => {
+                let what = match key.key_reference() {
+                    KeyReference::Kid(kid) => format!("the key {kid} is of {theirs}"),
+                    KeyReference::Chain(_) => format!("the certificate is of {theirs}"),
+                };
+                let message = format!("{what} and the authority of {ours}");
+                Err(Error::settings(message).with_advice(&advice::CROSSED_CREDENTIALS))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Where grants are sent, checked, where the settings tell.
+    pub(crate) fn token_endpoint(&self) -> Result<Option<Uri>> {
+        let url = self.token_endpoint.as_deref().map(str::trim);
+        let url = url.filter(|url| !url.is_empty());
+        url.map(|url| checked_url(url, "token endpoint", &advice::AUTHORITY))
+            .transpose()
+            .map_err(|error| self.found_here(&error))
+    }
+
+    /// Whether a client made of these would be the same as one made of others, to the last key.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let signers = self.signers.iter().zip(&other.signers);
+        let parts = |settings: &Self| {
+            let Self {
+                authority,
+                client_id,
+                jwk,
+                jwk_base64,
+                jwks,
+                pem,
+                key,
+                previous_jwk,
+                kid,
+                key_password,
+                certificate,
+                token_endpoint,
+                scopes: _,
+                signers,
+                source: _,
+            } = settings.clone();
+            (
+                (authority, client_id, kid, token_endpoint, signers.len()),
+                [
+                    jwk,
+                    jwk_base64,
+                    jwks,
+                    pem,
+                    key,
+                    previous_jwk,
+                    key_password,
+                    certificate,
+                ],
+            )
+        };
+        parts(self) == parts(other) && signers.into_iter().all(|(a, b)| Arc::ptr_eq(a, b))
+    }
+
+    /// Where the settings came from and what they name, for a log line or a report. Nothing in it is
+    /// secret.
+    pub fn describe(&self) -> impl fmt::Display + '_ {
+        Description(self)
     }
 
     /// Where the settings came from, in words.
@@ -230,6 +436,7 @@ impl MaskinportenSettings {
             ("Jwk", &self.jwk),
             ("JwkBase64", &self.jwk_base64),
             ("Pem", &self.pem),
+            ("Key", &self.key),
         ]
         .into_iter()
         .filter_map(|(name, key)| Some((name, key.as_ref()?.expose())))
@@ -268,11 +475,19 @@ fn two_keys(keys: &[(&'static str, &str)]) -> Error {
     Error::settings(message).with_advice(&advice::ONE_KEY)
 }
 
-// ===== impl Described =====
+fn two_clients(first: &MaskinportenSettings, other: &MaskinportenSettings) -> Error {
+    let message = format!(
+        "two places name two clients: {} has {} and {} has {}",
+        first.source, first.client_id, other.source, other.client_id
+    );
+    Error::settings(message).with_advice(&advice::TWO_CLIENTS)
+}
 
-struct Described<'a>(&'a MaskinportenSettings);
+// ===== impl Description =====
 
-impl fmt::Display for Described<'_> {
+struct Description<'a>(&'a MaskinportenSettings);
+
+impl fmt::Display for Description<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let settings = self.0;
         // As it is used, where it can be: a user name before the host would else be shown.
@@ -285,7 +500,14 @@ impl fmt::Display for Described<'_> {
         }
         write!(f, ", client id {}", settings.client_id)?;
         match settings.keys().as_slice() {
-            [] => f.write_str(", no key")?,
+            [] if settings.jwks.is_some() => f.write_str(", keys Jwks [redacted]")?,
+            [] => match settings.signers.as_slice() {
+                [] => f.write_str(", no key")?,
+                [first, ..] => match first.key_reference() {
+                    KeyReference::Kid(kid) => write!(f, ", a signer with kid {kid}")?,
+                    KeyReference::Chain(_) => f.write_str(", a signer with a certificate")?,
+                },
+            },
             [(name, text)] => {
                 write!(f, ", key {name} [redacted]")?;
                 let inside = || kid_inside(text);
@@ -295,11 +517,7 @@ impl fmt::Display for Described<'_> {
             }
             _ => f.write_str(", more than one key")?,
         }
-        write!(f, ", from {}", settings.source)?;
-        for place in &settings.not_used {
-            write!(f, "; not used: {place}")?;
-        }
-        Ok(())
+        write!(f, ", from {}", settings.source)
     }
 }
 

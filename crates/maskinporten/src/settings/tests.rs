@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::ErrorKind;
+use crate::credentials::Credentials;
 use crate::environment::Environment;
 
 const JWK: &str = include_str!("../../../../tests/vectors/keys/rsa-2048.jwk.json");
@@ -42,8 +43,9 @@ fn from_vars(found: &[(&str, &str)]) -> Result<MaskinportenSettings> {
     MaskinportenSettings::from_vars(vars(found), SECTION)
 }
 
-fn discovered(found: &[(&str, &str)]) -> Result<MaskinportenSettings> {
-    discover::anywhere(&Variables::new(vars(found)), SECTION)
+fn discovered(found: &[(&str, &str)]) -> Result<Credentials> {
+    let platform = Platform::new(vars(found)).with_root("/no/such/root");
+    platform.credentials()
 }
 
 /// A file in a directory of its own, removed when dropped.
@@ -89,7 +91,7 @@ fn accepted(settings: Result<MaskinportenSettings>) -> MaskinportenSettings {
     let authority = settings.authority().unwrap();
     assert_eq!(authority.environment(), Some(Environment::Development));
     assert_eq!(settings.signing_key().unwrap().kid(), Some(KID));
-    tells_no_secret(&format!("{settings:?} {}", settings.described()));
+    tells_no_secret(&format!("{settings:?} {}", settings.describe()));
     settings
 }
 
@@ -177,7 +179,7 @@ fn names_are_read_in_any_case_and_unknown_ones_left_alone() {
             SECTION,
         )));
     };
-    check(json!({ "authority": "dev", "CLIENTID": "our-client", "jwk": jwk(), "Jwks": [1] }));
+    check(json!({ "authority": "dev", "CLIENTID": "our-client", "jwk": jwk(), "Other": [1] }));
     check(json!({ "Authority": " dev ", "ClientId": "our-client\n", "JwkBase64": base64(JWK) }));
     check(json!({ "Authority": "dev", "ClientId": "our-client", "Jwk": JWK, "JwkBase64": null }));
     check(json!({ "Authority": "dev", "ClientId": "our-client", "Pem": PEM, "Kid": KID }));
@@ -414,7 +416,7 @@ fn a_key_file_that_cannot_be_used_is_told() {
         let key = from_vars(&found).and_then(|settings| settings.signing_key());
         drop(refused(key, texts));
     };
-    check(PEM.as_bytes(), &["lacks MASKINPORTEN_KID"]);
+    check(PEM.as_bytes(), &["`kid` is missing", ".key"]);
     check(
         &[0xfe, 0xed, 0xfe, 0xed, 0, 0],
         &["key file", ".key", "Java keystore"],
@@ -439,12 +441,15 @@ fn a_part_of_either_shape_is_told_by_what_it_lacks() {
             "no settings were found",
             "MaskinportenSettings__",
             "MASKINPORTEN_",
-            "not set",
+            "nothing there",
         ],
     );
     check(
         &[AUTHORITY],
-        &["lacks MaskinportenSettings__ClientId, a key (MaskinportenSettings__JwkBase64)"],
+        &[
+            "lacks MaskinportenSettings__ClientId, a key (MaskinportenSettings__Jwk, \
+             MaskinportenSettings__JwkBase64 or MaskinportenSettings__Pem)",
+        ],
     );
     check(
         &[CLIENT_ID, ("MaskinportenSettings__Jwk", JWK)],
@@ -452,7 +457,10 @@ fn a_part_of_either_shape_is_told_by_what_it_lacks() {
     );
     check(
         &[("MASKINPORTEN_KID", "k")],
-        &["lacks MASKINPORTEN_CLIENT_ID, MASKINPORTEN_KEY_FILE, MASKINPORTEN_ISSUER"],
+        &[
+            "lacks MASKINPORTEN_CLIENT_ID, a key (MASKINPORTEN_CLIENT_JWK or MASKINPORTEN_KEY_FILE), \
+             MASKINPORTEN_ISSUER",
+        ],
     );
     // The parts of both would make one whole, of two clients perhaps: they are never put together.
     check(
@@ -463,7 +471,7 @@ fn a_part_of_either_shape_is_told_by_what_it_lacks() {
         ],
         &[
             "lacks MaskinportenSettings__ClientId",
-            "lacks MASKINPORTEN_KEY_FILE",
+            "lacks a key (MASKINPORTEN_CLIENT_JWK or MASKINPORTEN_KEY_FILE)",
         ],
     );
 }
@@ -478,17 +486,11 @@ fn two_whole_shapes_must_name_one_client() {
             ("MaskinportenSettings__Jwk", JWK),
             ("MASKINPORTEN_CLIENT_ID", client_id),
             ("MASKINPORTEN_KEY_FILE", file.path()),
-            ("MASKINPORTEN_ISSUER", "prod"),
+            ("MASKINPORTEN_ISSUER", "dev"),
         ])
     };
     let settings = accepted(both("our-client"));
-    assert_eq!(settings.source(), "the variables MaskinportenSettings__…");
-    assert!(
-        settings
-            .described()
-            .to_string()
-            .contains("not used: the variables MASKINPORTEN_…")
-    );
+    assert!(settings.source().contains("MASKINPORTEN_…"));
     drop(refused(
         both("another"),
         &[
@@ -525,10 +527,10 @@ fn a_named_file_wins_and_what_it_wins_over_is_told() {
     let file = TestFile::new("named.json", bare().to_string());
     let named = ("MASKINPORTEN_SETTINGS_FILE", file.path());
     let other = ("MaskinportenSettings__ClientId", "another");
-    let settings = accepted(discovered(&[named]));
+    let settings = accepted(discovered(&[named]).and_then(Credentials::into_settings));
     assert!(settings.source().contains(file.path()));
     let check = |found: &[(&str, &str)], not_used: &str| {
-        let described = accepted(discovered(found)).described().to_string();
+        let described = discovered(found).unwrap().describe().to_string();
         assert!(described.contains(not_used), "{described}");
     };
     check(
@@ -537,7 +539,7 @@ fn a_named_file_wins_and_what_it_wins_over_is_told() {
     );
     check(&[named, other], "lacks MaskinportenSettings__Authority");
     let twice = ("MASKINPORTENSETTINGS__CLIENTID", "third");
-    check(&[named, other, twice], "are one and differ");
+    check(&[named, other, twice], "are one name and differ");
 }
 
 #[test]
@@ -548,7 +550,9 @@ fn a_named_file_that_cannot_be_used_is_not_passed_over() {
         discovered(&[&[named], &whole[..]].concat()),
         &["/no/such/file.json"],
     ));
-    drop(accepted(discovered(&whole)));
+    drop(accepted(
+        discovered(&whole).and_then(Credentials::into_settings),
+    ));
     let texts = [
         "MASKINPORTEN_SETTINGS_FILE",
         "MaskinportenSettings__",
@@ -561,12 +565,12 @@ fn a_named_file_that_cannot_be_used_is_not_passed_over() {
 fn settings_are_described_without_their_secrets() {
     let settings = MaskinportenSettings::new("test", "our-client").with_jwk(JWK);
     assert_eq!(
-        settings.described().to_string(),
+        settings.describe().to_string(),
         "authority https://test.maskinporten.no/ (test), client id our-client, \
          key Jwk [redacted] with kid maskinporten-test-key, from code"
     );
     let odd = MaskinportenSettings::new("https://user:hush@example.no", "c")
-        .described()
+        .describe()
         .to_string();
     assert_eq!(odd, "authority [unusable], client id c, no key, from code");
 }

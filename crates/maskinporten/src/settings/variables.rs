@@ -7,8 +7,10 @@ use crate::error::{Error, Result};
 use crate::secret::Secret;
 
 use super::names::PREFIXES;
+use super::values;
 
 /// Variables by name. A blank one counts as not set: a deployment often empties what it cannot remove.
+#[derive(Debug)]
 pub(super) struct Variables(Vec<(String, Secret)>);
 
 impl Variables {
@@ -16,20 +18,22 @@ impl Variables {
         clippy::disallowed_methods,
         reason = "this is the room that reads the environment"
     )]
-    pub(super) fn of_process() -> Result<Self> {
-        Self::of(std::env::vars_os())
+    pub(super) fn of_process(section: &str) -> Result<Self> {
+        Self::of(std::env::vars_os(), section)
     }
 
     /// Takes those that are ours. One of them that is not UTF-8 is an error: read lossily it would
     /// be another value, and left out it would be missed.
-    fn of(vars: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Self> {
+    fn of(vars: impl IntoIterator<Item = (OsString, OsString)>, section: &str) -> Result<Self> {
+        let own = values::levels(section).join("__").to_ascii_lowercase();
         let mut found = Vec::new();
         for (name, value) in vars {
             let Some(name) = name.to_str() else {
                 continue;
             };
             let lower = name.to_ascii_lowercase();
-            if !PREFIXES.iter().any(|prefix| lower.starts_with(prefix)) {
+            let is_own = !own.is_empty() && lower.starts_with(&own);
+            if !is_own && !PREFIXES.iter().any(|prefix| lower.starts_with(prefix)) {
                 continue;
             }
             let Ok(value) = value.into_string() else {
@@ -75,15 +79,9 @@ impl Variables {
         Ok(Some(value))
     }
 
-    /// Names that open with `prefix` in any case, with what follows it.
-    pub(super) fn below<'a>(
-        &'a self,
-        prefix: &'a str,
-    ) -> impl Iterator<Item = (&'a str, &'a Secret)> {
-        self.0.iter().filter_map(move |(name, value)| {
-            let (head, rest) = name.split_at_checked(prefix.len())?;
-            head.eq_ignore_ascii_case(prefix).then_some((rest, value))
-        })
+    /// All of them.
+    pub(super) fn all(&self) -> &[(String, Secret)] {
+        &self.0
     }
 }
 
@@ -99,9 +97,9 @@ mod tests {
         let broken = || OsString::from_vec(vec![b'a', 0xff]);
         let foreign = (OsString::from("PATH"), broken());
         let unnamed = (broken(), broken());
-        assert!(Variables::of([foreign, unnamed]).is_ok());
+        assert!(Variables::of([foreign, unnamed], "x").is_ok());
         let ours = (OsString::from("MaskinportenSettings__ClientId"), broken());
-        let error = Variables::of([ours]).err().unwrap();
+        let error = Variables::of([ours], "x").err().unwrap();
         assert!(error.to_string().contains("MaskinportenSettings__ClientId"));
     }
 

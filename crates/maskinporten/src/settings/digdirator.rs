@@ -1,0 +1,105 @@
+//! Settings as nais and SKIP name them, in variables or in one file for each: what their operator,
+//! digdirator, writes, and the names that stand beside it.
+
+use std::path::Path;
+
+use crate::advice;
+use crate::error::{Error, Result};
+use crate::secret::Secret;
+
+use super::authority::without_metadata;
+use super::draft;
+use super::{Authority, Finding, MaskinportenSettings, disk, names};
+
+/// The names that stand here.
+pub(super) const NAMES: [&str; 13] = [
+    names::CLIENT_ID,
+    names::CLIENT_JWK,
+    names::KEY_FILE,
+    names::KEY_PASSWORD,
+    names::CERTIFICATE_FILE,
+    names::KID,
+    names::AUTHORITIES[0],
+    names::AUTHORITIES[1],
+    names::AUTHORITIES[2],
+    names::AUTHORITIES[3],
+    names::WELL_KNOWN_URL,
+    names::TOKEN_ENDPOINT,
+    names::KEYSTORE_PATH,
+];
+
+/// Reads what stands under these names; `value` gives what does, and `place` is how messages name
+/// where.
+pub(super) fn read<'a>(value: &dyn Fn(&str) -> Option<&'a Secret>, place: &str) -> Result<Finding> {
+    // A blank one counts as not given: a deployment often empties what it cannot remove.
+    let value = |name: &str| value(name).filter(|value| !value.expose().trim().is_empty());
+    let text = |name: &str| value(name).map(|value| value.expose().trim());
+    let (jwk, key_file) = (value(names::CLIENT_JWK), text(names::KEY_FILE));
+    let authority = authority(&text)?;
+    if NAMES.iter().all(|name| value(name).is_none()) {
+        return Ok(Finding::Nothing);
+    }
+    if jwk.is_none() && key_file.is_none() && value(names::KEYSTORE_PATH).is_some() {
+        return Err(draft::foreign(place, names::KEYSTORE_PATH, "a keystore"));
+    }
+
+    let mut missing = Vec::new();
+    if value(names::CLIENT_ID).is_none() {
+        missing.push(names::CLIENT_ID.to_owned());
+    }
+    if jwk.is_none() && key_file.is_none() {
+        missing.push(format!(
+            "a key ({} or {})",
+            names::CLIENT_JWK,
+            names::KEY_FILE
+        ));
+    }
+    if authority.is_none() {
+        missing.push(names::AUTHORITIES[0].to_owned());
+    }
+    let (Some(authority), Some(client_id), true) =
+        (authority, text(names::CLIENT_ID), missing.is_empty())
+    else {
+        return Ok(Finding::Incomplete(missing));
+    };
+    if jwk.is_some() && key_file.is_some() {
+        let (jwk, file) = (names::CLIENT_JWK, names::KEY_FILE);
+        let message = format!("{place} holds more than one key: {jwk} and {file}");
+        return Err(Error::settings(message).with_advice(&advice::ONE_KEY));
+    }
+
+    let mut settings = MaskinportenSettings::new(authority, client_id);
+    place.clone_into(&mut settings.source);
+    settings.jwk = jwk.cloned();
+    if let Some(path) = key_file {
+        settings.key = Some(disk::key(Path::new(path))?);
+        settings.source = format!("{place} with key file {path}");
+    }
+    if let Some(path) = text(names::CERTIFICATE_FILE) {
+        settings.certificate = Some(disk::certificate(Path::new(path))?);
+    }
+    settings.kid = text(names::KID).map(str::to_owned);
+    settings.key_password = value(names::KEY_PASSWORD).cloned();
+    settings.token_endpoint = text(names::TOKEN_ENDPOINT).map(str::to_owned);
+    settings.scopes = text(names::SCOPES).map(str::to_owned);
+    Ok(settings.into())
+}
+
+/// The authority, by whichever of its names is set; those that are set must agree. Without one, it is
+/// what the address of its metadata is made of.
+pub(super) fn authority<'a>(text: &dyn Fn(&str) -> Option<&'a str>) -> Result<Option<&'a str>> {
+    let mut set = names::AUTHORITIES
+        .into_iter()
+        .filter_map(|name| Some((name, text(name)?)));
+    let Some((name, first)) = set.next() else {
+        return Ok(text(names::WELL_KNOWN_URL).map(without_metadata));
+    };
+    for (other_name, other) in set {
+        let parsed = |text: &str| Authority::parse(text).ok();
+        if first != other && (parsed(first).is_none() || parsed(first) != parsed(other)) {
+            let message = format!("{name} and {other_name} name two authorities");
+            return Err(Error::settings(message).with_advice(&advice::AUTHORITY));
+        }
+    }
+    Ok(Some(first))
+}

@@ -1,0 +1,217 @@
+//! [`SecretsDirectory`]: a mounted directory of secrets as a source.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use crate::error::{Error, Result};
+use crate::secret::Secret;
+use crate::signer::BoxFuture;
+
+use super::local::{LocalSource, POLL_INTERVAL, looked_for};
+use super::{Finding, MaskinportenSettings, SettingsSource, digdirator, disk, json, names, values};
+
+/// How often a directory is read that changes while it is read.
+const READINGS: usize = 5;
+
+/// How many files of a directory are looked at: what holds more is no directory of secrets.
+const MAXIMUM_FILES: usize = 4096;
+
+/// A mounted directory of secrets, in any of three shapes. Read again every 5 seconds.
+///
+/// 1. one file for each name, as nais and SKIP mount what digdirator makes: `MASKINPORTEN_CLIENT_ID`,
+///    `MASKINPORTEN_CLIENT_JWK`, `MASKINPORTEN_ISSUER` …;
+/// 2. `maskinporten-settings.json`, as Altinn mounts it;
+/// 3. one file for each secret of a vault, named as the secret: `MaskinportenSettings--ClientId`,
+///    or `myapp--MaskinportenSettings--ClientId` where the section is `myapp:MaskinportenSettings`.
+///
+/// The shapes are not put together, and neither are two states of the directory: where Kubernetes swaps
+/// `..data`, all files are read of one state, and elsewhere a directory that changes while it is read is
+/// read again.
+#[derive(Clone, Debug)]
+pub struct SecretsDirectory {
+    path: PathBuf,
+    section: String,
+    name: String,
+    is_required: bool,
+}
+
+impl SecretsDirectory {
+    /// The secrets in a directory, with the section `MaskinportenSettings`.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        Self {
+            name: format!("secrets directory {}", path.display()),
+            path,
+            section: MaskinportenSettings::DEFAULT_SECTION.to_owned(),
+            is_required: false,
+        }
+    }
+
+    /// Reads this section, such as `myapp:MaskinportenSettings`.
+    #[must_use]
+    pub fn with_section(mut self, section: impl Into<String>) -> Self {
+        self.section = section.into();
+        self
+    }
+
+    /// Takes it for an error where there is no such directory.
+    pub(super) fn required(mut self) -> Self {
+        self.is_required = true;
+        self
+    }
+
+    fn state(&self) -> Result<State> {
+        if let Ok(volume) = self.path.join(disk::VOLUME).canonicalize() {
+            return Ok(State {
+                files: files(&volume).map_err(|error| self.unreadable(error))?,
+                directory: volume,
+            });
+        }
+        Ok(State {
+            files: files(&self.path).map_err(|error| self.unreadable(error))?,
+            directory: self.path.clone(),
+        })
+    }
+
+    fn read(&self, state: &State) -> Result<Finding> {
+        let mut named = Vec::new();
+        let section = values::levels(&self.section);
+        for file in &state.files {
+            let is_ours = digdirator::NAMES.contains(&file.name.as_str())
+                || file.name == names::SCOPES
+                || below(&values::levels(&file.name), &section);
+            if is_ours {
+                let secret = disk::secret(&state.directory.join(&file.name))?;
+                named.push((file.name.clone(), secret));
+            }
+        }
+        let value = |name: &str| -> Option<&Secret> {
+            let found = named.iter().find(|(found, _)| found == name);
+            found.map(|(_, value)| value)
+        };
+        let altinn = || match state
+            .files
+            .iter()
+            .any(|file| file.name == names::ALTINN_FILE)
+        {
+            false => Ok(Finding::Nothing),
+            true => {
+                let path = state.directory.join(names::ALTINN_FILE);
+                // Named by where it was looked for, not by the state it was found in.
+                let shown = self.path.join(names::ALTINN_FILE);
+                let place = format!("settings file {}", shown.display());
+                json::look(&disk::settings(&path)?, &self.section, &place)
+            }
+        };
+        let shapes = [
+            digdirator::read(&value, &self.name)?,
+            altinn()?,
+            values::read(&named, &self.section, "--", &self.name)?,
+        ];
+        let mut complete: Option<Box<MaskinportenSettings>> = None;
+        let mut missing = Vec::new();
+        for shape in shapes {
+            match (shape, &complete) {
+                (Finding::Nothing, _) => {}
+                (Finding::Incomplete(names), _) => missing.extend(names),
+                (Finding::Complete(found), None) => complete = Some(found),
+                (Finding::Complete(found), Some(first)) if first.client_id == found.client_id => {}
+                (Finding::Complete(found), Some(first)) => {
+                    return Err(super::two_clients(first, &found));
+                }
+            }
+        }
+        Ok(match complete {
+            Some(settings) => Finding::Complete(settings),
+            None if missing.is_empty() => Finding::Nothing,
+            None => Finding::Incomplete(missing),
+        })
+    }
+
+    fn unreadable(&self, error: std::io::Error) -> Error {
+        Error::settings(format!("{} cannot be read", self.name))
+            .with_advice(&crate::advice::SECRETS_DIRECTORY)
+            .with_source(error)
+    }
+}
+
+impl LocalSource for SecretsDirectory {
+    fn look_now(&self) -> Result<Finding> {
+        if !self.is_required && !self.path.is_dir() {
+            return Ok(Finding::Nothing);
+        }
+        let mut outcome = Err(Error::unavailable(format!(
+            "{} changes while it is read",
+            self.name
+        )));
+        for _ in 0..READINGS {
+            let before = self.state()?;
+            let read = self.read(&before);
+            // What was read of a state that is no more is of no use, and neither is why it failed.
+            if self.state()? == before {
+                outcome = read;
+                break;
+            }
+        }
+        outcome
+    }
+}
+
+impl SettingsSource for SecretsDirectory {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn look(&self) -> BoxFuture<'_, Result<Finding>> {
+        looked_for(self.clone())
+    }
+
+    fn interval(&self) -> Option<Duration> {
+        Some(POLL_INTERVAL)
+    }
+}
+
+/// What a directory holds, as far as can be told without reading its files.
+#[derive(PartialEq, Eq)]
+struct State {
+    directory: PathBuf,
+    files: Vec<Entry>,
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Entry {
+    name: String,
+    size: u64,
+    written: Option<SystemTime>,
+}
+
+fn files(directory: &Path) -> std::io::Result<Vec<Entry>> {
+    let mut files = Vec::new();
+    for entry in directory.read_dir()?.take(MAXIMUM_FILES) {
+        let entry = entry?;
+        let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
+            continue;
+        };
+        // A link is followed: every file of a volume is one. What leads nowhere is not there.
+        let Ok(metadata) = entry.path().metadata() else {
+            continue;
+        };
+        if name.starts_with('.') || !metadata.is_file() {
+            continue;
+        }
+        files.push(Entry {
+            name,
+            size: metadata.len(),
+            written: metadata.modified().ok(),
+        });
+    }
+    files.sort_unstable();
+    Ok(files)
+}
+
+/// Whether a name lies below a section.
+fn below(name: &[String], section: &[String]) -> bool {
+    let same = |(a, b): (&String, &String)| a.eq_ignore_ascii_case(b);
+    name.len() > section.len() && section.iter().zip(name).all(same)
+}

@@ -1,0 +1,151 @@
+//! Files that may hold secrets: bounded, wiped when dropped, and told of where others may read them.
+
+use std::collections::HashSet;
+use std::fs::{File, Metadata};
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use base64::engine::{Engine as _, general_purpose::STANDARD};
+use parking_lot::Mutex;
+use zeroize::Zeroizing;
+
+use crate::advice::{self, Advice};
+use crate::error::{Error, Result};
+use crate::secret::Secret;
+
+/// Settings and keys are a few kilobytes; what is larger is another file.
+const MAXIMUM_SIZE: u64 = 1024 * 1024;
+
+/// What Kubernetes calls the current state of a volume: a link that it swaps when the volume changes.
+pub(super) const VOLUME: &str = "..data";
+
+/// Reads a settings file.
+pub(super) fn settings(path: &Path) -> Result<Zeroizing<String>> {
+    let bytes = bytes(path, "settings file", &advice::SETTINGS_FILE)?;
+    text(bytes).map_err(|_| {
+        let message = format!(
+            "settings file {} cannot be used: it is not UTF-8 text",
+            path.display()
+        );
+        Error::settings(message).with_advice(&advice::SETTINGS_FILE)
+    })
+}
+
+/// Reads a key file. A binary one is given as base64: what it is, the key's own reader tells.
+pub(super) fn key(path: &Path) -> Result<Secret> {
+    let bytes = bytes(path, "key file", &advice::KEY_FORMAT)?;
+    Ok(match text(bytes) {
+        Ok(text) => Secret::from(text.as_str()),
+        Err(bytes) => Secret::from(STANDARD.encode(&*bytes)),
+    })
+}
+
+/// Reads a file of certificates, which are no secret, binary ones as base64.
+pub(super) fn certificate(path: &Path) -> Result<Secret> {
+    let bytes = read(path, "certificate file", &advice::KEY_FORMAT)?;
+    Ok(match text(bytes) {
+        Ok(text) => Secret::from(text.as_str()),
+        Err(bytes) => Secret::from(STANDARD.encode(&*bytes)),
+    })
+}
+
+/// Reads one secret of a directory of them, less the line end that editors leave.
+pub(super) fn secret(path: &Path) -> Result<Secret> {
+    let bytes = bytes(path, "secret file", &advice::SETTINGS_FILE)?;
+    match text(bytes) {
+        Ok(text) => Ok(Secret::from(text.trim_end_matches(['\r', '\n']))),
+        Err(_) => {
+            let message = format!(
+                "secret file {} cannot be used: it is not UTF-8 text",
+                path.display()
+            );
+            Err(Error::settings(message).with_advice(&advice::SETTINGS_FILE))
+        }
+    }
+}
+
+type Bytes = Zeroizing<Vec<u8>>;
+
+fn text(bytes: Bytes) -> Result<Zeroizing<String>, Bytes> {
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => Ok(Zeroizing::new(text.to_owned())),
+        Err(_) => Err(bytes),
+    }
+}
+
+/// Reads what is secret.
+fn bytes(path: &Path, what: &'static str, advice: &'static Advice) -> Result<Bytes> {
+    let bytes = read(path, what, advice)?;
+    if let Ok(metadata) = path.metadata() {
+        tell_if_loose(path, what, &metadata);
+    }
+    Ok(bytes)
+}
+
+fn read(path: &Path, what: &str, advice: &'static Advice) -> Result<Bytes> {
+    let unreadable = |error: std::io::Error| {
+        let message = format!("{what} {} cannot be read", path.display());
+        Error::settings(message)
+            .with_advice(advice)
+            .with_source(error)
+    };
+    let file = File::open(path).map_err(unreadable)?;
+    // Room for all of it, so that no half-read copy is left behind when it grows.
+    let size = file.metadata().map_err(unreadable)?.len().min(MAXIMUM_SIZE);
+    let mut bytes = Bytes::new(Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1));
+    file.take(MAXIMUM_SIZE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    if bytes.len() as u64 > MAXIMUM_SIZE {
+        let message = format!("{what} {} is larger than 1 MiB", path.display());
+        return Err(Error::settings(message).with_advice(advice));
+    }
+    Ok(bytes)
+}
+
+/// Tells, once for each file, where others than its owner may read it.
+///
+/// A volume of Kubernetes is not told of: it is of one pod alone and open to all in it by default.
+fn tell_if_loose(path: &Path, what: &'static str, metadata: &Metadata) {
+    static TOLD: Mutex<Option<HashSet<PathBuf>>> = Mutex::new(None);
+
+    if !is_loose(metadata) || is_mounted(path) {
+        return;
+    }
+    let is_news = TOLD
+        .lock()
+        .get_or_insert_with(HashSet::new)
+        .insert(path.to_owned());
+    // Under no lock: a subscriber is somebody else's code.
+    if is_news {
+        tracing::warn!(
+            target: "maskinporten::settings",
+            path = %path.display(),
+            "others than its owner may read this {what}: `chmod 600` closes it"
+        );
+    }
+}
+
+#[cfg(unix)]
+fn is_loose(metadata: &Metadata) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    /// Group and others, reading.
+    const OTHERS: u32 = 0o044;
+
+    metadata.permissions().mode() & OTHERS != 0
+}
+
+/// Who may read a file is not told by its mode here.
+#[cfg(not(unix))]
+fn is_loose(_: &Metadata) -> bool {
+    false
+}
+
+/// Whether a file is of a Kubernetes volume: its directory has the link, or is what the link leads to.
+fn is_mounted(path: &Path) -> bool {
+    let directories = path.ancestors().skip(1).take(2);
+    directories
+        .into_iter()
+        .any(|directory| directory.join(VOLUME).exists())
+}

@@ -1,0 +1,120 @@
+//! [`SettingsVariables`]: environment variables as a source.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::signer::BoxFuture;
+
+use super::local::{LocalSource, POLL_INTERVAL, looked_for};
+use super::variables::Variables;
+use super::{Finding, SettingsSource, digdirator, names, values};
+
+/// Environment variables, in either of two shapes and never a mix of them:
+///
+/// 1. `MASKINPORTEN_CLIENT_ID`, the key as `MASKINPORTEN_CLIENT_JWK` or `MASKINPORTEN_KEY_FILE`, and
+///    the authority as `MASKINPORTEN_ISSUER` (`_AUDIENCE`, `_AUTHORITY`, or by
+///    `MASKINPORTEN_WELL_KNOWN_URL`);
+/// 2. `MaskinportenSettings__Authority`, `__ClientId`, and the key as `__JwkBase64`, `__Jwk` (the whole
+///    JSON), `__Jwk__n` … (member by member) or `__Pem`; in any case.
+///
+/// They are taken once: a process keeps the environment it was started with. A key file that one of them
+/// names is read again every 5 seconds.
+#[derive(Clone, Debug)]
+pub struct SettingsVariables {
+    variables: Arc<Variables>,
+    section: String,
+    shapes: Shapes,
+    name: String,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Shapes {
+    Named,
+    Section,
+    Both,
+}
+
+impl SettingsVariables {
+    /// The variables of this process, with a section such as `MaskinportenSettings`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) where one of ours is not UTF-8 text.
+    pub fn of_process(section: &str) -> Result<Self> {
+        let variables = Arc::new(Variables::of_process(section)?);
+        Ok(Self::of(variables, section, Shapes::Both))
+    }
+
+    /// These variables in place of those of the process.
+    pub fn new(vars: impl IntoIterator<Item = (String, String)>, section: &str) -> Self {
+        Self::of(Arc::new(Variables::new(vars)), section, Shapes::Both)
+    }
+
+    pub(super) fn named(variables: Arc<Variables>, section: &str) -> Self {
+        Self::of(variables, section, Shapes::Named)
+    }
+
+    pub(super) fn in_section(variables: Arc<Variables>, section: &str) -> Self {
+        Self::of(variables, section, Shapes::Section)
+    }
+
+    fn of(variables: Arc<Variables>, section: &str, shapes: Shapes) -> Self {
+        let prefix = values::levels(section).join("__");
+        let name = match shapes {
+            Shapes::Named => "the variables MASKINPORTEN_…".to_owned(),
+            Shapes::Section => format!("the variables {prefix}__…"),
+            Shapes::Both => format!("the variables MASKINPORTEN_… and {prefix}__…"),
+        };
+        Self {
+            variables,
+            section: section.to_owned(),
+            shapes,
+            name,
+        }
+    }
+}
+
+impl LocalSource for SettingsVariables {
+    fn look_now(&self) -> Result<Finding> {
+        match self.shapes {
+            Shapes::Named => digdirator::read(&|name| self.variables.get(name), &self.name),
+            Shapes::Section => values::read(self.variables.all(), &self.section, "__", &self.name),
+            Shapes::Both => {
+                let shape = |shapes| Self::of(Arc::clone(&self.variables), &self.section, shapes);
+                let (named, section) = (shape(Shapes::Named), shape(Shapes::Section));
+                match (named.look_now()?, section.look_now()?) {
+                    (Finding::Complete(named), Finding::Complete(section))
+                        if named.client_id != section.client_id =>
+                    {
+                        Err(super::two_clients(&named, &section))
+                    }
+                    (complete @ Finding::Complete(_), _) | (_, complete @ Finding::Complete(_)) => {
+                        Ok(complete)
+                    }
+                    (Finding::Incomplete(mut one), Finding::Incomplete(other)) => {
+                        one.extend(other);
+                        Ok(Finding::Incomplete(one))
+                    }
+                    (Finding::Nothing, other) | (other, Finding::Nothing) => Ok(other),
+                }
+            }
+        }
+    }
+}
+
+impl SettingsSource for SettingsVariables {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn look(&self) -> BoxFuture<'_, Result<Finding>> {
+        looked_for(self.clone())
+    }
+
+    fn interval(&self) -> Option<Duration> {
+        let files = [names::KEY_FILE, names::CERTIFICATE_FILE];
+        let names_a_file = files.iter().any(|name| self.variables.get(name).is_some());
+        names_a_file.then_some(POLL_INTERVAL)
+    }
+}

@@ -1,0 +1,384 @@
+//! Every place that a platform leaves credentials in, and which of them is used.
+//!
+//! A place on a higher rung is asked for first and wins. Two on one rung are equals: where both have
+//! settings of the same client the first is used, and where they name two clients nobody can tell
+//! which is meant. What was found and not used is told in the log and in the description.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::advice;
+use crate::credentials::Credentials;
+use crate::environment::Environment;
+use crate::error::{Error, Result};
+
+use super::environment::SettingsVariables;
+use super::local::LocalSource;
+use super::variables::Variables;
+use super::{
+    AltinnSettings, Authority, Finding, MaskinportenSettings, SecretsDirectory, SettingsFile,
+    SettingsSource, Sidecar, digdirator, names,
+};
+
+/// What a platform gives to a process: variables, and what it mounts.
+///
+/// Credentials are looked for in this order, and taken whole from the first place that has them:
+///
+/// 1. the settings file that `MASKINPORTEN_SETTINGS_FILE` or `MaskinportenSettingsFilepath` names;
+/// 2. the sidecar at `NAIS_TOKEN_ENDPOINT`: the key then stays out of this process;
+/// 3. the directory of secrets that `MASKINPORTEN_SECRETS_DIR` names;
+/// 4. the directories that nais, SKIP and Altinn mount: `/var/run/secrets/nais.io/maskinporten`,
+///    `/var/run/secrets/skip/maskinporten`, and `/mnt/app-secrets` (`RUNTIME_APP_SECRETS_DIR` and
+///    `AppSettings__RuntimeSecretsDirectory` name another) with `maskinporten-settings.json`;
+/// 5. the variables `MASKINPORTEN_CLIENT_ID` … and `MaskinportenSettings__ClientId` …
+///
+/// What changes while the process runs stands before what does not. `MASKINPORTEN_SOURCE` narrows it down:
+/// `file` (1), `sidecar` (2), `dir` (3 and 4), `env` (5), `direct` (all but the sidecar), or `sim` (all,
+/// and refused unless the authority is on this machine).
+///
+/// ```
+/// use maskinporten::Platform;
+///
+/// let platform = Platform::new([("MASKINPORTEN_CLIENT_ID".to_owned(), "our-client".to_owned())])
+///     .with_root("/no/such/root");
+/// let error = platform.credentials().unwrap_err();
+/// assert!(error.to_string().contains("lacks a key (MASKINPORTEN_CLIENT_JWK or MASKINPORTEN_KEY_FILE)"));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Platform {
+    given: Option<Arc<Variables>>,
+    section: String,
+    root: PathBuf,
+}
+
+impl Platform {
+    /// The platform that this process runs on.
+    #[must_use]
+    pub fn of_process() -> Self {
+        Self {
+            given: None,
+            section: MaskinportenSettings::DEFAULT_SECTION.to_owned(),
+            root: PathBuf::from("/"),
+        }
+    }
+
+    /// A platform that gives these variables.
+    #[must_use]
+    pub fn new(vars: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self {
+            given: Some(Arc::new(Variables::new(vars))),
+            ..Self::of_process()
+        }
+    }
+
+    /// Looks for this section of settings, such as `myapp:MaskinportenSettings`, wherever there are
+    /// sections.
+    #[must_use]
+    pub fn with_section(mut self, section: impl Into<String>) -> Self {
+        self.section = section.into();
+        self
+    }
+
+    /// Looks for what is mounted below this directory in place of `/`. What a variable names is found
+    /// where it says.
+    #[must_use]
+    pub fn with_root(mut self, root: impl Into<PathBuf>) -> Self {
+        self.root = root.into();
+        self
+    }
+
+    /// The credentials it leaves.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings): where no place has them, with what each
+    /// lacks; where two places of one rung name two clients; and where a place that comes before all that
+    /// have them cannot be used.
+    pub fn credentials(&self) -> Result<Credentials> {
+        let variables = self.variables()?;
+        let kind = Kind::wanted(&variables)?;
+        let places = self.places(&variables)?;
+        let credentials = choose(places.into_iter().filter(|place| kind.takes(place.kind)))?;
+        match kind {
+            Kind::Sim => only_on_this_machine(credentials),
+            _ => Ok(credentials),
+        }
+    }
+
+    /// Where its Altinn exchanges tokens: see [`AltinnSettings::from_env`].
+    ///
+    /// # Errors
+    ///
+    /// As [`AltinnSettings::from_env`].
+    pub fn altinn(&self, fallback: Option<Environment>) -> Result<Option<AltinnSettings>> {
+        AltinnSettings::read(&*self.variables()?, fallback)
+    }
+
+    /// The settings that its variables hold, and nothing else.
+    pub(super) fn in_variables(&self) -> Result<MaskinportenSettings> {
+        let places = self.places(&self.variables()?)?.into_iter();
+        let credentials = choose(places.filter(|place| place.kind == Kind::Env))?;
+        credentials.into_settings()
+    }
+
+    fn variables(&self) -> Result<Arc<Variables>> {
+        match &self.given {
+            Some(given) => Ok(Arc::clone(given)),
+            None => Ok(Arc::new(Variables::of_process(&self.section)?)),
+        }
+    }
+
+    /// In the order they are looked into.
+    fn places(&self, variables: &Arc<Variables>) -> Result<Vec<Place>> {
+        let mut places = Vec::new();
+        let mut add = |rung, kind, name: String, look| {
+            places.push(Place {
+                name,
+                rung,
+                kind,
+                look,
+            });
+        };
+        let named = |name: &'static str| variables.get(name).map(|value| value.expose().trim());
+
+        for name in [names::SETTINGS_FILE, names::SETTINGS_FILEPATH] {
+            let look = match variables.get_in_any_case(name)? {
+                None => Look::Unset,
+                Some(path) => {
+                    let file = SettingsFile::new(path.expose().trim()).with_section(&self.section);
+                    Look::Source(Arc::new(file.required()))
+                }
+            };
+            add(0, Kind::File, format!("settings file ({name})"), look);
+        }
+
+        let look = match named(names::SIDECAR) {
+            None => Look::Unset,
+            Some(_) => Look::Sidecar(Arc::clone(variables)),
+        };
+        add(
+            1,
+            Kind::Sidecar,
+            format!("sidecar ({})", names::SIDECAR),
+            look,
+        );
+
+        let directory = |path: &Path| SecretsDirectory::new(path).with_section(&self.section);
+        let look = match named(names::SECRETS_DIR) {
+            None => Look::Unset,
+            Some(path) => Look::Source(Arc::new(directory(Path::new(path)).required())),
+        };
+        let name = format!("secrets directory ({})", names::SECRETS_DIR);
+        add(2, Kind::Dir, name, look);
+
+        let mut mounts: Vec<PathBuf> = [names::NAIS_SECRETS, names::SKIP_SECRETS]
+            .iter()
+            .map(|path| self.mounted(path))
+            .collect();
+        let altinn = names::ALTINN_SECRETS_DIRS
+            .iter()
+            .find_map(|name| variables.get_in_any_case(name).transpose());
+        mounts.push(match altinn.transpose()? {
+            Some(path) => PathBuf::from(path.expose().trim()),
+            None => self.mounted(names::ALTINN_SECRETS),
+        });
+        for path in mounts {
+            let source = directory(&path);
+            let name = source.name().to_owned();
+            add(3, Kind::Dir, name, Look::Source(Arc::new(source)));
+        }
+
+        let named = SettingsVariables::named(Arc::clone(variables), &self.section);
+        let name = "variables of a client (MASKINPORTEN_CLIENT_ID …)".to_owned();
+        add(4, Kind::Env, name, Look::Source(Arc::new(named)));
+        let section = SettingsVariables::in_section(Arc::clone(variables), &self.section);
+        let prefix = super::values::levels(&self.section).join("__");
+        let name = format!("variables of the settings section ({prefix}__ClientId …)");
+        add(4, Kind::Env, name, Look::Source(Arc::new(section)));
+        Ok(places)
+    }
+
+    fn mounted(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_start_matches('/'))
+    }
+}
+
+/// A place, what it is called where nothing was found, and how it is looked into.
+struct Place {
+    name: String,
+    rung: u8,
+    kind: Kind,
+    look: Look,
+}
+
+enum Look {
+    /// The variable that would name it is not set.
+    Unset,
+    Sidecar(Arc<Variables>),
+    Source(Arc<dyn LocalSource>),
+}
+
+/// What `MASKINPORTEN_SOURCE` may say.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Any,
+    Direct,
+    Sim,
+    File,
+    Sidecar,
+    Dir,
+    Env,
+}
+
+impl Kind {
+    fn wanted(variables: &Variables) -> Result<Self> {
+        let Some(wanted) = variables.get(names::SOURCE) else {
+            return Ok(Self::Any);
+        };
+        let wanted = wanted.expose().trim().to_ascii_lowercase();
+        let known = [
+            ("direct", Self::Direct),
+            ("sidecar", Self::Sidecar),
+            ("file", Self::File),
+            ("dir", Self::Dir),
+            ("env", Self::Env),
+            ("sim", Self::Sim),
+        ];
+        let found = known.iter().find(|(name, _)| *name == wanted);
+        found.map(|(_, kind)| *kind).ok_or_else(|| {
+            let shown: String = wanted.chars().take(40).collect();
+            let name = names::SOURCE;
+            Error::settings(format!("{name} is {shown:?}, which is no source"))
+                .with_advice(&advice::SOURCE)
+        })
+    }
+
+    fn takes(self, place: Self) -> bool {
+        match self {
+            Self::Any | Self::Sim => true,
+            Self::Direct => place != Self::Sidecar,
+            only => place == only,
+        }
+    }
+}
+
+/// What is used so far.
+enum Chosen {
+    Settings(Box<MaskinportenSettings>, Arc<dyn LocalSource>),
+    Sidecar(Sidecar),
+}
+
+fn choose(places: impl Iterator<Item = Place>) -> Result<Credentials> {
+    let mut chosen: Option<(u8, Chosen)> = None;
+    let mut unset = Vec::new();
+    let mut not_used = Vec::new();
+    for place in places {
+        let higher = chosen.as_ref().filter(|(rung, _)| *rung < place.rung);
+        let found = match &place.look {
+            Look::Unset => {
+                unset.push(format!("{}: not set", place.name));
+                continue;
+            }
+            Look::Sidecar(variables) => sidecar(variables).map(Chosen::Sidecar),
+            Look::Source(source) => match source.look_now() {
+                Ok(Finding::Nothing) => {
+                    unset.push(format!("{}: nothing there", place.name));
+                    continue;
+                }
+                Ok(Finding::Incomplete(missing)) => {
+                    not_used.push(format!("{}: lacks {}", place.name, missing.join(", ")));
+                    continue;
+                }
+                Ok(Finding::Complete(settings)) => {
+                    Ok(Chosen::Settings(settings, Arc::clone(source)))
+                }
+                Err(error) => Err(error),
+            },
+        };
+        match (found, &chosen) {
+            // What cannot be used is no matter where better was found on a higher rung.
+            (Err(error), _) if higher.is_some() => {
+                not_used.push(format!("{}: {error}", place.name));
+            }
+            (Err(error), _) => return Err(error),
+            (Ok(found), None) => chosen = Some((place.rung, found)),
+            (Ok(found), Some((rung, first))) => {
+                if let (Chosen::Settings(first, _), Chosen::Settings(found, _)) = (first, &found)
+                    && *rung == place.rung
+                    && first.client_id != found.client_id
+                {
+                    return Err(super::two_clients(first, found));
+                }
+                not_used.push(found.to_string());
+            }
+        }
+    }
+    let Some((_, chosen)) = chosen else {
+        // What lacks something is nearer to what was meant than what is not set at all.
+        not_used.extend(unset);
+        let message = format!("no settings were found: {}", not_used.join("; "));
+        let error = Error::settings(message).with_advice(&advice::NO_SETTINGS);
+        let tell = |error: Error, place| error.with_detail("place", place);
+        return Err(not_used.into_iter().fold(error, tell));
+    };
+    let used = chosen.to_string();
+    for place in &not_used {
+        tracing::warn!(
+            target: "maskinporten::settings",
+            %used,
+            not_used = %place,
+            "credentials found and not used"
+        );
+    }
+    let credentials = match chosen {
+        Chosen::Settings(settings, source) => Credentials::read_from(*settings, source),
+        Chosen::Sidecar(sidecar) => Credentials::from(sidecar),
+    };
+    Ok(credentials.beside(not_used))
+}
+
+/// The sidecar, and the environment of its tokens where the platform tells the authority.
+fn sidecar(variables: &Variables) -> Result<Sidecar> {
+    let text = |name: &str| variables.get(name).map(|value| value.expose().trim());
+    let sidecar = Sidecar::new(text(names::SIDECAR).unwrap_or_default())?;
+    let authority = digdirator::authority(&text)?;
+    let environment = authority.and_then(|text| Authority::parse(text).ok()?.environment());
+    Ok(match environment {
+        Some(environment) => sidecar.with_environment(environment),
+        None => sidecar,
+    })
+}
+
+fn only_on_this_machine(credentials: Credentials) -> Result<Credentials> {
+    let is_here = match (credentials.settings(), credentials.sidecar()) {
+        (Some(settings), _) => settings.authority()?.is_on_this_machine(),
+        (None, Some(sidecar)) => super::authority::is_loopback(sidecar.endpoint()),
+        (None, None) => false,
+    };
+    if is_here {
+        return Ok(credentials);
+    }
+    let message = format!(
+        "{} is sim, and what was found is no simulator: {}",
+        names::SOURCE,
+        credentials.describe()
+    );
+    Err(Error::settings(message).with_advice(&advice::NO_SIMULATOR))
+}
+
+impl fmt::Display for Chosen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Settings(settings, _) => {
+                write!(
+                    f,
+                    "{} (client id {})",
+                    settings.source(),
+                    settings.client_id
+                )
+            }
+            Self::Sidecar(sidecar) => sidecar.fmt(f),
+        }
+    }
+}

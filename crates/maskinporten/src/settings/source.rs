@@ -1,0 +1,98 @@
+//! [`SettingsSource`]: a place that settings are read from, at start and again while a client lives.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::secret::Secret;
+use crate::signer::BoxFuture;
+
+use super::{MaskinportenSettings, values};
+
+/// A place that settings are read from, whole.
+///
+/// - It is asked when a client is made, and again every [`interval`](Self::interval) while the client
+///   lives. What it gives then is checked, and signs once, before it is used; until it can be, the
+///   client goes on with what it has.
+/// - Which of several places is used is decided once, by [`Credentials`](crate::Credentials). A client
+///   never goes over from one to another while it lives.
+///
+/// [`SettingsFile`](crate::SettingsFile), [`AppSettings`](crate::AppSettings),
+/// [`SecretsDirectory`](crate::SecretsDirectory) and [`SettingsVariables`](crate::SettingsVariables)
+/// are places of this machine; the crate `maskinporten-azure` has one that is a vault.
+///
+/// ```
+/// use maskinporten::{BoxFuture, Finding, Result, Secret, SettingsSource};
+///
+/// /// Parameters of a store that some platform keeps.
+/// #[derive(Debug)]
+/// struct Parameters;
+///
+/// impl SettingsSource for Parameters {
+///     fn name(&self) -> &str {
+///         "the parameters below /our-app"
+///     }
+///
+///     fn look(&self) -> BoxFuture<'_, Result<Finding>> {
+///         let found = vec![("MaskinportenSettings:ClientId".to_owned(), Secret::from("our-client"))];
+///         let finding = Finding::of_values(found, "MaskinportenSettings", self.name());
+///         Box::pin(std::future::ready(finding))
+///     }
+/// }
+/// ```
+pub trait SettingsSource: fmt::Debug + Send + Sync + 'static {
+    /// What it is, as messages name it: `settings file /run/settings.json`. Nothing in it is secret.
+    fn name(&self) -> &str;
+
+    /// Looks now. A future that is dropped must leave nothing behind.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be told what is there ([`Error::unavailable`](crate::Error::unavailable)), or
+    /// where what is there cannot be used.
+    fn look(&self) -> BoxFuture<'_, Result<Finding>>;
+
+    /// How often it is worth looking again. None, the default, for what never changes.
+    fn interval(&self) -> Option<Duration> {
+        None
+    }
+}
+
+/// What a place holds.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Finding {
+    /// Nothing of what settings are made of.
+    Nothing,
+    /// Some of it and not all: what is missing, by the names that the place has for it.
+    Incomplete(Vec<String>),
+    /// Authority, client id and a key.
+    Complete(Box<MaskinportenSettings>),
+}
+
+impl Finding {
+    /// What flat names and their values say of a section, as a vault or an environment has them:
+    /// `MaskinportenSettings--ClientId`, `myapp:MaskinportenSettings:Jwk:n`.
+    ///
+    /// Levels are separated by `:`, `__` or `--`, and names are read in any case. Names of other sections
+    /// are left alone. A blank value counts as not given. `place` is how messages name where it was found.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) where one name stands there twice with two
+    /// values, and where there is more than one key.
+    pub fn of_values(
+        values: impl IntoIterator<Item = (String, Secret)>,
+        section: &str,
+        place: &str,
+    ) -> Result<Self> {
+        let values: Vec<_> = values.into_iter().collect();
+        values::read(&values, section, "--", place)
+    }
+}
+
+impl From<MaskinportenSettings> for Finding {
+    fn from(settings: MaskinportenSettings) -> Self {
+        Self::Complete(Box::new(settings))
+    }
+}
