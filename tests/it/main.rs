@@ -31,6 +31,7 @@ mod origin;
 mod redirect;
 mod rejected;
 mod replay;
+mod rotation;
 mod secrecy;
 mod settings;
 mod soak;

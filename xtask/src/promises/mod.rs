@@ -14,6 +14,7 @@ mod identities;
 mod impatient_callers;
 mod outage;
 mod revoked_token;
+mod rotation;
 
 mod finding;
 mod program;
@@ -65,6 +66,11 @@ const PROMISES: &[Promise] = &[
         id: "P8",
         text: "an assertion costs hardly more than its bare RSA-2048 signature",
         measure: assertion::measure,
+    },
+    Promise {
+        id: "P9",
+        text: "keys rotated and settings swapped under 10 000 requests: none fails",
+        measure: rotation::measure,
     },
     Promise {
         id: "P11",

@@ -149,9 +149,10 @@ fn without_settings_it_says_where_it_looked() {
         ],
     );
     let half = [("MASKINPORTEN_CLIENT_ID", "some-client")];
-    world
-        .discover(&half)
-        .fails(3, &["lacks MASKINPORTEN_KEY_FILE"]);
+    world.discover(&half).fails(
+        3,
+        &["lacks a key (MASKINPORTEN_CLIENT_JWK or MASKINPORTEN_KEY_FILE)"],
+    );
 }
 
 #[test]

@@ -32,6 +32,7 @@ pub struct SecretsDirectory {
     path: PathBuf,
     section: String,
     name: String,
+    interval: Duration,
     is_required: bool,
 }
 
@@ -44,6 +45,7 @@ impl SecretsDirectory {
             name: format!("secrets directory {}", path.display()),
             path,
             section: MaskinportenSettings::DEFAULT_SECTION.to_owned(),
+            interval: POLL_INTERVAL,
             is_required: false,
         }
     }
@@ -52,6 +54,13 @@ impl SecretsDirectory {
     #[must_use]
     pub fn with_section(mut self, section: impl Into<String>) -> Self {
         self.section = section.into();
+        self
+    }
+
+    /// Reads it again this often.
+    #[must_use]
+    pub fn with_interval(mut self, interval: Duration) -> Self {
+        self.interval = interval;
         self
     }
 
@@ -168,7 +177,7 @@ impl SettingsSource for SecretsDirectory {
     }
 
     fn interval(&self) -> Option<Duration> {
-        Some(POLL_INTERVAL)
+        Some(self.interval)
     }
 }
 

@@ -18,6 +18,7 @@ pub struct SettingsFile {
     path: PathBuf,
     section: String,
     name: String,
+    interval: Duration,
     is_required: bool,
 }
 
@@ -30,6 +31,7 @@ impl SettingsFile {
             name: format!("settings file {}", path.display()),
             path,
             section: MaskinportenSettings::DEFAULT_SECTION.to_owned(),
+            interval: POLL_INTERVAL,
             is_required: false,
         }
     }
@@ -38,6 +40,13 @@ impl SettingsFile {
     #[must_use]
     pub fn with_section(mut self, section: impl Into<String>) -> Self {
         self.section = section.into();
+        self
+    }
+
+    /// Reads it again this often.
+    #[must_use]
+    pub fn with_interval(mut self, interval: Duration) -> Self {
+        self.interval = interval;
         self
     }
 
@@ -76,7 +85,7 @@ impl SettingsSource for SettingsFile {
     }
 
     fn interval(&self) -> Option<Duration> {
-        Some(POLL_INTERVAL)
+        Some(self.interval)
     }
 }
 
@@ -91,6 +100,7 @@ pub struct AppSettings {
     environment: Option<String>,
     section: String,
     name: String,
+    interval: Duration,
 }
 
 impl AppSettings {
@@ -103,6 +113,7 @@ impl AppSettings {
             directory,
             environment: None,
             section: MaskinportenSettings::DEFAULT_SECTION.to_owned(),
+            interval: POLL_INTERVAL,
         }
     }
 
@@ -117,6 +128,13 @@ impl AppSettings {
     #[must_use]
     pub fn with_section(mut self, section: impl Into<String>) -> Self {
         self.section = section.into();
+        self
+    }
+
+    /// Reads it again this often.
+    #[must_use]
+    pub fn with_interval(mut self, interval: Duration) -> Self {
+        self.interval = interval;
         self
     }
 }
@@ -156,7 +174,7 @@ impl SettingsSource for AppSettings {
     }
 
     fn interval(&self) -> Option<Duration> {
-        Some(POLL_INTERVAL)
+        Some(self.interval)
     }
 }
 

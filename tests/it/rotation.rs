@@ -1,0 +1,623 @@
+//! Credentials that change while a client lives: keys, clients, and what cannot be read.
+//!
+//! Time is paused. The source is a script unless a test is about files.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use maskinporten::{
+    AltinnSettings, BoxFuture, Credentials, Error, ErrorKind, Finding, HealthState,
+    MaskinportenClient, MaskinportenSettings, Result, SecretsDirectory, SettingsFile,
+    SettingsSource, TokioClock, Transport,
+};
+use maskinporten_sim::{Fault, Route, Sim, SimClient};
+use tokio::runtime::Handle;
+use tokio::time::{Instant, advance, sleep};
+
+use crate::world::{self, SCOPES};
+
+/// How often the script is looked at.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// An interval, and the second in which what is new settles.
+const SEEN: Duration = Duration::from_millis(7_500);
+
+// ===== a source that says what a test tells it to =====
+
+#[derive(Clone, Debug)]
+struct Script {
+    says: Arc<Mutex<Says>>,
+    looks: Arc<AtomicUsize>,
+}
+
+#[derive(Clone, Debug)]
+enum Says {
+    Settings(Box<MaskinportenSettings>),
+    Incomplete,
+    Nothing,
+    Fails,
+    Hangs,
+    /// Other settings each time.
+    Flickers(Box<[MaskinportenSettings; 2]>),
+}
+
+impl Script {
+    fn new(registered: &SimClient) -> Self {
+        Self {
+            says: Arc::new(Mutex::new(Says::of(registered))),
+            looks: Arc::default(),
+        }
+    }
+
+    fn says(&self, says: Says) {
+        *self.says.lock().unwrap() = says;
+    }
+
+    fn looks(&self) -> usize {
+        self.looks.load(Ordering::SeqCst)
+    }
+}
+
+impl Says {
+    fn of(registered: &SimClient) -> Self {
+        Self::Settings(Box::new(world::settings(registered)))
+    }
+}
+
+impl SettingsSource for Script {
+    fn name(&self) -> &str {
+        "the script"
+    }
+
+    fn look(&self) -> BoxFuture<'_, Result<Finding>> {
+        Box::pin(async {
+            let look = self.looks.fetch_add(1, Ordering::SeqCst);
+            let says = self.says.lock().unwrap().clone();
+            match says {
+                Says::Settings(settings) => Ok((*settings).into()),
+                Says::Incomplete => Ok(Finding::Incomplete(vec!["ClientId".to_owned()])),
+                Says::Nothing => Ok(Finding::Nothing),
+                Says::Fails => Err(Error::unavailable("the script is out")),
+                Says::Hangs => std::future::pending().await,
+                Says::Flickers(settings) => Ok(settings[look % 2].clone().into()),
+            }
+        })
+    }
+
+    fn interval(&self) -> Option<Duration> {
+        Some(INTERVAL)
+    }
+}
+
+async fn client_of(sim: &Sim, source: impl SettingsSource) -> MaskinportenClient {
+    let credentials = Credentials::load(source).await.unwrap();
+    MaskinportenClient::builder()
+        .credentials(credentials)
+        .altinn(AltinnSettings::platform(&sim.altinn_platform()).unwrap())
+        .transport(Transport::new(sim.clone()))
+        .clock(TokioClock::starting_at(sim.clock().now()))
+        .build()
+        .unwrap()
+}
+
+/// One token, fetched anew.
+async fn fetch(client: &MaskinportenClient) -> Result<()> {
+    client.invalidate(SCOPES).unwrap();
+    client.access_token(SCOPES).await.map(drop)
+}
+
+/// What the assertions were signed with, in order, and whether each was taken.
+fn kids(sim: &Sim) -> Vec<(String, bool)> {
+    let journal = sim.journal();
+    let grants = journal.requests(Route::Token);
+    grants
+        .map(|entry| {
+            let kid = entry.assertion_header().unwrap()["kid"].as_str().unwrap();
+            (kid.to_owned(), entry.is_accepted())
+        })
+        .collect()
+}
+
+fn signed(client: &SimClient) -> (String, bool) {
+    (client.kid().to_owned(), true)
+}
+
+fn refused(client: &SimClient) -> (String, bool) {
+    (client.kid().to_owned(), false)
+}
+
+// ===== what is new is taken =====
+
+#[tokio::test(start_paused = true)]
+async fn a_new_key_signs_from_the_next_look_on_and_tokens_stay() {
+    let sim = Sim::new();
+    let old = sim.new_client(SCOPES);
+    let script = Script::new(&old);
+    let client = client_of(&sim, script.clone()).await;
+    let token = client.access_token(SCOPES).await.unwrap();
+    let altinn = client.altinn_token(SCOPES).await.unwrap();
+
+    let new = old.rotate_key().unwrap();
+    script.says(Says::of(&new));
+    sleep(SEEN).await;
+    let same = client.access_token(SCOPES).await.unwrap();
+    assert_eq!(same.expose(), token.expose());
+    let same = client.altinn_token(SCOPES).await.unwrap();
+    assert_eq!(same.expose(), altinn.expose());
+    assert_eq!(sim.journal().grants(), 1);
+
+    fetch(&client).await.unwrap();
+    assert_eq!(kids(&sim), [signed(&old), signed(&new)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_client_drops_every_token() {
+    let sim = Sim::new();
+    let (first, second) = (sim.new_client(SCOPES), sim.new_client(SCOPES));
+    let script = Script::new(&first);
+    let client = client_of(&sim, script.clone()).await;
+    let token = client.access_token(SCOPES).await.unwrap();
+    let altinn = client.altinn_token(SCOPES).await.unwrap();
+
+    script.says(Says::of(&second));
+    sleep(SEEN).await;
+    let other = client.access_token(SCOPES).await.unwrap();
+    assert_ne!(other.expose(), token.expose());
+    let other = client.altinn_token(SCOPES).await.unwrap();
+    assert_ne!(other.expose(), altinn.expose());
+    let journal = sim.journal();
+    let mut clients = journal.requests(Route::Token).map(|entry| {
+        let claims = entry.assertion_claims().unwrap();
+        claims["iss"].as_str().unwrap().to_owned()
+    });
+    assert_eq!(clients.next().as_deref(), Some(first.client_id()));
+    assert_eq!(clients.next().as_deref(), Some(second.client_id()));
+    assert_eq!(clients.next(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_was_on_its_way_for_another_client_is_nobodys() {
+    let sim = Sim::new();
+    let (first, second) = (sim.new_client(SCOPES), sim.new_client(SCOPES));
+    let script = Script::new(&first);
+    let client = client_of(&sim, script.clone()).await;
+    client.access_token(["krr:read"]).await.unwrap();
+    sim.fault(
+        Route::Token,
+        Fault::latency(Duration::from_millis(2_500)).times(2),
+    );
+    script.says(Says::of(&second));
+    // It leaves as the first client's, just before the second is taken.
+    sleep(Duration::from_millis(5_500)).await;
+    client.invalidate(SCOPES).unwrap();
+    let token = client.access_token(SCOPES).await.unwrap();
+    let journal = sim.journal();
+    let last = journal.requests(Route::Token).last().unwrap();
+    assert_eq!(last.assertion_claims().unwrap()["iss"], second.client_id());
+    // The one that was on its way was broken off.
+    assert_eq!(journal.grants(), 2);
+    let kept = client.access_token(SCOPES).await.unwrap();
+    assert_eq!(kept.expose(), token.expose());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_not_settled_is_not_taken() {
+    let sim = Sim::new();
+    let (one, other) = (sim.new_client(SCOPES), sim.new_client(SCOPES));
+    let script = Script::new(&one);
+    let client = client_of(&sim, script.clone()).await;
+    client.access_token(SCOPES).await.unwrap();
+    let third = sim.new_client(SCOPES);
+    let both = [world::settings(&other), world::settings(&third)];
+    script.says(Says::Flickers(Box::new(both)));
+    sleep(SEEN * 3).await;
+    fetch(&client).await.unwrap();
+    assert_eq!(kids(&sim), [signed(&one), signed(&one)]);
+    let error = client.health().settings_error.unwrap();
+    assert!(error.to_string().contains("keeps changing"), "{error}");
+
+    script.says(Says::of(&other));
+    sleep(SEEN).await;
+    assert!(client.health().settings_error.is_none());
+    fetch(&client).await.unwrap();
+    assert_eq!(kids(&sim).last(), Some(&signed(&other)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_environment_is_refused_while_the_client_lives() {
+    let sim = Sim::new();
+    let registered = sim.new_client(SCOPES);
+    let script = Script::new(&registered);
+    let client = client_of(&sim, script.clone()).await;
+    client.access_token(SCOPES).await.unwrap();
+    let mut production = world::settings(&registered);
+    production.authority = "prod".to_owned();
+    script.says(Says::Settings(Box::new(production)));
+    sleep(SEEN).await;
+    let error = client.health().settings_error.unwrap();
+    assert_eq!(error.kind(), ErrorKind::Settings);
+    assert!(error.to_string().contains("are now of prod"), "{error}");
+    assert!(error.hint().unwrap().contains("restart"));
+    fetch(&client).await.unwrap();
+    assert_eq!(sim.journal().grants(), 2);
+}
+
+// ===== what cannot be used is left =====
+
+#[tokio::test(start_paused = true)]
+async fn whatever_becomes_of_the_source_the_last_good_credentials_stay() {
+    let sim = Sim::new();
+    let registered = sim.new_client(SCOPES);
+    let script = Script::new(&registered);
+    let client = client_of(&sim, script.clone()).await;
+    client.access_token(SCOPES).await.unwrap();
+    let broken = || {
+        let mut settings = world::settings(&registered);
+        settings.jwk = Some("{\"kty\": \"RSA\"}".into());
+        Says::Settings(Box::new(settings))
+    };
+    for (says, told) in [
+        (Says::Incomplete, "the script lacks ClientId"),
+        (Says::Nothing, "the script holds nothing any more"),
+        (Says::Fails, "the script is out"),
+        (Says::Hangs, "did not answer in time"),
+        (broken(), "`n` is missing"),
+    ] {
+        script.says(says);
+        sleep(SEEN * 10).await;
+        fetch(&client).await.unwrap();
+        let health = client.health();
+        assert_eq!(health.state, HealthState::Ready);
+        let error = health.settings_error.unwrap();
+        assert!(error.to_string().contains(told), "{error}");
+    }
+    script.says(Says::of(&registered));
+    // The reading that hangs has a deadline of its own.
+    sleep(SEEN * 5).await;
+    assert!(client.health().settings_error.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_the_start_there_is_nothing_to_fall_back_on() {
+    let sim = Sim::new();
+    let registered = sim.new_client(SCOPES);
+    let script = Script::new(&registered);
+    for (says, kind, told) in [
+        (
+            Says::Incomplete,
+            ErrorKind::Settings,
+            "the script: lacks ClientId",
+        ),
+        (
+            Says::Nothing,
+            ErrorKind::Settings,
+            "the script: nothing there",
+        ),
+        (Says::Fails, ErrorKind::Unavailable, "the script is out"),
+    ] {
+        script.says(says);
+        let error = Credentials::load(script.clone()).await.unwrap_err();
+        assert_eq!(error.kind(), kind);
+        assert!(error.to_string().contains(told), "{error}");
+    }
+}
+
+// ===== two keys =====
+
+#[tokio::test(start_paused = true)]
+async fn where_the_new_key_is_not_known_yet_the_old_one_signs_for_a_while() {
+    let sim = Sim::new();
+    let old = sim.new_client(SCOPES);
+    let stranger = sim.new_client(SCOPES);
+    // A key of the client that was not registered yet.
+    let new = stranger.private_jwk().to_string();
+    let previous = old.private_jwk().to_string();
+    let settings = MaskinportenSettings::new(sim.issuer(), old.client_id())
+        .with_jwk(new)
+        .with_previous_jwk(previous);
+    let client = MaskinportenClient::builder()
+        .settings(settings)
+        .transport(Transport::new(sim.clone()))
+        .clock(TokioClock::starting_at(sim.clock().now()))
+        .build()
+        .unwrap();
+    for _ in 0..3 {
+        fetch(&client).await.unwrap();
+    }
+    let signed_then = [refused(&stranger), signed(&old), signed(&old), signed(&old)];
+    assert_eq!(kids(&sim), signed_then);
+
+    // By now it has spread.
+    sim.clear_journal();
+    sim.add_key(old.client_id(), stranger.public_jwk()).unwrap();
+    advance(Duration::from_secs(16 * 60)).await;
+    fetch(&client).await.unwrap();
+    assert_eq!(kids(&sim), [signed(&stranger)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_every_key_is_refused_the_first_refusal_is_told_and_all_keys() {
+    let sim = Sim::new();
+    let registered = sim.new_client(SCOPES);
+    let (one, two) = (sim.new_client(SCOPES), sim.new_client(SCOPES));
+    let settings = MaskinportenSettings::new(sim.issuer(), registered.client_id())
+        .with_jwk(one.private_jwk().to_string())
+        .with_previous_jwk(two.private_jwk().to_string());
+    let client = MaskinportenClient::builder()
+        .settings(settings)
+        .transport(Transport::new(sim.clone()))
+        .clock(TokioClock::starting_at(sim.clock().now()))
+        .build()
+        .unwrap();
+    let error = client.access_token(SCOPES).await.unwrap_err();
+    let detail = |wanted: &str| {
+        let mut found = error.details().filter(|(name, _)| *name == wanted);
+        found.next().map(|(_, value)| value.to_owned())
+    };
+    assert_eq!(detail("kid").as_deref(), Some(one.kid()));
+    assert_eq!(detail("kid tried as well").as_deref(), Some(two.kid()));
+    assert_eq!(sim.journal().token_requests(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotation_without_overlap_costs_one_refused_grant() {
+    let sim = Sim::new();
+    let old = sim.new_client(SCOPES);
+    let script = Script::new(&old);
+    let client = client_of(&sim, script.clone()).await;
+    client.access_token(SCOPES).await.unwrap();
+    let new = old.rotate_key().unwrap();
+    assert!(sim.remove_key(old.client_id(), old.kid()));
+    script.says(Says::of(&new));
+    // Before the next look.
+    let looks = script.looks();
+    fetch(&client).await.unwrap();
+    assert_eq!(kids(&sim), [signed(&old), refused(&old), signed(&new)]);
+    assert_eq!(script.looks(), looks + 2, "seen, and settled");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_no_other_key_mends_looks_at_the_source_once_each_time() {
+    let sim = Sim::new();
+    let old = sim.new_client(SCOPES);
+    let script = Script::new(&old);
+    let client = client_of(&sim, script.clone()).await;
+    assert!(sim.remove_key(old.client_id(), old.kid()));
+    let looks = script.looks();
+    client.access_token(SCOPES).await.unwrap_err();
+    assert_eq!(script.looks(), looks + 1);
+    for _ in 0..100 {
+        client.access_token(SCOPES).await.unwrap_err();
+    }
+    assert_eq!(script.looks(), looks + 1);
+    assert_eq!(sim.journal().token_requests(), 1);
+
+    // The next look brings another key, and what was remembered is forgotten at once.
+    let new = old.rotate_key().unwrap();
+    script.says(Says::of(&new));
+    sleep(SEEN).await;
+    client.access_token(SCOPES).await.unwrap();
+}
+
+// ===== the watch =====
+
+#[tokio::test(start_paused = true)]
+async fn one_task_watches_and_it_ends_with_the_client() {
+    let sim = Sim::new();
+    let script = Script::new(&sim.new_client(SCOPES));
+    let tasks = || Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    let client = client_of(&sim, script.clone()).await;
+    assert_eq!(tasks(), before, "nothing runs before the first grant");
+    for _ in 0..3 {
+        fetch(&client).await.unwrap();
+    }
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(tasks(), before + 1);
+    drop(client);
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(tasks(), before);
+    let looks = script.looks();
+    sleep(SEEN * 3).await;
+    assert_eq!(script.looks(), looks);
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_ends_the_watch_though_a_reading_hangs() {
+    let sim = Sim::new();
+    let script = Script::new(&sim.new_client(SCOPES));
+    let before = Handle::current().metrics().num_alive_tasks();
+    let client = client_of(&sim, script.clone()).await;
+    fetch(&client).await.unwrap();
+    script.says(Says::Hangs);
+    sleep(SEEN).await;
+    let started = Instant::now();
+    client.shutdown().await;
+    assert!(started.elapsed() <= Duration::from_secs(1));
+    assert_eq!(Handle::current().metrics().num_alive_tasks(), before);
+}
+
+#[test]
+fn a_client_is_watched_on_whatever_runtime_it_has() {
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap()
+    };
+    let sim = Sim::new();
+    let old = sim.new_client(SCOPES);
+    let script = Script::new(&old);
+    let first = runtime();
+    let client = first.block_on(async {
+        let client = client_of(&sim, script.clone()).await;
+        fetch(&client).await.unwrap();
+        client
+    });
+    drop(first);
+    let new = old.rotate_key().unwrap();
+    script.says(Says::of(&new));
+    runtime().block_on(async {
+        fetch(&client).await.unwrap();
+        sleep(SEEN).await;
+        fetch(&client).await.unwrap();
+    });
+    assert_eq!(kids(&sim), [signed(&old), signed(&old), signed(&new)]);
+}
+
+// ===== files =====
+
+fn write_whole(path: &Path, text: &str) {
+    let beside = path.with_extension("new");
+    fs::write(&beside, text).unwrap();
+    fs::rename(&beside, path).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_settings_file_is_read_again() {
+    let sim = Sim::new();
+    let old = sim.new_client(SCOPES);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("settings.json");
+    write_whole(&path, &old.settings_json().to_string());
+    let client = client_of(&sim, SettingsFile::new(&path)).await;
+    fetch(&client).await.unwrap();
+
+    let new = old.rotate_key().unwrap();
+    let text = new.settings_json().to_string();
+    // Half of it, as a file that is being written.
+    fs::write(&path, &text[..text.len() / 2]).unwrap();
+    sleep(SEEN).await;
+    let error = client.health().settings_error.unwrap();
+    assert!(error.to_string().contains("half a JSON"), "{error}");
+    fetch(&client).await.unwrap();
+
+    fs::remove_file(&path).unwrap();
+    sleep(SEEN).await;
+    let error = client.health().settings_error.unwrap();
+    assert!(
+        error.to_string().contains("holds nothing any more"),
+        "{error}"
+    );
+    fetch(&client).await.unwrap();
+
+    write_whole(&path, &text);
+    sleep(SEEN).await;
+    fetch(&client).await.unwrap();
+    assert!(client.health().settings_error.is_none());
+    assert_eq!(
+        kids(&sim),
+        [signed(&old), signed(&old), signed(&old), signed(&new)]
+    );
+}
+
+/// A volume as Kubernetes mounts one: files that are links through `..data`, which is swapped.
+#[cfg(unix)]
+pub(crate) struct Volume {
+    directory: tempfile::TempDir,
+    states: AtomicUsize,
+}
+
+#[cfg(unix)]
+impl Volume {
+    pub(crate) fn new(files: &[(&str, String)]) -> Self {
+        let volume = Self {
+            directory: tempfile::tempdir().unwrap(),
+            states: AtomicUsize::new(0),
+        };
+        volume.swap(files);
+        for (name, _) in files {
+            let link = volume.path().join(name);
+            std::os::unix::fs::symlink(Path::new("..data").join(name), link).unwrap();
+        }
+        volume
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Writes a new state and has `..data` lead to it, in one step.
+    pub(crate) fn swap(&self, files: &[(&str, String)]) {
+        let number = self.states.fetch_add(1, Ordering::SeqCst);
+        let state = format!("..state_{number}");
+        fs::create_dir(self.path().join(&state)).unwrap();
+        for (name, text) in files {
+            fs::write(self.path().join(&state).join(name), text).unwrap();
+        }
+        let (link, data) = (self.path().join("..data_tmp"), self.path().join("..data"));
+        std::os::unix::fs::symlink(&state, &link).unwrap();
+        fs::rename(link, data).unwrap();
+    }
+}
+
+/// What digdirator writes for a client.
+#[cfg(unix)]
+pub(crate) fn as_secrets(registered: &SimClient, issuer: &str) -> Vec<(&'static str, String)> {
+    vec![
+        ("MASKINPORTEN_CLIENT_ID", registered.client_id().to_owned()),
+        (
+            "MASKINPORTEN_CLIENT_JWK",
+            registered.private_jwk().to_string(),
+        ),
+        ("MASKINPORTEN_ISSUER", issuer.to_owned()),
+    ]
+}
+
+#[cfg(unix)]
+#[tokio::test(start_paused = true)]
+async fn a_volume_that_is_swapped_is_read_again() {
+    let sim = Sim::new();
+    let old = sim.new_client(SCOPES);
+    let volume = Volume::new(&as_secrets(&old, &sim.issuer()));
+    let client = client_of(&sim, SecretsDirectory::new(volume.path())).await;
+    fetch(&client).await.unwrap();
+    let new = old.rotate_key().unwrap();
+    volume.swap(&as_secrets(&new, &sim.issuer()));
+    sleep(SEEN).await;
+    fetch(&client).await.unwrap();
+    let half = &as_secrets(&old, &sim.issuer())[..1];
+    volume.swap(half);
+    sleep(SEEN).await;
+    fetch(&client).await.unwrap();
+    assert!(client.health().settings_error.is_some());
+    let used: BTreeSet<_> = kids(&sim).into_iter().collect();
+    assert_eq!(used, BTreeSet::from([signed(&old), signed(&new)]));
+    assert_eq!(kids(&sim).last(), Some(&signed(&new)));
+}
+
+/// The environment stays as it was; the file that it names does not.
+#[tokio::test(start_paused = true)]
+async fn a_key_file_that_the_environment_names_is_read_again() {
+    let sim = Sim::new();
+    let old = sim.new_client(SCOPES);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), old.private_jwk().to_string()).unwrap();
+    let variables = [
+        ("MASKINPORTEN_CLIENT_ID", old.client_id().to_owned()),
+        ("MASKINPORTEN_ISSUER", sim.issuer()),
+        (
+            "MASKINPORTEN_KEY_FILE",
+            file.path().to_str().unwrap().to_owned(),
+        ),
+    ];
+    let variables = variables.map(|(name, value)| (name.to_owned(), value));
+    let platform = maskinporten::Platform::new(variables).with_root("/no/such/root");
+    let client = MaskinportenClient::builder()
+        .credentials(platform.credentials().unwrap())
+        .transport(Transport::new(sim.clone()))
+        .clock(TokioClock::starting_at(sim.clock().now()))
+        .build()
+        .unwrap();
+    fetch(&client).await.unwrap();
+    let new = old.rotate_key().unwrap();
+    fs::write(file.path(), new.private_jwk().to_string()).unwrap();
+    sleep(SEEN).await;
+    fetch(&client).await.unwrap();
+    assert_eq!(kids(&sim), [signed(&old), signed(&new)]);
+}
