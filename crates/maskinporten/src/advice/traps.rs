@@ -116,7 +116,8 @@ traps! {
         "the public half is for the portal: give the private JWK, the one with member `d`, to this program only";
     KID_MISSING: Key, You, No,
         "the key has no identifier",
-        "add `kid` to the JWK, or set it beside the key (MASKINPORTEN_KID), to what the portal shows for the key";
+        "add `kid` to the JWK, or set it beside the key (MASKINPORTEN_KID), to what the portal shows for the key; a client \
+         without registered keys gives its certificate instead (MASKINPORTEN_CERTIFICATE_FILE)";
     KEY_FORMAT: Key, You, No,
         "the key's format is not read here",
         "give a JWK or a JWK set, a PEM that opens with BEGIN PRIVATE KEY, BEGIN ENCRYPTED PRIVATE KEY or BEGIN RSA \

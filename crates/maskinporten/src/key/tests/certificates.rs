@@ -165,6 +165,26 @@ fn certificates_that_are_no_chain_of_this_key_are_refused() {
     );
 }
 
+#[test]
+fn a_chain_ends_with_the_first_certificate_that_names_itself() {
+    let named = |key: &rcgen::KeyPair| {
+        let mut parameters = rcgen::CertificateParams::default();
+        let name = "One name for two";
+        parameters
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, name);
+        parameters.self_signed(key).unwrap().pem()
+    };
+    let own = named(&rcgen::KeyPair::from_pem(PKCS8).unwrap());
+    let other = named(&rcgen::KeyPair::generate().unwrap());
+    goes_by(read(&own), &x5c(&own.replace("\r\n", "\n")));
+    drop(refused(
+        read(&format!("{own}{other}")),
+        &advice::CERTIFICATES,
+        &["1 of the certificates have no place"],
+    ));
+}
+
 /// A certificate of nobody's, another each time.
 fn fresh() -> String {
     rcgen::generate_simple_self_signed(["example.no".to_owned()])
