@@ -46,7 +46,10 @@ const CALLERS: usize = 8;
 async fn main() {
     let overlap = run(true).await;
     let without_overlap = run(false).await;
-    println!("{}", json!({ "overlap": overlap, "without_overlap": without_overlap }));
+    println!(
+        "{}",
+        json!({ "overlap": overlap, "without_overlap": without_overlap })
+    );
 }
 
 async fn run(overlap: bool) -> Value {
@@ -119,11 +122,15 @@ async fn run(overlap: bool) -> Value {
     let journal = sim.journal();
     let grants = |registered: &SimClient| {
         let signed = journal.requests(Route::Token).filter(|entry| {
-            entry.assertion_header().is_some_and(|header| header["kid"] == registered.kid())
+            entry
+                .assertion_header()
+                .is_some_and(|header| header["kid"] == registered.kid())
         });
         signed.count()
     };
-    let refused = journal.requests(Route::Token).filter(|entry| !entry.is_accepted());
+    let refused = journal
+        .requests(Route::Token)
+        .filter(|entry| !entry.is_accepted());
     json!({
         "requests": sent.load(Ordering::SeqCst),
         "failed": failed.load(Ordering::SeqCst),
@@ -140,7 +147,10 @@ async fn run(overlap: bool) -> Value {
 fn files(sim: &Sim, registered: &SimClient) -> Vec<(&'static str, String)> {
     vec![
         ("MASKINPORTEN_CLIENT_ID", registered.client_id().to_owned()),
-        ("MASKINPORTEN_CLIENT_JWK", registered.private_jwk().to_string()),
+        (
+            "MASKINPORTEN_CLIENT_JWK",
+            registered.private_jwk().to_string(),
+        ),
         ("MASKINPORTEN_ISSUER", sim.issuer()),
     ]
 }

@@ -34,6 +34,7 @@ mod replay;
 mod rotation;
 mod secrecy;
 mod settings;
+mod sidecar;
 mod soak;
 mod stack;
 mod still;

@@ -14,7 +14,11 @@ const SOME: Bound = Bound::at_least(1.0, Unit::Count);
 /// A way of rotating, and how many grants it may see refused.
 const WAYS: [(&str, &str, Bound); 2] = [
     ("overlap", "old and new key registered", NONE),
-    ("without_overlap", "without overlap", Bound::at_most(1.0, Unit::Count)),
+    (
+        "without_overlap",
+        "without overlap",
+        Bound::at_most(1.0, Unit::Count),
+    ),
 ];
 
 pub(super) fn measure(workspace: &Workspace) -> Result<Measured> {

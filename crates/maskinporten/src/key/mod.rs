@@ -32,7 +32,7 @@ use crate::signer::KeyReference;
 pub use algorithm::SigningAlgorithm;
 pub use generate::GeneratedKey;
 pub use options::KeyOptions;
-pub(crate) use text::{TextForm, binary_form, trim};
+pub(crate) use text::trim;
 
 use chain::{Chain, Link};
 use problems::Problems;
@@ -128,6 +128,18 @@ impl SigningKey {
             Shape::Der(der) => Self::bare(der::read(&der, options.password())?, beside),
         };
         Ok(vec![key?])
+    }
+
+    /// Reads the keys of a set that stands beside a key. There are none where it holds public halves
+    /// only, as a set does that is published too.
+    pub(crate) fn read_beside(bytes: &[u8]) -> Result<Vec<Self>> {
+        if let Shape::Jwk(json) = Shape::read(bytes)?
+            && let Some(entries) = set::entries(trim(&json))?
+            && !set::has_signing_key(&entries)
+        {
+            return Ok(Vec::new());
+        }
+        Self::read_set(bytes, &KeyOptions::new())
     }
 
     /// Reads one private JWK (RFC 7517, RFC 7518 §6.3), and nothing that is not one.

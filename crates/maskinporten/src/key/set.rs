@@ -50,6 +50,13 @@ pub(super) fn entries(json: &str) -> Result<Option<Vec<&str>>> {
     Ok(Some(entries.into_iter().map(RawValue::get).collect()))
 }
 
+/// Whether any entry is, or was to be, a key to sign with.
+pub(super) fn has_signing_key(entries: &[&str]) -> bool {
+    entries.iter().any(|entry| {
+        Members::parse(entry).is_ok_and(|members| reason_to_leave_out(&members).is_none())
+    })
+}
+
 pub(super) fn read(entries: &[&str], options: &KeyOptions) -> Result<Vec<SigningKey>> {
     let mut left_out = Vec::new();
     let mut used = Vec::new();

@@ -12,7 +12,7 @@ use super::{Number, pem};
 
 /// The form a key's text has, told by its first characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TextForm {
+enum TextForm {
     Jwk,
     Pem,
     /// Base64, or no key.
@@ -20,7 +20,7 @@ pub(crate) enum TextForm {
 }
 
 impl TextForm {
-    pub(crate) fn of(text: &str) -> Self {
+    fn of(text: &str) -> Self {
         let text = trim(text);
         if text.starts_with(['{', '[']) {
             Self::Jwk
@@ -157,15 +157,4 @@ fn contents(der: &[u8]) -> &[u8] {
         _ => 0,
     };
     der.get(2 + length..).unwrap_or_default()
-}
-
-/// What bytes that are no text seem to be, for whoever gave them as a key.
-pub(crate) fn binary_form(bytes: &[u8]) -> &'static str {
-    match Binary::of(bytes) {
-        Some(Binary::JavaKeystore) => "the key is a Java keystore, not a JWK or PEM",
-        Some(Binary::Pkcs12) => "the key is a PKCS#12, not a JWK or PEM",
-        Some(Binary::Utf16) => "the key is text in UTF-16: save it as UTF-8",
-        Some(Binary::Der) => "the key is bare DER: `openssl pkey -inform DER` turns it into a PEM",
-        _ => "the key is neither JWK nor PEM: its bytes are no text",
-    }
 }

@@ -331,7 +331,7 @@ impl MaskinportenSettings {
             .flatten()
             .filter(|text| !text.expose().trim().is_empty())
         {
-            for key in SigningKey::read_set(text.expose().as_bytes(), &KeyOptions::new())? {
+            for key in SigningKey::read_beside(text.expose().as_bytes())? {
                 let is_known = |known: &SigningKey| known.public_jwk() == key.public_jwk();
                 if !keys.iter().any(is_known) {
                     keys.push(key);

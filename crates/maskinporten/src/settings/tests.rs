@@ -11,6 +11,7 @@ use crate::environment::Environment;
 
 const JWK: &str = include_str!("../../../../tests/vectors/keys/rsa-2048.jwk.json");
 const PEM: &str = include_str!("../../../../tests/vectors/keys/rsa-2048-pkcs8.pem");
+const PUBLIC: &str = include_str!("../../../../tests/vectors/keys/rsa-2048-public.jwk.json");
 const KID: &str = "maskinporten-test-key";
 const SECTION: &str = MaskinportenSettings::DEFAULT_SECTION;
 
@@ -180,6 +181,16 @@ fn names_are_read_in_any_case_and_unknown_ones_left_alone() {
         )));
     };
     check(json!({ "authority": "dev", "CLIENTID": "our-client", "jwk": jwk(), "Other": [1] }));
+    // Sets that are published too, and the one that holds the key itself.
+    let public: Value = serde_json::from_str(PUBLIC).unwrap();
+    for jwks in [
+        json!([]),
+        json!({ "keys": [public] }),
+        json!({ "keys": [jwk()] }),
+    ] {
+        check(json!({ "Authority": "dev", "ClientId": "our-client", "Jwk": jwk(), "Jwks": jwks }));
+    }
+    check(json!({ "Authority": "dev", "ClientId": "our-client", "Jwks": [jwk()] }));
     check(json!({ "Authority": " dev ", "ClientId": "our-client\n", "JwkBase64": base64(JWK) }));
     check(json!({ "Authority": "dev", "ClientId": "our-client", "Jwk": JWK, "JwkBase64": null }));
     check(json!({ "Authority": "dev", "ClientId": "our-client", "Pem": PEM, "Kid": KID }));
