@@ -93,6 +93,39 @@ impl SettingsSource for Script {
     }
 }
 
+/// Counts what is logged, by target.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<&'static str>>>);
+
+impl Log {
+    fn count(&self, target: &str) -> usize {
+        let targets = self.0.lock().unwrap();
+        targets.iter().filter(|found| **found == target).count()
+    }
+}
+
+impl tracing::Subscriber for Log {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() <= tracing::Level::WARN
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        self.0.lock().unwrap().push(event.metadata().target());
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
 async fn client_of(sim: &Sim, source: impl SettingsSource) -> MaskinportenClient {
     let credentials = Credentials::load(source).await.unwrap();
     MaskinportenClient::builder()
@@ -401,6 +434,79 @@ async fn a_refusal_that_no_other_key_mends_looks_at_the_source_once_each_time() 
     script.says(Says::of(&new));
     sleep(SEEN).await;
     client.access_token(SCOPES).await.unwrap();
+}
+
+/// As Altinn's operator writes it: the newest key as `Jwk`, all of them as `Jwks`.
+#[tokio::test(start_paused = true)]
+async fn the_keys_of_a_set_stand_in_for_each_other() {
+    let sim = Sim::new();
+    let old = sim.new_client(SCOPES);
+    let new = old.rotate_key().unwrap();
+    assert!(sim.remove_key(new.client_id(), new.kid()));
+    let json = new.settings_json_with_set(&[&old]).to_string();
+    let settings = MaskinportenSettings::from_json(&json, "MaskinportenSettings").unwrap();
+    let client = MaskinportenClient::builder()
+        .settings(settings)
+        .transport(Transport::new(sim.clone()))
+        .clock(TokioClock::starting_at(sim.clock().now()))
+        .build()
+        .unwrap();
+    fetch(&client).await.unwrap();
+    assert_eq!(kids(&sim), [refused(&new), signed(&old)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_has_ended_signs_after_one_that_has_not() {
+    let sim = Sim::new();
+    let day = Duration::from_secs(24 * 60 * 60);
+    let ended = sim.new_client(SCOPES).with_key_end(sim.clock().now() + day);
+    let other = ended.rotate_key().unwrap();
+    let settings = MaskinportenSettings::new(sim.issuer(), ended.client_id())
+        .with_jwk(ended.private_jwk().to_string())
+        .with_previous_jwk(other.private_jwk().to_string());
+    let client = MaskinportenClient::builder()
+        .settings(settings)
+        .transport(Transport::new(sim.clone()))
+        .clock(TokioClock::starting_at(sim.clock().now()))
+        .build()
+        .unwrap();
+    fetch(&client).await.unwrap();
+    advance(day * 2).await;
+    fetch(&client).await.unwrap();
+    assert_eq!(kids(&sim), [signed(&ended), signed(&other)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_keys_end_is_told_at_thirty_seven_and_one_day() {
+    let day = Duration::from_secs(24 * 60 * 60);
+    let log = Log::default();
+    let _guard = tracing::subscriber::set_default(log.clone());
+    let sim = Sim::new();
+    let end = sim.clock().now() + day * 40;
+    let registered = sim.new_client(SCOPES).with_key_end(end);
+    let script = Script::new(&registered);
+    let client = client_of(&sim, script).await;
+    fetch(&client).await.unwrap();
+    assert_eq!(client.health().key_ends_at, Some(end));
+    for (days, told) in [
+        (9, 0),
+        (2, 1),
+        (21, 1),
+        (2, 2),
+        (4, 2),
+        (1, 3),
+        (1, 4),
+        (5, 4),
+    ] {
+        // The watch looks without being asked, and tells each stage once.
+        advance(day * days).await;
+        sleep(SEEN * 2).await;
+        assert_eq!(
+            log.count("maskinporten::key"),
+            told,
+            "after {days} days more"
+        );
+    }
 }
 
 // ===== the watch =====

@@ -15,7 +15,9 @@ use crate::health::Health;
 use crate::origin::IntoOrigins;
 use crate::provider::{Keeper, TokenHandle, TokenProvider};
 use crate::request::{IntoTokenRequest, TokenKind, TokenRequest};
-use crate::settings::{AltinnSettings, MaskinportenSettings, Platform};
+#[cfg(feature = "client")]
+use crate::settings::Platform;
+use crate::settings::{AltinnSettings, MaskinportenSettings};
 use crate::signer::Signer;
 use crate::source::{AltinnExchange, SidecarTokens, SignedGrant, Skew, TokenSource};
 use crate::token::AccessToken;

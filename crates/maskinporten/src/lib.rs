@@ -119,3 +119,8 @@ pub use advice::{Advice, Owner, Retry};
 
 mod error;
 pub use error::{Error, ErrorKind, Result};
+
+/// The pages whose examples are compiled with this crate.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/credentials.md")]
+struct Pages;

@@ -55,7 +55,7 @@ pub trait Signer: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Whatever keeps the signature from coming about, as an [`Error`] of this crate.
+    /// Whatever keeps the signature from coming about, as an [`Error`](crate::Error) of this crate.
     fn sign(&self, input: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>>>;
 }
 
