@@ -4,6 +4,8 @@
 //! The process notes its secrets in a file as it meets them. What it said is searched by another
 //! process, for each of them, whole or in pieces, and for anything that has the shape of a JWS.
 
+mod credentials;
+
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::fmt::Debug;
@@ -251,6 +253,7 @@ async fn tour(secrets: &Secrets) {
     });
     hostile.await.unwrap();
     bad_settings(&registered);
+    credentials::tour(secrets, &server, &registered).await;
     everything_that_can_be_shown(secrets, &registered).await;
     println!("the end of the tour");
 }

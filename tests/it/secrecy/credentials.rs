@@ -1,0 +1,163 @@
+//! The part of the tour where credentials come from places, change, and cannot be read.
+
+use std::fs;
+use std::time::Duration;
+
+use maskinporten::{
+    AppSettings, Credentials, Finding, KeyOptions, MaskinportenClient, Platform, SecretsDirectory,
+    SettingsFile, SettingsSource, SettingsSources, SettingsVariables, Sidecar, SigningKey,
+};
+use maskinporten_sim::{SimClient, SimServer};
+
+use super::{Secrets, altinn, say, say_error};
+
+/// Opens the encrypted key among the vectors.
+const PASSWORD: &str = "canary-of-the-key-file-77c1";
+
+/// How often files are looked at here.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// Longer than an interval and the second in which what is new settles.
+const SEEN: Duration = Duration::from_millis(1_500);
+
+pub(super) async fn tour(secrets: &Secrets, server: &SimServer, registered: &SimClient) {
+    secrets.note(PASSWORD);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("settings.json");
+    fs::write(&path, registered.settings_json().to_string()).unwrap();
+
+    from_platforms(&path, registered);
+    let file = SettingsFile::new(&path).with_interval(INTERVAL);
+    say(&file);
+    let sources = SettingsSources::new()
+        .with(AppSettings::new(directory.path()))
+        .with(SecretsDirectory::new(directory.path()))
+        .with(file);
+    say(&sources);
+    let credentials = Credentials::load(sources).await.unwrap();
+    say(&credentials);
+    let client = MaskinportenClient::builder()
+        .credentials(credentials)
+        .altinn(altinn(server))
+        .build()
+        .unwrap();
+    secrets.note_token(&client.access_token(["a:read"]).await.unwrap());
+
+    // Another key, half of one, and nothing.
+    let next = registered.rotate_key().unwrap();
+    secrets.note_jwk(&next.private_jwk());
+    let text = next.settings_json().to_string();
+    for content in [
+        &text[..],
+        &text[..text.len() / 2],
+        "{\"MaskinportenSettings\": 1}",
+    ] {
+        fs::write(&path, content).unwrap();
+        tokio::time::sleep(SEEN).await;
+        client.invalidate_all();
+        secrets.note_token(&client.access_token(["a:read"]).await.unwrap());
+        say(&client.health());
+        if let Some(error) = client.health().settings_error {
+            say_error(&error);
+        }
+    }
+    say(&client);
+
+    let sidecar = Sidecar::new(&server.sidecar_endpoint()).unwrap();
+    say(&sidecar);
+    let client = MaskinportenClient::builder()
+        .credentials(Credentials::from(sidecar))
+        .altinn(altinn(server))
+        .build()
+        .unwrap();
+    secrets.note_token(&client.access_token(["a:read"]).await.unwrap());
+    secrets.note_token(&client.altinn_token(["a:read"]).await.unwrap());
+    say_error(&client.access_token(["not:mine"]).await.unwrap_err());
+    say(&client);
+}
+
+/// What is found in variables and files, with a key that has a password.
+fn from_platforms(path: &std::path::Path, registered: &SimClient) {
+    let settings = &registered.settings_json()["MaskinportenSettings"];
+    let authority = settings["Authority"].as_str().unwrap();
+    let encrypted = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/vectors/keys/rsa-2048-encrypted-pkcs8.pem"
+    );
+    let named = |more: &[(&str, &str)]| {
+        let base = [
+            ("MASKINPORTEN_CLIENT_ID", registered.client_id()),
+            ("MASKINPORTEN_ISSUER", authority),
+            ("MASKINPORTEN_KID", registered.kid()),
+        ];
+        let vars = base.iter().chain(more);
+        let vars = vars.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        vars.collect::<Vec<_>>()
+    };
+    let jwk = registered.private_jwk().to_string();
+    for vars in [
+        named(&[("MASKINPORTEN_CLIENT_JWK", &jwk)]),
+        named(&[
+            ("MASKINPORTEN_CLIENT_JWK", &jwk),
+            ("MASKINPORTEN_KEY_FILE", encrypted),
+        ]),
+        named(&[
+            ("MASKINPORTEN_KEY_FILE", encrypted),
+            ("MASKINPORTEN_KEY_PASSWORD", PASSWORD),
+        ]),
+        named(&[("MASKINPORTEN_KEY_FILE", encrypted)]),
+        named(&[("MASKINPORTEN_SETTINGS_FILE", path.to_str().unwrap())]),
+        named(&[
+            ("MASKINPORTEN_SOURCE", "file"),
+            ("MASKINPORTEN_CLIENT_JWK", &jwk),
+        ]),
+    ] {
+        say(&SettingsVariables::new(
+            vars.clone(),
+            "MaskinportenSettings",
+        ));
+        let platform = Platform::new(vars).with_root("/no/such/root");
+        say(&platform);
+        match platform.credentials() {
+            Ok(credentials) => {
+                say(&credentials);
+                println!("{}", credentials.describe());
+                if let Err(error) = credentials.settings().unwrap().signing_keys() {
+                    say_error(&error);
+                }
+            }
+            Err(error) => say_error(&error),
+        }
+    }
+    let values = [
+        ("MaskinportenSettings--ClientId", "our-client"),
+        ("MaskinportenSettings--Jwk", &jwk),
+        ("MaskinportenSettings--JwkBase64", &registered.jwk_base64()),
+    ];
+    for count in [2, 3] {
+        let values = values[..count].iter();
+        let values = values.map(|(name, value)| ((*name).to_owned(), (*value).into()));
+        match Finding::of_values(values, "MaskinportenSettings", "a vault") {
+            Ok(finding) => say(&finding),
+            Err(error) => say_error(&error),
+        }
+    }
+    let options = KeyOptions::new()
+        .with_kid("a-kid")
+        .with_password(PASSWORD)
+        .with_certificates(registered.private_pem());
+    say(&options);
+    for bytes in [
+        jwk.as_bytes(),
+        &jwk.as_bytes()[..300],
+        &fs::read(encrypted).unwrap(),
+    ] {
+        for options in [options.clone(), KeyOptions::new().with_password(PASSWORD)] {
+            if let Err(error) = SigningKey::read_set(bytes, &options) {
+                say_error(&error);
+            }
+        }
+    }
+    let file = SettingsFile::new(path);
+    println!("{}", file.name());
+}
