@@ -33,6 +33,48 @@ fn quiet_leaves_stderr_to_errors() {
 }
 
 #[test]
+fn a_sidecar_gives_a_token_and_no_key_is_needed() {
+    let world = World::new();
+    let endpoint = world.sim().sidecar_endpoint();
+    let run = world.discover(&[("NAIS_TOKEN_ENDPOINT", &endpoint)]);
+    assert_eq!(run.claims()["scope"], SCOPE);
+    let using = format!("using: sidecar {endpoint}");
+    assert!(run.stderr.contains(&using), "{}", run.stderr);
+    assert_eq!(world.sim().journal().sidecar_requests(), 1);
+
+    let direct = [
+        ("NAIS_TOKEN_ENDPOINT", &*endpoint),
+        ("MASKINPORTEN_SOURCE", "direct"),
+    ];
+    world
+        .discover(&direct)
+        .fails(3, &["no settings were found"]);
+}
+
+#[test]
+fn a_directory_of_secrets_gives_a_token() {
+    let world = World::new();
+    let client = &world.client;
+    world.write(
+        "secrets/MASKINPORTEN_CLIENT_ID",
+        client.client_id().to_owned(),
+    );
+    world.write(
+        "secrets/MASKINPORTEN_CLIENT_JWK",
+        client.private_jwk().to_string(),
+    );
+    let issuer = world.write("secrets/MASKINPORTEN_ISSUER", world.sim().issuer());
+    let directory = issuer.parent().unwrap().to_str().unwrap();
+    let run = world.discover(&[("MASKINPORTEN_SECRETS_DIR", directory)]);
+    assert_eq!(run.claims()["scope"], SCOPE);
+    assert!(run.stderr.contains("secrets directory"), "{}", run.stderr);
+
+    std::fs::remove_file(&issuer).unwrap();
+    let run = world.discover(&[("MASKINPORTEN_SECRETS_DIR", directory)]);
+    run.fails(3, &["lacks MASKINPORTEN_ISSUER"]);
+}
+
+#[test]
 fn every_place_and_shape_gives_a_token() {
     let world = World::new();
     let client = &world.client;
