@@ -55,10 +55,7 @@ fn a_sidecar_gives_a_token_and_no_key_is_needed() {
 fn a_directory_of_secrets_gives_a_token() {
     let world = World::new();
     let client = &world.client;
-    world.write(
-        "secrets/MASKINPORTEN_CLIENT_ID",
-        client.client_id().to_owned(),
-    );
+    world.write("secrets/MASKINPORTEN_CLIENT_ID", client.client_id());
     world.write(
         "secrets/MASKINPORTEN_CLIENT_JWK",
         client.private_jwk().to_string(),
