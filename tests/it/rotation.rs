@@ -18,6 +18,7 @@ use maskinporten_sim::{Fault, Route, Sim, SimClient};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, advance, sleep};
 
+use crate::child;
 use crate::world::{self, SCOPES};
 
 /// How often the script is looked at.
@@ -41,6 +42,7 @@ enum Says {
     Nothing,
     Fails,
     Hangs,
+    Slowly(Box<MaskinportenSettings>, Duration),
     /// Other settings each time.
     Flickers(Box<[MaskinportenSettings; 2]>),
 }
@@ -83,6 +85,10 @@ impl SettingsSource for Script {
                 Says::Nothing => Ok(Finding::Nothing),
                 Says::Fails => Err(Error::unavailable("the script is out")),
                 Says::Hangs => std::future::pending().await,
+                Says::Slowly(settings, time) => {
+                    sleep(time).await;
+                    Ok((*settings).into())
+                }
                 Says::Flickers(settings) => Ok(settings[look % 2].clone().into()),
             }
         })
@@ -413,6 +419,55 @@ async fn a_rotation_without_overlap_costs_one_refused_grant() {
     assert_eq!(script.looks(), looks + 2, "seen, and settled");
 }
 
+/// A source of another's: slow, or not there at all just now.
+#[tokio::test(start_paused = true)]
+async fn a_refused_grant_waits_for_a_slow_source_and_not_for_one_that_hangs() {
+    let sim = Sim::new();
+    let old = sim.new_client(SCOPES);
+    let script = Script::new(&old);
+    let client = client_of(&sim, script.clone()).await;
+    client.access_token(SCOPES).await.unwrap();
+    let new = old.rotate_key().unwrap();
+    assert!(sim.remove_key(old.client_id(), old.kid()));
+    script.says(Says::Hangs);
+    let started = Instant::now();
+    let error = fetch(&client).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Rejected, "{error}");
+    assert!(started.elapsed() < Duration::from_secs(6));
+
+    // What hung is given up, and what is slow is read twice within the flight.
+    script.says(Says::Fails);
+    sleep(Duration::from_secs(40)).await;
+    sim.clear_journal();
+    script.says(Says::Slowly(
+        Box::new(world::settings(&new)),
+        Duration::from_millis(1_500),
+    ));
+    fetch(&client).await.unwrap();
+    assert_eq!(kids(&sim), [refused(&old), signed(&new)]);
+}
+
+/// A look that began before the refusal may have read the old key.
+#[tokio::test(start_paused = true)]
+async fn a_grant_that_is_refused_during_a_look_waits_for_the_next() {
+    let sim = Sim::new();
+    let old = sim.new_client(SCOPES);
+    let script = Script::new(&old);
+    let client = client_of(&sim, script.clone()).await;
+    client.access_token(SCOPES).await.unwrap();
+    script.says(Says::Slowly(
+        Box::new(world::settings(&old)),
+        Duration::from_secs(1),
+    ));
+    // The look has read, and is on its way back.
+    sleep(INTERVAL + Duration::from_millis(100)).await;
+    let new = old.rotate_key().unwrap();
+    assert!(sim.remove_key(old.client_id(), old.kid()));
+    script.says(Says::of(&new));
+    fetch(&client).await.unwrap();
+    assert_eq!(kids(&sim), [signed(&old), refused(&old), signed(&new)]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_refusal_that_no_other_key_mends_looks_at_the_source_once_each_time() {
     let sim = Sim::new();
@@ -476,11 +531,25 @@ async fn a_key_that_has_ended_signs_after_one_that_has_not() {
     assert_eq!(kids(&sim), [signed(&ended), signed(&other)]);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_keys_end_is_told_at_thirty_seven_and_one_day() {
+#[test]
+fn a_keys_end_is_told_at_thirty_seven_and_one_day() {
+    if !child::is_here() {
+        // What is logged belongs to a process.
+        child::run(
+            "rotation::a_keys_end_is_told_at_thirty_seven_and_one_day",
+            &[],
+        );
+        return;
+    }
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().start_paused(true).build().unwrap();
+    runtime.block_on(a_keys_end());
+}
+
+async fn a_keys_end() {
     let day = Duration::from_secs(24 * 60 * 60);
     let log = Log::default();
-    let _guard = tracing::subscriber::set_default(log.clone());
+    tracing::subscriber::set_global_default(log.clone()).unwrap();
     let sim = Sim::new();
     let end = sim.clock().now() + day * 40;
     let registered = sim.new_client(SCOPES).with_key_end(end);

@@ -18,6 +18,7 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -46,6 +47,10 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 /// The same trouble is told of again after this time.
 const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(10 * 60);
 
+/// How long a grant that was refused for its key waits for a look at the source: the flight that it is of
+/// has ten seconds.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// How long a closing client waits for its watch to end.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -65,6 +70,11 @@ struct Watch {
     /// The settings that were taken last. Whoever looks holds it, across an await: one at a time.
     taken: tokio::sync::Mutex<MaskinportenSettings>,
     task: Mutex<Option<JoinHandle<()>>>,
+    /// A look is wanted before the interval is over.
+    wanted: Arc<Notify>,
+    /// How many looks have begun, and the number of the last that is done.
+    begun: AtomicU64,
+    done: watch::Sender<u64>,
     trouble: Mutex<Option<Trouble>>,
     closed: AtomicBool,
 }
@@ -89,6 +99,9 @@ impl Live {
                 interval,
                 taken: tokio::sync::Mutex::new(settings),
                 task: Mutex::new(None),
+                wanted: Arc::default(),
+                begun: AtomicU64::new(0),
+                done: watch::Sender::new(0),
                 trouble: Mutex::new(None),
                 closed: AtomicBool::new(false),
             })
@@ -163,9 +176,10 @@ impl Live {
             return;
         };
         let (live, interval) = (Arc::downgrade(self), watch.interval);
+        let wanted = Arc::clone(&watch.wanted);
         *task = Some(runtime.spawn(async move {
             loop {
-                sleep(interval).await;
+                let _ = timeout(interval, wanted.notified()).await;
                 let Some(live) = live.upgrade() else { return };
                 live.look_again().await;
                 live.warn();
@@ -173,23 +187,25 @@ impl Live {
         }));
     }
 
-    /// Looks at the source now. True where the state is another than that of `revision`, whoever has
-    /// brought it.
+    /// Has the watch look at the source now, and waits for it: [`PATIENCE`] at most, and the watch goes on.
+    /// True where the state is another than that of `revision`, whoever has brought it.
     pub(crate) async fn look_again_since(&self, revision: u64) -> bool {
-        if self.revision() == revision {
-            self.look_again().await;
+        if let Some(watch) = &self.watch
+            && self.revision() == revision
+        {
+            // One that has begun may have read what was there before.
+            let next = watch.begun.load(Ordering::SeqCst) + 1;
+            let mut done = watch.done.subscribe();
+            watch.wanted.notify_one();
+            let _ = timeout(PATIENCE, done.wait_for(|done| *done >= next)).await;
         }
         self.revision() != revision
     }
 
     async fn look_again(&self) {
         let Some(watch) = &self.watch else { return };
-        let before = self.revision();
         let mut taken = watch.taken.lock().await;
-        // Another has looked while this one waited for it.
-        if self.revision() != before {
-            return;
-        }
+        let number = watch.begun.fetch_add(1, Ordering::SeqCst) + 1;
         match self.changed(watch, &taken).await {
             Ok(None) => self.mended(watch),
             Ok(Some((settings, material))) => {
@@ -199,6 +215,7 @@ impl Live {
             }
             Err(error) => self.troubled(watch, error),
         }
+        watch.done.send_replace(number);
     }
 
     /// What is new, checked; none where all is as it was.

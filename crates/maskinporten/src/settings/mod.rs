@@ -341,7 +341,9 @@ impl MaskinportenSettings {
         Ok(keys)
     }
 
-    /// What signs, the first first; refused where it is not of the authority's environment or not in date.
+    /// What signs, the first first; refused where it is not of the authority's environment, or its
+    /// certificate is not in date. A JWK that has ended by its own `exp` is not refused: whoever
+    /// registers a key again gives it another year, and the JWK does not know.
     pub(crate) fn signers(
         &self,
         authority: &Authority,
@@ -349,26 +351,10 @@ impl MaskinportenSettings {
     ) -> Result<Vec<Arc<dyn Signer>>> {
         let mut signers = self.signers.clone();
         for key in self.signing_keys()? {
-            self.check_key(&key, authority, now)
-                .map_err(|error| self.found_here(&error))?;
+            check_key(&key, authority, now).map_err(|error| self.found_here(&error))?;
             signers.push(Arc::new(LocalSigner::new(key)));
         }
         Ok(signers)
-    }
-
-    fn check_key(&self, key: &SigningKey, authority: &Authority, now: SystemTime) -> Result<()> {
-        key.check_dates(now)?;
-        match (key.environment(), authority.environment()) {
-            (Some(theirs), Some(ours)) if theirs != ours => {
-                let what = match key.key_reference() {
-                    KeyReference::Kid(kid) => format!("the key {kid} is of {theirs}"),
-                    KeyReference::Chain(_) => format!("the certificate is of {theirs}"),
-                };
-                let message = format!("{what} and the authority of {ours}");
-                Err(Error::settings(message).with_advice(&advice::CROSSED_CREDENTIALS))
-            }
-            _ => Ok(()),
-        }
     }
 
     /// Where grants are sent, checked, where the settings tell.
@@ -382,40 +368,48 @@ impl MaskinportenSettings {
 
     /// Whether a client made of these would be the same as one made of others, to the last key.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        let signers = self.signers.iter().zip(&other.signers);
-        let parts = |settings: &Self| {
-            let Self {
-                authority,
-                client_id,
-                jwk,
-                jwk_base64,
-                jwks,
-                pem,
-                key,
-                previous_jwk,
-                kid,
-                key_password,
-                certificate,
-                token_endpoint,
-                scopes: _,
-                signers,
-                source: _,
-            } = settings.clone();
-            (
-                (authority, client_id, kid, token_endpoint, signers.len()),
-                [
-                    jwk,
-                    jwk_base64,
-                    jwks,
-                    pem,
-                    key,
-                    previous_jwk,
-                    key_password,
-                    certificate,
-                ],
-            )
-        };
-        parts(self) == parts(other) && signers.into_iter().all(|(a, b)| Arc::ptr_eq(a, b))
+        let (mine, theirs) = (self.signers.iter(), other.signers.iter());
+        self.parts() == other.parts()
+            && mine.len() == theirs.len()
+            && mine
+                .zip(theirs)
+                .all(|(mine, theirs)| Arc::ptr_eq(mine, theirs))
+    }
+
+    /// All that a grant is made of, signers aside.
+    fn parts(&self) -> [Option<&str>; 12] {
+        // Taken apart by name, so that a new field is not forgotten here.
+        let Self {
+            authority,
+            client_id,
+            jwk,
+            jwk_base64,
+            jwks,
+            pem,
+            key,
+            previous_jwk,
+            kid,
+            key_password,
+            certificate,
+            token_endpoint,
+            scopes: _,
+            signers: _,
+            source: _,
+        } = self;
+        [
+            Some(authority),
+            Some(client_id),
+            kid.as_deref(),
+            token_endpoint.as_deref(),
+            jwk.as_ref().map(Secret::expose),
+            jwk_base64.as_ref().map(Secret::expose),
+            jwks.as_ref().map(Secret::expose),
+            pem.as_ref().map(Secret::expose),
+            key.as_ref().map(Secret::expose),
+            previous_jwk.as_ref().map(Secret::expose),
+            key_password.as_ref().map(Secret::expose),
+            certificate.as_ref().map(Secret::expose),
+        ]
     }
 
     /// Where the settings came from and what they name, for a log line or a report. Nothing in it is
@@ -463,6 +457,23 @@ impl MaskinportenSettings {
             located = located.with_detail(name, value);
         }
         located.with_detail("source", self.source.as_str())
+    }
+}
+
+fn check_key(key: &SigningKey, authority: &Authority, now: SystemTime) -> Result<()> {
+    let what = match key.key_reference() {
+        KeyReference::Chain(_) => {
+            key.check_dates(now)?;
+            "the certificate".to_owned()
+        }
+        KeyReference::Kid(kid) => format!("the key {kid}"),
+    };
+    match (key.environment(), authority.environment()) {
+        (Some(theirs), Some(ours)) if theirs != ours => {
+            let message = format!("{what} is of {theirs} and the authority of {ours}");
+            Err(Error::settings(message).with_advice(&advice::CROSSED_CREDENTIALS))
+        }
+        _ => Ok(()),
     }
 }
 
