@@ -12,7 +12,7 @@
 //!   overlap costs that one refusal.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
@@ -36,7 +36,7 @@ use super::material::{Material, Parts};
 const SETTLED_AFTER: Duration = Duration::from_secs(1);
 
 /// How often a source that keeps changing is read in one look.
-const READINGS: usize = 4;
+const READINGS: u32 = 4;
 
 /// How long one reading of a source may take.
 const READING: Duration = Duration::from_secs(30);
@@ -47,9 +47,15 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 /// The same trouble is told of again after this time.
 const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(10 * 60);
 
+/// Another trouble is told of at most this often: a file that grows ends elsewhere each time.
+const NEWS_EVERY: Duration = Duration::from_secs(30);
+
 /// How long a grant that was refused for its key waits for a look at the source: the flight that it is of
 /// has ten seconds.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How late a task may be before it is taken for one whose runtime stands still.
+const LATE: Duration = Duration::from_millis(500);
 
 /// How long a closing client waits for its watch to end.
 const GRACE: Duration = Duration::from_secs(1);
@@ -67,16 +73,30 @@ pub(crate) struct Live {
 struct Watch {
     source: Arc<dyn SettingsSource>,
     interval: Duration,
-    /// The settings that were taken last. Whoever looks holds it, across an await: one at a time.
-    taken: tokio::sync::Mutex<MaskinportenSettings>,
-    task: Mutex<Option<JoinHandle<()>>>,
+    // Neither lock is held across an await: whoever holds one may be on a runtime that stands still.
+    looks: Mutex<Looks>,
+    task: Mutex<Task>,
     /// A look is wanted before the interval is over.
     wanted: Arc<Notify>,
-    /// How many looks have begun, and the number of the last that is done.
-    begun: AtomicU64,
+    /// The number of the last look that is done.
     done: watch::Sender<u64>,
     trouble: Mutex<Option<Trouble>>,
-    closed: AtomicBool,
+}
+
+struct Looks {
+    /// The settings that were taken last.
+    taken: Arc<MaskinportenSettings>,
+    /// How many looks have begun. Only the last of them may take what it finds.
+    begun: u64,
+}
+
+/// The task that looks.
+#[derive(Default)]
+struct Task {
+    handle: Option<JoinHandle<()>>,
+    /// When it is given up for lost: its runtime stands still.
+    overdue_at: Option<Moment>,
+    closed: bool,
 }
 
 struct Trouble {
@@ -94,16 +114,18 @@ impl Live {
         let material = Material::of(&settings, &parts)?;
         let watch = source.and_then(|source| {
             let interval = source.interval()?.max(SHORTEST_INTERVAL);
+            let looks = Looks {
+                taken: Arc::new(settings),
+                begun: 0,
+            };
             Some(Watch {
                 source,
                 interval,
-                taken: tokio::sync::Mutex::new(settings),
-                task: Mutex::new(None),
+                looks: Mutex::new(looks),
+                task: Mutex::default(),
                 wanted: Arc::default(),
-                begun: AtomicU64::new(0),
                 done: watch::Sender::new(0),
                 trouble: Mutex::new(None),
-                closed: AtomicBool::new(false),
             })
         });
         let live = Self {
@@ -161,42 +183,78 @@ impl Live {
     }
 
     /// Sees to it that the source is watched from here on.
+    pub(crate) fn keep_watch(self: &Arc<Self>) {
+        let Some(watch) = &self.watch else { return };
+        let now = self.parts.clock.now();
+        let mut task = watch.task.lock();
+        let runs = task.handle.as_ref().is_some_and(|task| !task.is_finished());
+        let is_overdue = task.overdue_at.is_some_and(|moment| now >= moment);
+        if !runs || is_overdue {
+            self.start(watch, &mut task, watch.interval);
+        }
+    }
+
+    /// Starts the task, on the runtime that is here and now, in place of the one there may be. It looks for
+    /// the first time after `first_in`.
     #[expect(
         clippy::disallowed_methods,
         reason = "this is the room that watches, on the runtime it finds here and now"
     )]
-    pub(crate) fn keep_watch(self: &Arc<Self>) {
-        let Some(watch) = &self.watch else { return };
-        let mut task = watch.task.lock();
-        let runs = task.as_ref().is_some_and(|task| !task.is_finished());
-        if runs || watch.closed.load(Ordering::SeqCst) {
-            return;
-        }
+    fn start(self: &Arc<Self>, watch: &Watch, task: &mut Task, first_in: Duration) {
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
+        if task.closed {
+            return;
+        }
+        if let Some(lost) = task.handle.take() {
+            lost.abort();
+        }
         let (live, interval) = (Arc::downgrade(self), watch.interval);
         let wanted = Arc::clone(&watch.wanted);
-        *task = Some(runtime.spawn(async move {
+        let now = self.parts.clock.now();
+        task.overdue_at = Some(now.after(interval).after(LATE));
+        task.handle = Some(runtime.spawn(async move {
+            let mut pause = first_in;
             loop {
-                let _ = timeout(interval, wanted.notified()).await;
+                let _ = timeout(pause, wanted.notified()).await;
+                pause = interval;
                 let Some(live) = live.upgrade() else { return };
+                live.due_in(READING.saturating_mul(READINGS + 1));
                 live.look_again().await;
+                live.due_in(interval);
                 live.warn();
             }
         }));
     }
 
+    /// Notes that the task is alive, and when it will be again.
+    fn due_in(&self, time: Duration) {
+        if let Some(watch) = &self.watch {
+            let due = self.parts.clock.now().after(time).after(LATE);
+            watch.task.lock().overdue_at = Some(due);
+        }
+    }
+
     /// Has the watch look at the source now, and waits for it: [`PATIENCE`] at most, and the watch goes on.
     /// True where the state is another than that of `revision`, whoever has brought it.
-    pub(crate) async fn look_again_since(&self, revision: u64) -> bool {
+    pub(crate) async fn look_again_since(self: &Arc<Self>, revision: u64) -> bool {
         if let Some(watch) = &self.watch
             && self.revision() == revision
         {
             // One that has begun may have read what was there before.
-            let next = watch.begun.load(Ordering::SeqCst) + 1;
+            let next = watch.looks.lock().begun + 1;
             let mut done = watch.done.subscribe();
+            let is_idle = *done.borrow() + 1 == next;
             watch.wanted.notify_one();
+            if is_idle {
+                // It begins at once, unless its runtime stands still: then another goes on here.
+                sleep(LATE).await;
+                if watch.looks.lock().begun < next {
+                    // Its wish went to the one that stands still.
+                    self.start(watch, &mut watch.task.lock(), Duration::ZERO);
+                }
+            }
             let _ = timeout(PATIENCE, done.wait_for(|done| *done >= next)).await;
         }
         self.revision() != revision
@@ -204,18 +262,25 @@ impl Live {
 
     async fn look_again(&self) {
         let Some(watch) = &self.watch else { return };
-        let mut taken = watch.taken.lock().await;
-        let number = watch.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        let (number, taken) = {
+            let mut looks = watch.looks.lock();
+            looks.begun += 1;
+            (looks.begun, Arc::clone(&looks.taken))
+        };
         match self.changed(watch, &taken).await {
             Ok(None) => self.mended(watch),
             Ok(Some((settings, material))) => {
-                self.swap(material, settings.source());
-                *taken = settings;
-                self.mended(watch);
+                if self.swap(watch, number, settings, material) {
+                    self.mended(watch);
+                }
             }
             Err(error) => self.troubled(watch, error),
         }
-        watch.done.send_replace(number);
+        watch.done.send_if_modified(|done| {
+            let is_news = *done < number;
+            *done = number.max(*done);
+            is_news
+        });
     }
 
     /// What is new, checked; none where all is as it was.
@@ -270,19 +335,26 @@ impl Live {
         Ok(Some((seen, material)))
     }
 
-    /// From here on every grant is made of the new state.
-    fn swap(&self, material: Material, source: &str) {
-        let (client_id, authority) = {
-            let identity = &material.identity;
-            (
-                identity.client_id().to_owned(),
-                identity.issuer().to_owned(),
-            )
+    /// From here on every grant is made of the new state; unless a later look has begun, which decides.
+    fn swap(
+        &self,
+        watch: &Watch,
+        number: u64,
+        settings: MaskinportenSettings,
+        material: Material,
+    ) -> bool {
+        let source = settings.source().to_owned();
+        let material = Arc::new(material);
+        let old = {
+            let mut looks = watch.looks.lock();
+            if looks.begun != number {
+                return false;
+            }
+            looks.taken = Arc::new(settings);
+            std::mem::replace(&mut *self.material.write(), Arc::clone(&material))
         };
-        let old = std::mem::replace(&mut *self.material.write(), Arc::new(material));
         self.revision.fetch_add(1, Ordering::AcqRel);
-        let is_new_client =
-            (old.identity.client_id(), old.identity.issuer()) != (&*client_id, &*authority);
+        let is_new_client = old.identity != material.identity;
         // After the swap: what is fetched from now on is the new client's.
         if is_new_client && let Some(drop_tokens) = self.new_client.get() {
             drop_tokens();
@@ -290,11 +362,12 @@ impl Live {
         tracing::info!(
             target: "maskinporten::settings",
             source,
-            client_id,
-            authority,
+            client_id = material.identity.client_id(),
+            authority = material.identity.issuer(),
             tokens_dropped = is_new_client,
             "new credentials are in use"
         );
+        true
     }
 
     /// Remembers why there is nothing new, and tells where that is news.
@@ -302,8 +375,13 @@ impl Live {
         let now = self.parts.clock.now();
         let mut trouble = watch.trouble.lock();
         let is_told = trouble.as_ref().is_some_and(|trouble| {
-            trouble.error.to_string() == error.to_string()
-                && now < trouble.told_at.after(TOLD_AGAIN_AFTER)
+            let is_same = trouble.error.to_string() == error.to_string();
+            let again = if is_same {
+                TOLD_AGAIN_AFTER
+            } else {
+                NEWS_EVERY
+            };
+            now < trouble.told_at.after(again)
         });
         let told_at = match trouble.as_ref() {
             Some(trouble) if is_told => trouble.told_at,
@@ -337,11 +415,11 @@ impl Live {
 
     /// Ends the watch.
     pub(crate) fn stop(&self) -> Option<JoinHandle<()>> {
-        let watch = self.watch.as_ref()?;
-        watch.closed.store(true, Ordering::SeqCst);
-        let task = watch.task.lock().take()?;
-        task.abort();
-        Some(task)
+        let mut task = self.watch.as_ref()?.task.lock();
+        task.closed = true;
+        let handle = task.handle.take()?;
+        handle.abort();
+        Some(handle)
     }
 
     /// Ends the watch and waits until it has ended: a second at most, for one whose runtime stands still
