@@ -1,0 +1,4 @@
+//! Key Vault over real sockets and real TLS, in real time: the vaults are those of `azure.rs`.
+
+mod azure;
+mod signer;
