@@ -1,4 +1,4 @@
-//! What bounds a request of the SDK: where it may go, how long it takes, how often it is made.
+//! What bounds a request of the SDK: where it may go, how long it takes and how often it is made.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,6 +11,8 @@ use azure_core::http::{
     ClientOptions, Context, FixedRetryOptions, Request, RetryOptions, StatusCode, Transport, Url,
 };
 use azure_core::time::{Duration as SdkDuration, OffsetDateTime, parse_rfc7231};
+use maskinporten::{Error, Result};
+use tokio::runtime::Handle;
 
 use crate::transport::Fault;
 
@@ -136,6 +138,24 @@ fn retry_after(headers: &Headers) -> Option<Duration> {
     }
     let until = parse_rfc7231(wait).ok()?;
     Duration::try_from(until - OffsetDateTime::now_utc()).ok()
+}
+
+/// Ends `work` when its time is up. It is dropped then, and its connection closed.
+pub(crate) async fn within<T>(
+    limit: Duration,
+    late: impl FnOnce() -> String,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    // The timer would panic.
+    if Handle::try_current().is_err() {
+        return Err(Error::rejected(
+            "there is no Tokio runtime to ask a key vault on",
+        ));
+    }
+    match tokio::time::timeout(limit, work).await {
+        Ok(done) => done,
+        Err(_elapsed) => Err(Error::unavailable(late())),
+    }
 }
 
 fn sdk(duration: Duration) -> SdkDuration {

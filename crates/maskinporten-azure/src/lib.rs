@@ -19,5 +19,8 @@ pub use kv_setting::KvSetting;
 mod vault;
 pub use vault::{KeyVault, KeyVaultBuilder};
 
+mod settings;
+pub use settings::KeyVaultSettings;
+
 mod signer;
 pub use signer::{KeyVaultSigner, KeyVaultSignerBuilder};

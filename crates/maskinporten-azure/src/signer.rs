@@ -19,6 +19,7 @@ use maskinporten::{
 };
 use serde_json::json;
 
+use crate::bounds::within;
 use crate::failure::Attempt;
 use crate::vault::KeyVault;
 
@@ -123,17 +124,17 @@ impl KeyVaultSigner {
             ..KeyClientSignOptions::default()
         };
         let signing = async {
-            let signed = self
-                .vault
-                .signing()
-                .sign(&self.name, parameters, Some(options));
-            signed.await?.into_model()
+            let client = self.vault.signing();
+            let signed = async {
+                let signed = client.sign(&self.name, parameters, Some(options)).await?;
+                signed.into_model()
+            };
+            let thing = thing(&self.name);
+            let failed = |error| attempt(host, "sign with this key", &thing, &error);
+            signed.await.map_err(failed)
         };
-        let signed = match tokio::time::timeout(SIGNING_DEADLINE, signing).await {
-            Ok(signed) => signed
-                .map_err(|error| attempt(host, "sign with this key", &thing(&self.name), &error))?,
-            Err(_elapsed) => return Err(late(host, "sign", SIGNING_DEADLINE)),
-        };
+        let late = || format!("{host} did not sign within {SIGNING_DEADLINE:?}");
+        let signed = within(SIGNING_DEADLINE, late, signing).await?;
         let signature = signed.result.unwrap_or_default();
         self.public
             .verify(self.algorithm, input, &signature)
@@ -214,15 +215,13 @@ impl KeyVaultSignerBuilder {
     /// Maskinporten: RSA of at least 2048 bits, enabled, within its dates, with the operation `sign`.
     pub async fn connect(self) -> Result<KeyVaultSigner> {
         let host = self.vault.host().to_owned();
+        let late = || format!("{host} did not show its key and sign within {CONNECT_DEADLINE:?}");
         let connecting = async {
             let signer = self.read().await?;
             signer.signature(TEST_INPUT).await?;
             Ok(signer)
         };
-        match tokio::time::timeout(CONNECT_DEADLINE, connecting).await {
-            Ok(connected) => connected,
-            Err(_elapsed) => Err(late(&host, "show its key and sign", CONNECT_DEADLINE)),
-        }
+        within(CONNECT_DEADLINE, late, connecting).await
     }
 
     async fn read(self) -> Result<KeyVaultSigner> {
@@ -279,10 +278,6 @@ fn attempt(vault: &str, to: &str, thing: &str, error: &azure_core::Error) -> Err
         rights: RIGHTS,
     };
     attempt.failed(error)
-}
-
-fn late(vault: &str, to: &str, limit: Duration) -> Error {
-    Error::unavailable(format!("{vault} did not {to} within {limit:?}"))
 }
 
 /// What may stand in the vault's paths. The SDK writes a name into one as it is.

@@ -1,4 +1,9 @@
 //! Key Vault over real sockets and real TLS, in real time: the vaults are those of `azure.rs`.
 
 mod azure;
+mod child;
+mod failures;
+mod identity;
+mod secrecy;
+mod settings;
 mod signer;

@@ -1,6 +1,7 @@
 //! A key in a vault as a signer.
 
-use std::time::Instant;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
@@ -10,6 +11,7 @@ use aws_lc_rs::signature::{
 use maskinporten::{Error, KeyReference, Signer as _, SigningAlgorithm};
 use maskinporten_azure::KeyVaultSigner;
 use serde_json::Value;
+use tokio::runtime::Builder;
 
 use crate::azure::{Azure, Fault, StoredKey, now, public};
 
@@ -231,7 +233,7 @@ async fn a_dropped_signature_leaves_the_signer_signing() {
     let (azure, _) = with_key().await;
     let signer = KeyVaultSigner::connect(&azure.vault(), KEY).await.unwrap();
     azure.fault("/sign", Fault::Silence, 1);
-    let limit = std::time::Duration::from_millis(200);
+    let limit = Duration::from_millis(200);
     assert!(
         tokio::time::timeout(limit, signer.sign(INPUT.to_vec()))
             .await
@@ -248,4 +250,20 @@ async fn many_at_once_are_all_signed() {
     let signed = futures_util::future::join_all(signing).await;
     assert!(signed.iter().all(Result::is_ok));
     assert_eq!(azure.asked_for_tokens(), 1);
+}
+
+#[test]
+fn without_a_runtime_there_is_an_error_and_no_panic() {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let signer = runtime.block_on(async {
+        let (azure, _) = with_key().await;
+        KeyVaultSigner::connect(&azure.vault(), KEY).await.unwrap()
+    });
+    drop(runtime);
+    let mut signing = signer.sign(INPUT.to_vec());
+    let mut context = Context::from_waker(Waker::noop());
+    let Poll::Ready(Err(error)) = signing.as_mut().poll(&mut context) else {
+        panic!("it must answer at once");
+    };
+    assert!(error.to_string().contains("Tokio"), "{error}");
 }
