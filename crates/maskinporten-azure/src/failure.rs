@@ -85,6 +85,10 @@ impl Attempt<'_> {
             (403, Some("SecretDisabled" | "KeyDisabled")) => {
                 format!("{thing} is disabled ({told})")
             }
+            // `KeyExpired` and its kin; the rights are not what is wrong.
+            (403, Some(code)) if code.starts_with("Key") || code.starts_with("Secret") => {
+                format!("{thing} cannot be used ({told})")
+            }
             (403, Some("ForbiddenByFirewall" | "ForbiddenByConnection")) => format!(
                 "the firewall of {vault} does not let this address through ({told}): allow the network, \
                  or reach the vault by its private endpoint"

@@ -1,7 +1,7 @@
 //! A key that never leaves its vault, as a [`Signer`].
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::signature::{
     RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512,
@@ -60,6 +60,7 @@ pub struct KeyVaultSigner {
     kid: String,
     algorithm: SigningAlgorithm,
     public: PublicKey,
+    expires_at: Option<SystemTime>,
 }
 
 impl KeyVaultSigner {
@@ -115,7 +116,7 @@ impl KeyVaultSigner {
         let host = self.vault.host();
         let parameters = SignParameters {
             algorithm: Some(in_vault(self.algorithm)),
-            value: Some(digest(self.algorithm, input)),
+            value: Some(self.algorithm.digest(input)),
         };
         let parameters = RequestContent::try_from(parameters)
             .map_err(|_| Error::rejected("the digest cannot be written for the key vault"))?;
@@ -154,6 +155,11 @@ impl Signer for KeyVaultSigner {
 
     fn key_reference(&self) -> KeyReference<'_> {
         KeyReference::Kid(&self.kid)
+    }
+
+    /// The end that the key has in the vault, which need not be the one it is registered until.
+    fn expires_at(&self) -> Option<SystemTime> {
+        self.expires_at
     }
 
     fn sign(&self, input: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>>> {
@@ -251,6 +257,8 @@ impl KeyVaultSignerBuilder {
             )));
         };
         let public = PublicKey::of(&key, &thing)?;
+        let expires_at = key.attributes.and_then(|attributes| attributes.expires);
+        let expires_at = expires_at.map(SystemTime::from);
         let kid = self
             .kid
             .unwrap_or_else(|| format!("{}.{version}", self.name));
@@ -262,6 +270,7 @@ impl KeyVaultSignerBuilder {
             kid,
             algorithm: self.algorithm,
             public,
+            expires_at,
         })
     }
 }
@@ -402,14 +411,4 @@ fn verification(algorithm: SigningAlgorithm) -> &'static RsaParameters {
         SigningAlgorithm::Rs512 => &RSA_PKCS1_2048_8192_SHA512,
         _ => &RSA_PKCS1_2048_8192_SHA256,
     }
-}
-
-fn digest(algorithm: SigningAlgorithm, input: &[u8]) -> Vec<u8> {
-    use aws_lc_rs::digest::{SHA256, SHA384, SHA512, digest};
-    let by = match algorithm {
-        SigningAlgorithm::Rs384 => &SHA384,
-        SigningAlgorithm::Rs512 => &SHA512,
-        _ => &SHA256,
-    };
-    digest(by, input).as_ref().to_vec()
 }

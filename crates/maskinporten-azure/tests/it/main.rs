@@ -2,6 +2,7 @@
 
 mod azure;
 mod child;
+mod end_to_end;
 mod failures;
 mod identity;
 mod secrecy;
