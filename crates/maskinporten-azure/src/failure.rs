@@ -48,7 +48,7 @@ impl Attempt<'_> {
                 Error::unavailable(format!("an answer of {vault} cannot be read"))
             }
             // The SDK has no kind for a challenge it does not trust, only words.
-            _ if causes(error).any(|cause| is_distrust(cause)) => Error::rejected(format!(
+            _ if causes(error).any(is_distrust) => Error::rejected(format!(
                 "{vault} asks for a token that is not for its own domain: the address is wrong, or \
                      `verify_challenge_resource(false)` is meant"
             )),

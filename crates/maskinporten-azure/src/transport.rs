@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use azure_core::error::ErrorKind;
 use azure_core::http::headers::Headers;
 use azure_core::http::{AsyncRawResponse, HttpClient, Request, Transport};
-use bytes::{Buf, BufMut, Bytes};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::Uri;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
@@ -28,7 +28,6 @@ use maskinporten::{Error, Result};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use zeroize::Zeroizing;
 
 mod connector;
 use connector::{Connector, Trust};
@@ -48,7 +47,7 @@ const BODY_LIMIT: usize = 256 * 1024;
 ///   and a link-local address (169.254.0.0/16), where an Azure host's identity service is.
 /// - Certificates are checked against what the platform trusts; the process-wide provider of rustls
 ///   is neither asked nor set.
-/// - A redirect is an answer like any other. A body ends at 256 KiB and is wiped when dropped.
+/// - A redirect is an answer like any other. A body ends at 256 KiB.
 /// - A connection serves one request and is closed, so that none outlives the runtime it was opened on.
 ///
 /// ```
@@ -145,10 +144,7 @@ async fn read(host: &str, body: Incoming) -> Result<Bytes, Fault> {
     if body.size_hint().lower() > BODY_LIMIT as u64 {
         return Err(too_large());
     }
-    // It never grows, which would leave what it had outgrown unwiped.
-    let announced = body.size_hint().upper();
-    let room = announced.map_or(BODY_LIMIT, |length| (length as usize).min(BODY_LIMIT));
-    let mut whole = Zeroizing::new(Vec::with_capacity(room));
+    let mut whole = BytesMut::new();
     let mut body = pin!(body);
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|cause| explain(host, &cause))?.into_data() else {
@@ -159,7 +155,7 @@ async fn read(host: &str, body: Incoming) -> Result<Bytes, Fault> {
         }
         whole.put(data);
     }
-    Ok(Bytes::from_owner(whole))
+    Ok(whole.freeze())
 }
 
 // ===== what can be chosen =====

@@ -107,6 +107,27 @@ fn a_machine_is_asked_for_its_own_identity_and_past_the_proxy() {
     );
 }
 
+#[test]
+fn a_machine_that_is_said_to_be_elsewhere_is_not_asked_in_the_clear() {
+    let test = "identity::a_machine_that_is_said_to_be_elsewhere_is_not_asked_in_the_clear";
+    if !child::is_here() {
+        let endpoint = ("IDENTITY_ENDPOINT", "http://192.0.2.1/msi/token");
+        child::run(test, &[endpoint, ("IDENTITY_HEADER", IDENTITY_HEADER)]);
+        return;
+    }
+    block_on(async {
+        let azure = Azure::start().await;
+        let vault = azure.builder().identity(Identity::managed()).build();
+        let settings = KeyVaultSettings::new(&vault.unwrap());
+        let error = settings.look().await.unwrap_err();
+        assert!(
+            error.to_string().contains("192.0.2.1 is not asked"),
+            "{error}"
+        );
+        assert!(!error.is_transient());
+    });
+}
+
 // ===== kvSetting =====
 
 fn json() -> String {

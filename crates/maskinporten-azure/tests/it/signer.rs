@@ -1,7 +1,7 @@
 //! A key in a vault as a signer.
 
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
@@ -127,6 +127,7 @@ async fn a_key_that_cannot_sign_for_maskinporten_is_refused_with_all_its_reasons
             .unwrap_err()
     }
     check(&refused(|key| key.kty = "EC").await, "not RSA");
+    check(&refused(|key| key.shown = 255).await, "2040 bits");
     check(&refused(|key| key.disabled = true).await, "disabled");
     check(
         &refused(|key| key.operations = vec!["verify"]).await,
@@ -217,7 +218,15 @@ async fn a_throttled_vault_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_silent_vault_costs_three_seconds_and_another_signature_works() {
+async fn a_vault_that_is_silent_once_is_asked_again_in_time() {
+    let (azure, _) = with_key().await;
+    let signer = KeyVaultSigner::connect(&azure.vault(), KEY).await.unwrap();
+    azure.fault("/sign", Fault::Silence, 1);
+    signer.sign(INPUT.to_vec()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_vault_that_stays_silent_costs_three_seconds_and_the_next_signature_works() {
     let (azure, _) = with_key().await;
     let signer = KeyVaultSigner::connect(&azure.vault(), KEY).await.unwrap();
     azure.fault("/sign", Fault::Silence, 2);
@@ -225,7 +234,24 @@ async fn a_silent_vault_costs_three_seconds_and_another_signature_works() {
     let error = signer.sign(INPUT.to_vec()).await.unwrap_err();
     assert!(error.is_transient(), "{error:?}");
     assert!(start.elapsed().as_secs_f64() < 4.0, "{:?}", start.elapsed());
+    azure.state().faults.clear();
     signer.sign(INPUT.to_vec()).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_end_of_a_key_is_known() {
+    let (azure, _) = with_key().await;
+    let signer = KeyVaultSigner::connect(&azure.vault(), KEY).await.unwrap();
+    assert_eq!(signer.expires_at(), None);
+    let end = now() + 86_400;
+    azure.edit_key(KEY, |key| {
+        key.attributes.insert("exp", end);
+    });
+    let signer = KeyVaultSigner::connect(&azure.vault(), KEY).await.unwrap();
+    assert_eq!(
+        signer.expires_at(),
+        Some(UNIX_EPOCH + Duration::from_secs(end))
+    );
 }
 
 #[tokio::test]
