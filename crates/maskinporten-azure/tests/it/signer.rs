@@ -128,7 +128,7 @@ async fn a_key_that_cannot_sign_for_maskinporten_is_refused_with_all_its_reasons
     }
     check(&refused(|key| key.kty = "EC").await, "not RSA");
     check(&refused(|key| key.shown = 255).await, "2040 bits");
-    check(&refused(|key| key.disabled = true).await, "disabled");
+    check(&refused(|key| key.disabled = true).await, "it is disabled");
     check(
         &refused(|key| key.operations = vec!["verify"]).await,
         "`sign`",
