@@ -11,7 +11,7 @@ use azure_core::http::{
     ClientOptions, Context, FixedRetryOptions, Request, RetryOptions, StatusCode, Transport, Url,
 };
 use azure_core::time::{Duration as SdkDuration, OffsetDateTime, parse_rfc7231};
-use maskinporten::{Error, Result};
+use maskinporten::{Clock as _, Error, Result, SystemClock};
 use tokio::runtime::Handle;
 
 use crate::transport::Fault;
@@ -137,7 +137,8 @@ fn retry_after(headers: &Headers) -> Option<Duration> {
         return Some(Duration::from_secs(seconds));
     }
     let until = parse_rfc7231(wait).ok()?;
-    Duration::try_from(until - OffsetDateTime::now_utc()).ok()
+    let now = OffsetDateTime::from(SystemClock.wall());
+    Duration::try_from(until - now).ok()
 }
 
 /// Ends `work` when its time is up. It is dropped then, and its connection closed.

@@ -22,10 +22,8 @@
 //!
 //! ```no_run
 //! use maskinporten::{MaskinportenClient, MaskinportenSettings};
-//! # #[cfg(feature = "identity")]
 //! use maskinporten_azure::{Identity, KeyVault, KeyVaultSigner};
 //!
-//! # #[cfg(feature = "identity")]
 //! # async fn example() -> maskinporten::Result<()> {
 //! let vault = KeyVault::builder("https://myvault.vault.azure.net")
 //!     .identity(Identity::managed())

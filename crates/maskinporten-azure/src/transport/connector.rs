@@ -235,3 +235,32 @@ impl Service<Name> for Resolver {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_answers_for_a_machine_is_near_and_nothing_that_looks_like_it() {
+        for near in [
+            "169.254.169.254",
+            "169.254.130.2",
+            "127.0.0.1",
+            "[::1]",
+            "localhost",
+            "LOCALHOST.",
+        ] {
+            assert!(is_near(near), "{near}");
+        }
+        for far in [
+            "169.255.169.254",
+            "10.0.0.1",
+            "169.254.169.254.example.no",
+            "localhost.example.no",
+            "[fe80::1]",
+            "",
+        ] {
+            assert!(!is_near(far), "{far}");
+        }
+    }
+}

@@ -172,11 +172,11 @@ async fn a_vault_listed_last_comes_on_top_as_long_as_it_is_complete() {
     let (azure, server) = (Azure::start().await, SimServer::start().await.unwrap());
     let [mounted, stored] = [(); 2].map(|()| server.sim().new_client(["a:read"]));
     store(&azure, &stored);
-    let file = std::env::temp_dir().join(format!("maskinporten-azure-s-{}", std::process::id()));
-    std::fs::write(&file, mounted.settings_json().to_string()).unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), mounted.settings_json().to_string()).unwrap();
     let sources = || {
         SettingsSources::new()
-            .with(SettingsFile::new(&file))
+            .with(SettingsFile::new(file.path()))
             .with(settings(&azure))
     };
 
@@ -198,7 +198,6 @@ async fn a_vault_listed_last_comes_on_top_as_long_as_it_is_complete() {
     let lacks = "key vault https://myvault.vault.azure.net, section myapp:MaskinportenSettings: lacks \
                  myapp--MaskinportenSettings--ClientId";
     assert!(told.contains(lacks), "{told}");
-    std::fs::remove_file(&file).unwrap();
 }
 
 #[tokio::test]

@@ -25,14 +25,13 @@ fn block_on<F: Future>(future: F) -> F::Output {
 #[tokio::test]
 async fn a_workload_shows_the_token_of_its_file() {
     let azure = Azure::start().await;
-    let file = std::env::temp_dir().join(format!("maskinporten-azure-{}", std::process::id()));
-    std::fs::write(&file, WORKLOAD_TOKEN).unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), WORKLOAD_TOKEN).unwrap();
     let builder = azure.builder();
-    let vault = builder.identity(Identity::workload_at(TENANT, CLIENT, &file));
+    let vault = builder.identity(Identity::workload_at(TENANT, CLIENT, file.path()));
     let settings = KeyVaultSettings::new(&vault.build().unwrap());
     settings.look().await.unwrap();
     assert_eq!(azure.asked_for_tokens(), 1);
-    std::fs::remove_file(&file).unwrap();
 }
 
 #[tokio::test]
@@ -83,19 +82,18 @@ fn look_elsewhere(test: &str, identity: Identity, variables: &[(&str, &str)]) {
 
 #[test]
 fn a_workload_is_found_in_the_environment() {
-    let file = std::env::temp_dir().join(format!("maskinporten-azure-w-{}", std::process::id()));
-    std::fs::write(&file, WORKLOAD_TOKEN).unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), WORKLOAD_TOKEN).unwrap();
     look_elsewhere(
         "identity::a_workload_is_found_in_the_environment",
         Identity::workload(),
         &[
             ("AZURE_TENANT_ID", TENANT),
             ("AZURE_CLIENT_ID", CLIENT),
-            ("AZURE_FEDERATED_TOKEN_FILE", file.to_str().unwrap()),
+            ("AZURE_FEDERATED_TOKEN_FILE", file.path().to_str().unwrap()),
             ("AZURE_AUTHORITY_HOST", LOGIN),
         ],
     );
-    std::fs::remove_file(&file).unwrap();
 }
 
 #[test]
@@ -201,17 +199,16 @@ fn settings_that_are_no_json_are_not_repeated() {
 #[test]
 fn the_environment_counts_alone_where_it_holds_any_of_kv_setting() {
     let test = "identity::the_environment_counts_alone_where_it_holds_any_of_kv_setting";
-    let file = std::env::temp_dir().join(format!("maskinporten-azure-{}.json", std::process::id()));
     if !child::is_here() {
         child::run(test, &variables());
         child::run(test, &variables()[..1]);
         child::run(test, &[]);
         return;
     }
-    std::fs::write(&file, json()).unwrap();
-    let found = KvSetting::discover(&file);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), json()).unwrap();
+    let found = KvSetting::discover(file.path());
     let from_environment = KvSetting::from_environment();
-    std::fs::remove_file(&file).unwrap();
     let of_ours = std::env::vars()
         .filter(|(name, _)| name.starts_with("kvSetting"))
         .count();
