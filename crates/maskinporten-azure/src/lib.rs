@@ -41,7 +41,7 @@
 //! - [`KeyVault`] is a vault and who asks it; [`KeyVaultSettings`] and [`KeyVaultSigner`] are made of it.
 //! - The vault is asked by Microsoft's SDK, over a [`VaultTransport`] of ours that has no other HTTP client
 //!   below it. What the SDK may do is bounded: it goes to the vault and to the identity service only, reads
-//!   256 KiB of an answer, and is given up on in time.
+//!   512 KiB of an answer, and is given up on in time.
 //! - Nothing secret is in an error, in a `Debug` or in a log record, those of the SDK included. Of what a
 //!   server says, the status and its codes are told, and no text. What is kept of a secret is wiped when
 //!   dropped; copies that the SDK makes on the way are not.
@@ -66,7 +66,7 @@
 //! | no answer | 3 s an attempt, 10 s in all; transient | 1.3 s an attempt, 3 s in all; transient |
 //! | an answer that breaks off | transient, after 3 attempts | transient, after 2 |
 //! | an answer that cannot be read | transient | transient |
-//! | an answer of more than 256 KiB | refused | refused |
+//! | an answer of more than 512 KiB | refused | refused |
 //! | a page on another host | refused, and not asked | – |
 //! | a secret is disabled, expired or not valid yet | counts as missing, and is told of | – |
 //! | the key is disabled, expired, too small, or not for signing | – | refused, when connected |

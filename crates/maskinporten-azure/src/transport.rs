@@ -35,11 +35,11 @@ use connector::{Connector, Trust};
 /// Time for a connection, TLS included, when nothing else is said: 2 s, as for the token server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The most that is read of an answer's body: 256 KiB.
+/// The most that is read of an answer's body: 512 KiB.
 ///
-/// A secret is at most 25 kB (Key Vault's own limit), a page lists at most 25 of them, each with up to
-/// fifteen tags of 512 characters.
-const BODY_LIMIT: usize = 256 * 1024;
+/// A secret is at most 25 kB (Key Vault's own limit). A page lists at most 25 of them, each with up to
+/// fifteen tags, whose names and values are 512 characters at most: 384 kB that hardly anybody has.
+const BODY_LIMIT: usize = 512 * 1024;
 
 /// What carries requests to the vault and to the identity service. Cheap to clone.
 ///
@@ -47,7 +47,7 @@ const BODY_LIMIT: usize = 256 * 1024;
 ///   and a link-local address (169.254.0.0/16), where an Azure host's identity service is.
 /// - Certificates are checked against what the platform trusts; the process-wide provider of rustls
 ///   is neither asked nor set.
-/// - A redirect is an answer like any other. A body ends at 256 KiB.
+/// - A redirect is an answer like any other. A body ends at 512 KiB.
 /// - A connection serves one request and is closed, so that none outlives the runtime it was opened on.
 ///
 /// ```
@@ -139,7 +139,7 @@ fn outgoing(request: &Request) -> Result<http::Request<Full<Bytes>>, Fault> {
 
 /// The whole body, or a fault as soon as it is seen to be larger than [`BODY_LIMIT`].
 async fn read(host: &str, body: Incoming) -> Result<Bytes, Fault> {
-    let too_large = || Fault::lasting(format!("an answer of {host} is larger than 256 KiB"));
+    let too_large = || Fault::lasting(format!("an answer of {host} is larger than 512 KiB"));
 
     if body.size_hint().lower() > BODY_LIMIT as u64 {
         return Err(too_large());

@@ -139,7 +139,7 @@ async fn an_answer_that_is_none_can_pass() {
         3,
     )
     .await;
-    check_fault("/secrets", Fault::Endless, false, "larger than 256 KiB", 1).await;
+    check_fault("/secrets", Fault::Endless, false, "larger than 512 KiB", 1).await;
 }
 
 #[tokio::test]
