@@ -129,7 +129,7 @@ impl Identity {
         };
         // The SDK's reason is an address or the name of a variable, and may quote what it did not like.
         credential.map_err(|_| {
-            Error::rejected(
+            Error::settings(
                 "the identity for the key vault cannot be used: its tenant, client id, secret or token \
                  file is missing or malformed",
             )

@@ -91,7 +91,7 @@ impl KvSetting {
         let file = file.as_ref();
         let text = fs::read_to_string(file).map_err(|cause| {
             let message = format!("{} cannot be read for `{SECTION}`", file.display());
-            Error::rejected(message).caused_by(cause)
+            Error::settings(message).caused_by(cause)
         })?;
         Self::from_json(&text)
     }
@@ -106,7 +106,7 @@ impl KvSetting {
         let document: Value = serde_json::from_str(text).map_err(|cause| {
             // Its words may quote the text, so only the place is told.
             let (line, column) = (cause.line(), cause.column());
-            Error::rejected(format!(
+            Error::settings(format!(
                 "the settings for the key vault are no JSON: line {line}, column {column}"
             ))
         })?;
@@ -201,7 +201,7 @@ impl Found {
         ] = self.values
         else {
             let message = format!("{} lacks {}", self.place, missing.join(", "));
-            return Err(Error::rejected(message));
+            return Err(Error::settings(message));
         };
         Ok(KvSetting {
             secret_uri: secret_uri.expose().to_owned(),

@@ -96,7 +96,7 @@ impl KeyVaultSettings {
         let mut listed = self.list().await?;
         listed.usable.sort_unstable();
         if listed.usable.len() > MOST_SECRETS {
-            return Err(Error::rejected(format!(
+            return Err(Error::settings(format!(
                 "{} holds more than {MOST_SECRETS} secrets below {}, which cannot all be settings",
                 self.vault.host(),
                 self.prefix()
@@ -127,7 +127,7 @@ impl KeyVaultSettings {
                 listed.take(&prefix, &secret, now);
             }
         }
-        Err(Error::rejected(format!(
+        Err(Error::settings(format!(
             "{} lists more than {MOST_PAGES} pages of secrets: give these settings a vault of their own",
             self.vault.host()
         )))

@@ -233,7 +233,7 @@ impl KeyVaultSignerBuilder {
     async fn read(self) -> Result<KeyVaultSigner> {
         let thing = thing(&self.name);
         if !is_name(&self.name) || self.version.as_deref().is_some_and(|it| !is_name(it)) {
-            return Err(Error::rejected(
+            return Err(Error::settings(
                 "the name or version of a key in a vault is made of letters, digits and `-`",
             ));
         }
@@ -301,7 +301,7 @@ fn check_kid(kid: &str) -> Result<()> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     match !kid.is_empty() && kid.bytes().all(allowed) {
         true => Ok(()),
-        false => Err(Error::rejected(
+        false => Err(Error::key(
             "a `kid` is made of letters, digits, `.`, `_` and `-`: Maskinporten takes no other",
         )),
     }
@@ -364,7 +364,7 @@ impl PublicKey {
         }
         match problems.is_empty() {
             true => Ok(public),
-            false => Err(Error::rejected(format!(
+            false => Err(Error::key(format!(
                 "{thing} cannot sign for Maskinporten: {}",
                 problems.join("; ")
             ))),

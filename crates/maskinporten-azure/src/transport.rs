@@ -224,7 +224,7 @@ impl VaultTransportBuilder {
         let usable =
             proxy.is_none_or(|proxy| matches!(proxy.uri().scheme_str(), Some("http" | "https")));
         if !usable {
-            return Err(Error::rejected(
+            return Err(Error::settings(
                 "the proxy's address is neither http nor https",
             ));
         }
@@ -251,7 +251,7 @@ impl fmt::Debug for VaultTransportBuilder {
 }
 
 fn roots(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
-    let broken = |message| Error::rejected(message);
+    let broken = |message| Error::settings(message);
 
     let roots = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<Vec<_>, _>>()

@@ -166,7 +166,7 @@ impl KeyVaultBuilder {
             Some(AskedAs::Identity(identity)) => {
                 identity.credential(transport.clone(), self.authority_host)?
             }
-            None => return Err(Error::rejected("nobody was named who asks the key vault")),
+            None => return Err(Error::settings("nobody was named who asks the key vault")),
         };
 
         let verify_challenge_resource = Some(self.verify_challenge_resource);
@@ -225,7 +225,7 @@ fn not_a_vault(text: &str) -> Error {
         true => "it is empty",
         false => "it is to be https://<name>.vault.azure.net, without path or password",
     };
-    Error::rejected(format!(
+    Error::settings(format!(
         "the address of the key vault cannot be used: {seen}"
     ))
 }

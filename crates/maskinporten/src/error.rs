@@ -220,7 +220,7 @@ impl Error {
     }
 }
 
-// ===== what a source or a signer of one's own fails with =====
+// ===== what a source, a signer or a place of settings of one's own fails with =====
 
 impl Error {
     /// Whatever a [`TokenSource`](crate::TokenSource) or a [`Signer`](crate::Signer) asks cannot serve
@@ -239,6 +239,22 @@ impl Error {
     #[must_use]
     pub fn rejected(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::Rejected, message)
+    }
+
+    /// What an operator has written cannot be used. The message says what, where it stands and what to do.
+    ///
+    /// The message is one lower-case phrase without a secret.
+    #[must_use]
+    pub fn settings(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Settings, message)
+    }
+
+    /// A key cannot sign for Maskinporten. The message says why, and what to do.
+    ///
+    /// The message is one lower-case phrase without a secret.
+    #[must_use]
+    pub fn key(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Key, message)
     }
 
     /// The same with what caused it, for [`source`](StdError::source).
@@ -269,14 +285,6 @@ impl Error {
             details: Vec::new(),
             source: None,
         }))
-    }
-
-    pub(crate) fn settings(message: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(ErrorKind::Settings, message)
-    }
-
-    pub(crate) fn key(message: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(ErrorKind::Key, message)
     }
 
     pub(crate) fn request(message: impl Into<Cow<'static, str>>) -> Self {

@@ -279,7 +279,7 @@ async fn an_address_that_is_none_is_told_before_anything_is_asked() {
             .identity(maskinporten_azure::Identity::managed())
             .build()
             .unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Rejected);
+        assert_eq!(error.kind(), ErrorKind::Settings);
         assert!(!error.to_string().contains("hush"));
     }
 }
