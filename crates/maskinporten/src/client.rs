@@ -18,6 +18,7 @@ use crate::request::{IntoTokenRequest, TokenKind, TokenRequest};
 #[cfg(feature = "client")]
 use crate::settings::Platform;
 use crate::settings::{AltinnSettings, MaskinportenSettings};
+use crate::scope::Scope;
 use crate::signer::Signer;
 use crate::source::{AltinnExchange, SidecarTokens, SignedGrant, Skew, TokenSource};
 use crate::token::AccessToken;
@@ -320,7 +321,9 @@ impl Inner {
                 .with_advice(&advice::NO_ALTINN)
         })?;
         self.source.supports(request)?;
-        let make = |parent: Arc<Slot>| {
+        let mut is_new = false;
+        let mut make = |parent: Arc<Slot>| {
+            is_new = true;
             let identity = Identity {
                 source: self.source.identity(),
                 request: request.clone(),
@@ -343,7 +346,22 @@ impl Inner {
             )
         };
         let parent = self.maskinporten_slot(request)?;
-        Ok(self.cache.slot(TokenKind::Altinn, request, || make(parent)))
+        let slot = self.cache.slot(TokenKind::Altinn, request, || make(parent));
+        // A system user's token speaks for a customer: there is no service owner in it.
+        let scopes = request.scope_set();
+        if is_new
+            && request.details().is_none()
+            && !scopes.iter().any(|scope| scope == Scope::SERVICE_OWNER)
+        {
+            tracing::warn!(
+                target: "maskinporten::token",
+                %scopes,
+                "{}: {}",
+                advice::NO_SERVICE_OWNER.meaning(),
+                advice::NO_SERVICE_OWNER.hint(),
+            );
+        }
+        Ok(slot)
     }
 
     fn forget_outages(&self) {

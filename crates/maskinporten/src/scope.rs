@@ -10,6 +10,36 @@ use crate::error::{Error, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Scope<'a>(&'a str);
 
+impl Scope<'static> {
+    /// Says that the client is a service owner's system. Altinn looks for it in the tokens it exchanges.
+    pub const SERVICE_OWNER: Self = Scope("altinn:serviceowner");
+
+    /// Reads instances as their service owner.
+    pub const INSTANCES_READ: Self = Scope("altinn:serviceowner/instances.read");
+
+    /// Writes instances as their service owner.
+    pub const INSTANCES_WRITE: Self = Scope("altinn:serviceowner/instances.write");
+
+    /// What Altinn Studio gives an app by default, and every app of version 9 must have.
+    ///
+    /// ```
+    /// use maskinporten::{Scope, TokenRequest};
+    ///
+    /// let request = TokenRequest::scopes(Scope::STUDIO_DEFAULTS)?;
+    /// assert!(request.scope_set().iter().any(|scope| scope == Scope::SERVICE_OWNER));
+    /// # Ok::<(), maskinporten::Error>(())
+    /// ```
+    pub const STUDIO_DEFAULTS: [Self; 3] = [
+        Self::SERVICE_OWNER,
+        Self::INSTANCES_READ,
+        Self::INSTANCES_WRITE,
+    ];
+
+    /// The same as apps of version 8 ask for them: without [`SERVICE_OWNER`](Self::SERVICE_OWNER). A
+    /// client that was made for such an app may not have more.
+    pub const STUDIO_DEFAULTS_V8: [Self; 2] = [Self::INSTANCES_READ, Self::INSTANCES_WRITE];
+}
+
 impl<'a> Scope<'a> {
     /// Checks one scope.
     ///
@@ -38,6 +68,12 @@ impl<'a> Scope<'a> {
     /// The scope as it is written.
     #[must_use]
     pub fn as_str(&self) -> &'a str {
+        self.0
+    }
+}
+
+impl AsRef<str> for Scope<'_> {
+    fn as_ref(&self) -> &str {
         self.0
     }
 }

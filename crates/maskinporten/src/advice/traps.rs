@@ -291,4 +291,8 @@ traps! {
     RUNTIME_GONE: Runtime, You, Later,
         "whatever fetched the token went away before it was done",
         "the runtime that fetched was shut down, or a signer or transport of yours panicked: its own log tells";
+    NO_SERVICE_OWNER: Request, You, No,
+        "an Altinn token is asked for without the scope altinn:serviceowner",
+        "Altinn may not take this client for a service owner's system, and its APIs then answer 403: add exactly \
+         altinn:serviceowner to the client in the portal or in Altinn Studio, and to the scopes that are asked for";
 }

@@ -56,6 +56,8 @@ pub struct TokenRequest {
 impl TokenRequest {
     /// A request for scopes. Each entry may hold several, separated by white space.
     ///
+    /// Those that Altinn Studio gives an app are [`Scope::STUDIO_DEFAULTS`](crate::Scope::STUDIO_DEFAULTS).
+    ///
     /// # Errors
     ///
     /// [`ErrorKind::Request`](crate::ErrorKind::Request) where no scope is left, or one is none.
