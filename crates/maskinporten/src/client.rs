@@ -85,6 +85,16 @@ impl MaskinportenClient {
         Self::builder().settings(settings).build()
     }
 
+    /// A client from settings of the .NET package, and the Altinn that they exchange at.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_settings`](Self::from_settings) and [`LegacySettings::altinn`].
+    #[cfg(feature = "client")]
+    pub fn from_legacy_settings(settings: &LegacySettings) -> Result<Self> {
+        Self::builder().legacy_settings(settings)?.build()
+    }
+
     /// A client from what the platform provides: see [`Platform`] for where it looks.
     ///
     /// The Altinn to exchange at is read from there too (`ALTINN_PLATFORM_URL`,
@@ -394,6 +404,19 @@ impl MaskinportenClientBuilder {
     /// Takes authority, client id and key from settings, as they are.
     pub fn settings(self, settings: MaskinportenSettings) -> Self {
         self.credentials(Credentials::from(settings))
+    }
+
+    /// Takes client, key and, where they exchange, Altinn from settings of the .NET package.
+    ///
+    /// # Errors
+    ///
+    /// As [`LegacySettings::altinn`].
+    pub fn legacy_settings(self, settings: &LegacySettings) -> Result<Self> {
+        let builder = self.settings(settings.settings());
+        Ok(match settings.altinn()? {
+            Some(altinn) => builder.altinn(altinn),
+            None => builder,
+        })
     }
 
     /// Takes what was found, and goes on watching the place where it was.

@@ -53,6 +53,9 @@ const TABLE: [Row; 3] = [
 /// Altinn hosts that take the tokens of a Maskinporten environment other than by the table above.
 const ALTINN_TEST_HOST_SUFFIX: &str = ".altinn.cloud";
 
+/// Altinn's environments of that suffix.
+const ALTINN_TEST_ENVIRONMENTS: [&str; 5] = ["at21", "at22", "at23", "at24", "yt01"];
+
 impl Environment {
     /// The issuer: also the audience of every assertion, to the last slash.
     #[must_use]
@@ -81,6 +84,19 @@ impl Environment {
             authority == row.authority || Some(authority) == row.authority.strip_suffix('/')
         };
         TABLE.iter().find(same).map(|row| row.environment)
+    }
+
+    /// The platform of one of Altinn's own environments: `prod`, `tt02` (or `test`), `at21` to `at24`, `yt01`.
+    pub(crate) fn altinn_platform_named(name: &str) -> Option<String> {
+        let name = name.trim().to_ascii_lowercase();
+        match name.as_str() {
+            "prod" => Self::Production.altinn_platform().map(str::to_owned),
+            "tt02" | "test" => Self::Test.altinn_platform().map(str::to_owned),
+            name if ALTINN_TEST_ENVIRONMENTS.contains(&name) => {
+                Some(format!("https://platform.{name}{ALTINN_TEST_HOST_SUFFIX}"))
+            }
+            _ => None,
+        }
     }
 
     /// The environment whose tokens an Altinn host takes, for the hosts that are known.

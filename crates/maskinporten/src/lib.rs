@@ -33,8 +33,8 @@
 
 mod settings;
 pub use settings::{
-    AltinnSettings, AppSettings, Authority, Finding, MaskinportenSettings, Platform,
-    SecretsDirectory, SettingsFile, SettingsSource, SettingsVariables, Sidecar,
+    AltinnSettings, AppSettings, Authority, Finding, LegacySettings, MaskinportenSettings,
+    Platform, SecretsDirectory, SettingsFile, SettingsSource, SettingsVariables, Sidecar,
 };
 
 mod secret;

@@ -291,6 +291,11 @@ traps! {
     RUNTIME_GONE: Runtime, You, Later,
         "whatever fetched the token went away before it was done",
         "the runtime that fetched was shut down, or a signer or transport of yours panicked: its own log tells";
+    LEGACY_SETTINGS: Settings, You, No,
+        "settings of the .NET package cannot be used",
+        "they name Environment (prod, test or dev), ClientId and EncodedJwk, all in one section; with them may stand \
+         Kid, Scope, Resource, ConsumerOrgNo, ExhangeToAltinnToken, TokenExchangeEnvironment (prod, tt02, test, at21 \
+         to at24 or yt01), UseAltinnTestOrg and OverwriteAuthorizationHeader";
     NO_SERVICE_OWNER: Request, You, No,
         "an Altinn token is asked for without the scope altinn:serviceowner",
         "Altinn may not take this client for a service owner's system, and its APIs then answer 403: add exactly \

@@ -91,6 +91,57 @@ pub(super) fn read(json: &str, section: &str, place: &str) -> Result<super::Mask
     }
 }
 
+/// Values of other settings than ours, what is of the wrong type among them, and where they were.
+pub(super) struct Scalars {
+    pub(super) values: Vec<(&'static str, Secret)>,
+    pub(super) problems: Vec<String>,
+    pub(super) source: String,
+}
+
+/// Reads what `json` holds by `names`, under `section` or, where one of `marks` is among its members, as
+/// the whole. Numbers and booleans are their text, as in .NET's configuration.
+pub(super) fn scalars(
+    json: &str,
+    section: &str,
+    place: &str,
+    names: &[&'static str],
+    marks: &[&str],
+) -> Result<Scalars> {
+    let refuse = |why: String| unusable(place, &why);
+    let json = without_comments(trim(json));
+    let root = Members::parse(&json).map_err(|fault| refuse(format!("it is {fault}")))?;
+    let is_whole = || {
+        let is_mark = |found: &str| marks.iter().any(|mark| mark.eq_ignore_ascii_case(found));
+        root.iter().any(|(found, _)| is_mark(found))
+    };
+    let (object, source) = match in_section(&root, section).map_err(refuse)? {
+        Some(found) => (found, format!("{place}, section {section}")),
+        None if is_whole() => (root, place.to_owned()),
+        None => return Err(refuse(format!("it has no section {section}"))),
+    };
+    let mut values = Vec::new();
+    let mut problems = Vec::new();
+    for &name in names {
+        let value = find(&object, name).and_then(|member| match member {
+            None | Some(Member::Null) => Ok(None),
+            Some(Member::Text(text)) => Ok(Some(Secret::from(text.as_str()))),
+            Some(Member::Other("a number" | "a boolean")) => {
+                Ok(raw(&object, name).map(Secret::from))
+            }
+            Some(other) => Err(format!("`{name}` is {}, not a string", other.kind())),
+        });
+        match value {
+            Ok(value) => values.extend(value.map(|value| (name, value))),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    Ok(Scalars {
+        values,
+        problems,
+        source,
+    })
+}
+
 fn unusable(place: &str, why: &str) -> Error {
     Error::settings(format!("{place} cannot be used: {why}")).with_advice(&advice::SETTINGS_FILE)
 }

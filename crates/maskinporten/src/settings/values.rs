@@ -23,29 +23,8 @@ pub(super) fn read(
         levels.push(name.to_owned());
         levels.join(separator)
     };
-    let ours: Vec<(Vec<String>, &str, &Secret)> = values
-        .iter()
-        .filter(|(_, value)| !value.expose().trim().is_empty())
-        .filter_map(|(name, value)| {
-            let levels = levels(name);
-            let below = levels.get(path.len()..).filter(|below| !below.is_empty())?;
-            let same = |(a, b): (&String, &String)| a.eq_ignore_ascii_case(b);
-            let is_ours = path.iter().zip(&levels).all(same);
-            is_ours.then(|| (below.to_vec(), name.as_str(), value))
-        })
-        .collect();
-    let one = |name: &str| -> Result<Option<&Secret>> {
-        let mut found = ours.iter().filter(
-            |(below, ..)| matches!(below.as_slice(), [only] if only.eq_ignore_ascii_case(name)),
-        );
-        let Some((_, first, value)) = found.next() else {
-            return Ok(None);
-        };
-        match found.find(|(.., other)| other != value) {
-            Some((_, other, _)) => Err(differ(first, other)),
-            None => Ok(Some(value)),
-        }
-    };
+    let ours = below(values, &path);
+    let one = |name: &str| one(&ours, name);
 
     for (name, what) in draft::FOREIGN {
         if one(name)?.is_some()
@@ -79,6 +58,42 @@ pub(super) fn read(
     }
 }
 
+/// A value that is given: the levels of its name below the section, the name as it stands, and the value.
+pub(super) type Below<'a> = (Vec<String>, &'a str, &'a Secret);
+
+/// The values below a section. A blank one is not given.
+pub(super) fn below<'a>(values: &'a [(String, Secret)], section: &[String]) -> Vec<Below<'a>> {
+    values
+        .iter()
+        .filter(|(_, value)| !value.expose().trim().is_empty())
+        .filter_map(|(name, value)| {
+            let levels = levels(name);
+            let below = levels.get(section.len()..)?;
+            let same = |(a, b): (&String, &String)| a.eq_ignore_ascii_case(b);
+            let is_ours = !below.is_empty() && section.iter().zip(&levels).all(same);
+            is_ours.then(|| (below.to_vec(), name.as_str(), value))
+        })
+        .collect()
+}
+
+/// The one value of a name, in any case.
+///
+/// # Errors
+///
+/// Where it stands there twice, with two values.
+pub(super) fn one<'a>(ours: &[Below<'a>], name: &str) -> Result<Option<&'a Secret>> {
+    let mut found = ours.iter().filter(
+        |(below, ..)| matches!(below.as_slice(), [only] if only.eq_ignore_ascii_case(name)),
+    );
+    let Some((_, first, value)) = found.next() else {
+        return Ok(None);
+    };
+    match found.find(|(.., other)| other != value) {
+        Some((_, other, _)) => Err(differ(first, other)),
+        None => Ok(Some(value)),
+    }
+}
+
 /// The levels of a section path or of a name, however they are separated.
 pub(super) fn levels(path: &str) -> Vec<String> {
     let path = path.replace("__", ":").replace("--", ":");
@@ -90,7 +105,7 @@ pub(super) fn levels(path: &str) -> Vec<String> {
 }
 
 /// The key as one value for each member: `…__Jwk__kty`, `…__Jwk__n` and so on.
-fn member_by_member(ours: &[(Vec<String>, &str, &Secret)], key: &str) -> Result<Option<Secret>> {
+fn member_by_member(ours: &[Below<'_>], key: &str) -> Result<Option<Secret>> {
     let mut members: Vec<(&'static str, &str, &Secret)> = Vec::new();
     for (below, name, value) in ours {
         let [first, member] = below.as_slice() else {
