@@ -18,6 +18,7 @@ mod answers;
 mod cancel;
 mod context;
 mod crowd;
+mod dotnet;
 mod ending;
 mod faults;
 mod flight;

@@ -56,6 +56,9 @@ pub use maskinporten;
 mod layer;
 pub use layer::{AltinnAuthLayer, MaskinportenAuthLayer};
 
+mod legacy;
+pub use legacy::LegacyAuthLayer;
+
 #[cfg(feature = "tower")]
 mod builder;
 #[cfg(feature = "tower")]

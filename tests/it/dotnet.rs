@@ -1,0 +1,603 @@
+//! Settings of the .NET package Altinn.ApiClients.Maskinporten, used as they stand.
+
+use std::fs;
+use std::sync::Arc;
+
+use http::header::AUTHORIZATION;
+use http::{HeaderValue, Request, StatusCode};
+use maskinporten::{
+    ErrorKind, LegacySettings, MaskinportenClient, Scope, ScopeSet, Secret, SystemUser,
+    TokenRequest, TokioClock,
+};
+use maskinporten_sim::{Body, Route, Sim, SimClient};
+use serde_json::{Value, json};
+use tempfile::NamedTempFile;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_maskinporten::LegacyAuthLayer;
+use tracing::subscriber::DefaultGuard;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::wire::Wire;
+use crate::world::{A, API, B, Recorder, get, kind_of};
+
+/// The section that Altinn's guide reads.
+const SECTION: &str = "Maskinporten-Config-Path";
+
+const SCOPE: &str = "altinn:serviceowner/instances.read";
+
+/// A world that is test's, as the settings can name no other.
+fn world() -> (Sim, SimClient) {
+    let sim = Sim::builder()
+        .issuer("https://test.maskinporten.no/")
+        .build();
+    let registered = sim.new_client([SCOPE, "altinn:serviceowner", "krr:read"]);
+    (sim, registered)
+}
+
+/// The least there is to say, and what `more` says.
+fn appsettings(registered: &SimClient, more: Value) -> Value {
+    let mut settings = json!({
+        "Environment": "test",
+        "ClientId": registered.client_id(),
+        "EncodedJwk": registered.jwk_base64(),
+        "Scope": SCOPE,
+    });
+    let more = more.as_object().unwrap().clone();
+    settings.as_object_mut().unwrap().extend(more);
+    settings
+}
+
+fn legacy(registered: &SimClient, more: Value) -> LegacySettings {
+    let json = json!({ SECTION: appsettings(registered, more) }).to_string();
+    LegacySettings::from_json(&json, SECTION).unwrap()
+}
+
+/// A client of the settings, whose wire ends in the simulator.
+fn client(sim: &Sim, legacy: &LegacySettings, wire: &Wire) -> MaskinportenClient {
+    MaskinportenClient::builder()
+        .legacy_settings(legacy)
+        .unwrap()
+        .transport(wire.to(sim))
+        .clock(TokioClock::starting_at(sim.clock().now()))
+        .build()
+        .unwrap()
+}
+
+// ===== the token they ask for =====
+
+#[tokio::test(start_paused = true)]
+async fn settings_of_the_package_authorise_a_request() {
+    let (sim, registered) = world();
+    sim.delegate("311169963", "991825827", "krr:read");
+    // The same key, registered under a second name as well.
+    let mut renamed = registered.public_jwk();
+    renamed["kid"] = json!("second-name");
+    sim.add_key(registered.client_id(), renamed).unwrap();
+    let legacy = legacy(
+        &registered,
+        json!({
+            "Scope": "krr:read",
+            "Resource": "https://krr.example.no",
+            "ConsumerOrgNo": "311169963",
+            "Kid": "second-name",
+            "EnableDebugLogging": false,
+            "EnterpriseUserName": "",
+        }),
+    );
+    let wire = Wire::default();
+    let client = client(&sim, &legacy, &wire);
+    let recorder = Recorder::new();
+    let layer = LegacyAuthLayer::with_client(&client, &legacy, API).unwrap();
+
+    layer.layer(recorder.clone()).oneshot(get(A)).await.unwrap();
+
+    let journal = sim.journal();
+    let grant = journal.requests(Route::Token).last().unwrap();
+    assert!(grant.is_accepted(), "{grant:?}");
+    assert_eq!(grant.assertion_header().unwrap()["kid"], "second-name");
+    let claims = grant.assertion_claims().unwrap();
+    assert_eq!(claims["iss"], registered.client_id());
+    assert_eq!(claims["aud"], "https://test.maskinporten.no/");
+    assert_eq!(claims["scope"], "krr:read");
+    assert_eq!(claims["resource"], "https://krr.example.no");
+    assert_eq!(claims["consumer_org"], "311169963");
+    assert_eq!(wire.urls(), ["https://test.maskinporten.no/token"]);
+    let token = client
+        .header_value(legacy.token_request().unwrap())
+        .await
+        .unwrap();
+    assert_eq!(recorder.authorizations(), [[token]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_they_exchange_the_token_is_altinns() {
+    let (sim, registered) = world();
+    let legacy = legacy(
+        &registered,
+        json!({ "ExhangeToAltinnToken": "True", "UseAltinnTestOrg": true }),
+    );
+    let wire = Wire::default();
+    let client = client(&sim, &legacy, &wire);
+    let recorder = Recorder::new();
+    let layer = LegacyAuthLayer::with_client(&client, &legacy, API).unwrap();
+
+    layer.layer(recorder.clone()).oneshot(get(A)).await.unwrap();
+
+    let journal = sim.journal();
+    let exchange = journal.requests(Route::Exchange).last().unwrap();
+    assert_eq!(exchange.issued().unwrap()["urn:altinn:org"], "ttd");
+    let token = client.altinn_token([SCOPE]).await.unwrap();
+    let bearer = HeaderValue::from_str(&format!("Bearer {}", token.expose())).unwrap();
+    assert_eq!(recorder.authorizations(), [[bearer]]);
+    assert_eq!(journal.exchanges(), 1);
+}
+
+#[test]
+fn each_exchange_environment_is_a_host() {
+    #[track_caller]
+    fn check(environment: &str, exchange: Value, host: Option<&str>) {
+        let (_, registered) = world();
+        let mut more = json!({ "Environment": environment });
+        let exchange = exchange.as_object().unwrap().clone();
+        more.as_object_mut().unwrap().extend(exchange);
+        let altinn = legacy(&registered, more).altinn().unwrap();
+        let found = altinn.as_ref().map(|altinn| altinn.exchange_uri());
+        let expected =
+            host.map(|host| format!("https://{host}/authentication/api/v1/exchange/maskinporten"));
+        assert_eq!(found.map(|uri| uri.to_string()), expected);
+    }
+    let on = |name: &str| json!({ "ExhangeToAltinnToken": true, "TokenExchangeEnvironment": name });
+    check("prod", on("prod"), Some("platform.altinn.no"));
+    check("prod", on(""), Some("platform.altinn.no"));
+    check("test", on("tt02"), Some("platform.tt02.altinn.no"));
+    check("test", on("test"), Some("platform.tt02.altinn.no"));
+    check("test", on(" TT02 "), Some("platform.tt02.altinn.no"));
+    for name in ["at21", "at22", "at23", "at24", "yt01"] {
+        let host = format!("platform.{name}.altinn.cloud");
+        check("test", on(name), Some(&host));
+    }
+    let corrected = json!({ "ExchangeToAltinnToken": "true" });
+    check("test", corrected, Some("platform.tt02.altinn.no"));
+    check("test", json!({ "TokenExchangeEnvironment": "at22" }), None);
+    check("dev", json!({ "ExhangeToAltinnToken": "false" }), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_header_that_is_already_there_stays_unless_it_is_to_be_overwritten() {
+    let (sim, registered) = world();
+    for (overwrite, kept) in [(json!({}), true), (json!(true), false)] {
+        let overwrite = match overwrite {
+            Value::Bool(_) => json!({ "OverwriteAuthorizationHeader": overwrite }),
+            nothing => nothing,
+        };
+        let legacy = legacy(&registered, overwrite);
+        let client = client(&sim, &legacy, &Wire::default());
+        let recorder = Recorder::new();
+        let layer = LegacyAuthLayer::with_client(&client, &legacy, API).unwrap();
+        let own = HeaderValue::from_static("Basic b3du");
+        let mut request = get(A);
+        request.headers_mut().insert(AUTHORIZATION, own.clone());
+
+        layer
+            .layer(recorder.clone())
+            .oneshot(request)
+            .await
+            .unwrap();
+
+        let sent = recorder.authorizations().remove(0);
+        assert_eq!(sent.len(), 1);
+        assert_eq!(sent[0] == own, kept);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_is_sent_again_after_a_401_where_that_is_asked_for() {
+    let (sim, registered) = world();
+    let legacy = legacy(&registered, json!({}));
+    let client = client(&sim, &legacy, &Wire::default());
+    let api = format!("{}/echo", sim.api_url());
+    let layer = LegacyAuthLayer::with_client(&client, &legacy, "https://test.maskinporten.no");
+    let world = sim.clone();
+    let http_client =
+        service_fn(move |request: Request<String>| world.clone().oneshot(request.map(Body::from)));
+    let service = layer.unwrap().replay_on_unauthorized().layer(http_client);
+    let send = || {
+        let request = Request::get(&api).body(String::new()).unwrap();
+        service.clone().oneshot(request)
+    };
+    assert_eq!(send().await.unwrap().status(), StatusCode::OK);
+
+    sim.revoke_all();
+
+    assert_eq!(send().await.unwrap().status(), StatusCode::OK);
+    assert_eq!(sim.journal().grants(), 2);
+}
+
+#[tokio::test]
+async fn a_layer_of_settings_alone_sends_nothing_elsewhere() {
+    let (_, registered) = world();
+    let legacy = legacy(&registered, json!({}));
+    let recorder = Recorder::new();
+    let layer = LegacyAuthLayer::new(&legacy, API).unwrap();
+
+    let error = layer.layer(recorder.clone()).oneshot(get(B)).await;
+
+    assert_eq!(kind_of(&error.unwrap_err()), Some(ErrorKind::Origin));
+    assert!(recorder.seen().is_empty());
+    let error = LegacyAuthLayer::new(&legacy, "nowhere").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Origin);
+}
+
+// ===== where they stand =====
+
+#[test]
+fn settings_are_read_from_json_files_and_flat_values_alike() {
+    let (_, registered) = world();
+    let check = |found: maskinporten::Result<LegacySettings>, place: &str| {
+        let found = found.unwrap();
+        assert_eq!(found.client_id, registered.client_id());
+        assert_eq!(found.scope.as_deref(), Some(SCOPE));
+        assert!(found.exchange_to_altinn_token);
+        let settings = found.settings();
+        assert!(settings.source().contains(place), "{}", settings.source());
+        assert_eq!(
+            settings.signing_key().unwrap().kid(),
+            Some(registered.kid())
+        );
+        let debug = format!("{found:?} {settings:?}");
+        assert!(!debug.contains(&registered.jwk_base64()[..24]), "{debug}");
+    };
+    let bare = appsettings(&registered, json!({ "ExhangeToAltinnToken": true }));
+    check(
+        LegacySettings::from_json(&bare.to_string(), SECTION),
+        "JSON",
+    );
+    // As .NET's reader takes it: comments, commas at the end, names in any case.
+    let commented = format!(
+        "// ours\n{{\"app\": {{\"{}\": {},}}, /* else */ }}",
+        SECTION.to_uppercase(),
+        bare.to_string().replace("ClientId", "clientid")
+    );
+    let deep = format!("app:{SECTION}");
+    check(LegacySettings::from_json(&commented, &deep), &deep);
+    let file = NamedTempFile::new().unwrap();
+    fs::write(file.path(), json!({ SECTION: bare }).to_string()).unwrap();
+    let path = file.path().display().to_string();
+    check(LegacySettings::from_file(file.path(), SECTION), &path);
+
+    for separator in [":", "__", "--"] {
+        let mut values: Vec<_> = bare
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(name, value)| {
+                let value = value.as_str().map_or(value.to_string(), str::to_owned);
+                (
+                    format!("{SECTION}{separator}{name}").to_lowercase(),
+                    Secret::from(value),
+                )
+            })
+            .collect();
+        values.push((format!("{SECTION}{separator}Kid"), Secret::from(" ")));
+        values.push((format!("Other{separator}ClientId"), Secret::from("another")));
+        check(
+            LegacySettings::from_values(values, SECTION, "vault v"),
+            "vault v",
+        );
+    }
+}
+
+// ===== what is refused =====
+
+#[track_caller]
+fn refused(more: Value, told: &[&str], hint: &str) -> String {
+    let (_, registered) = world();
+    let json = json!({ SECTION: appsettings(&registered, more) }).to_string();
+    let error = LegacySettings::from_json(&json, SECTION).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Settings);
+    let message = error.to_string();
+    for told in told {
+        assert!(message.contains(told), "{told}: {message}");
+    }
+    assert!(error.hint().unwrap().contains(hint), "{:?}", error.hint());
+    assert!(
+        !format!("{error:?} {message}").contains("hush"),
+        "{error:?}"
+    );
+    message
+}
+
+#[test]
+fn what_is_refused_is_told_with_what_takes_its_place() {
+    let check = |more: Value, told: &str, hint: &str| drop(refused(more, &[told], hint));
+    for retired in ["ver1", "VER2"] {
+        let told = "`Environment` names ver1 or ver2, which were closed in June 2024: test takes";
+        check(json!({ "Environment": retired }), told, "use `test`");
+    }
+    let known = "they name Environment";
+    check(
+        json!({ "Environment": "hush" }),
+        "`Environment` is none of prod, test and dev",
+        known,
+    );
+    check(
+        json!({ "Environment": null }),
+        "`Environment` is missing",
+        known,
+    );
+    check(json!({ "ClientId": " " }), "`ClientId` is missing", known);
+    check(
+        json!({ "EncodedJwk": "" }),
+        "`EncodedJwk` is missing",
+        known,
+    );
+    check(
+        json!({ "EncodedJwk": { "d": "hush" } }),
+        "`EncodedJwk` is an object, not a string",
+        known,
+    );
+    check(
+        json!({ "Scope": "a:b,hush" }),
+        "`Scope` is no list of scopes",
+        known,
+    );
+    check(
+        json!({ "Resource": "hush" }),
+        "`Resource` is no absolute URI",
+        known,
+    );
+    check(
+        json!({ "ConsumerOrgNo": 991825828 }),
+        "`ConsumerOrgNo` is no organisation number",
+        known,
+    );
+    check(
+        json!({ "UseAltinnTestOrg": "hush" }),
+        "`UseAltinnTestOrg` is neither true nor false",
+        known,
+    );
+    check(
+        json!({ "ExhangeToAltinnToken": true, "ExchangeToAltinnToken": false }),
+        "`ExchangeToAltinnToken` and `ExhangeToAltinnToken` differ",
+        known,
+    );
+    for name in ["EnterpriseUserName", "EnterpriseUserPassword"] {
+        check(
+            json!({ name: "hush" }),
+            "use a system user",
+            "use a system user",
+        );
+    }
+    for name in [
+        "EncodedX509",
+        "CertificatePkcs12Path",
+        "CertificatePkcs12Password",
+        "CertificateStoreThumbprint",
+    ] {
+        let more = json!({ "EncodedJwk": "", name: "hush" });
+        let message = refused(
+            more,
+            &[&format!("`{name}` is "), "not read here"],
+            "openssl pkcs12",
+        );
+        assert!(!message.contains("is missing"), "{message}");
+        check(json!({ name: "hush" }), name, "openssl pkcs12");
+    }
+}
+
+#[test]
+fn an_altinn_of_another_environment_is_refused() {
+    let check = |environment: &str, altinn: &str, told: &str, hint: &str| {
+        for exchange in [true, false] {
+            let more = json!({
+                "Environment": environment,
+                "TokenExchangeEnvironment": altinn,
+                "ExhangeToAltinnToken": exchange,
+            });
+            drop(refused(more, &["`TokenExchangeEnvironment`", told], hint));
+        }
+    };
+    let crossed = "use test with TT02";
+    check(
+        "prod",
+        "tt02",
+        "platform.tt02.altinn.no takes tokens of test",
+        crossed,
+    );
+    check(
+        "prod",
+        "at22",
+        "platform.at22.altinn.cloud takes tokens of test",
+        crossed,
+    );
+    check(
+        "test",
+        "prod",
+        "platform.altinn.no takes tokens of prod",
+        crossed,
+    );
+    check("dev", "tt02", "issues those of dev", crossed);
+    check(
+        "test",
+        "hush",
+        "is none of prod, tt02",
+        "they name Environment",
+    );
+    let more = json!({ "Environment": "dev", "ExhangeToAltinnToken": true });
+    drop(refused(
+        more,
+        &["no Altinn takes the tokens of dev"],
+        crossed,
+    ));
+    // What code turns on is checked when it is used.
+    let (_, registered) = world();
+    let mut late = legacy(&registered, json!({ "Environment": "dev" }));
+    late.exchange_to_altinn_token = true;
+    assert!(late.altinn().is_err());
+    assert!(LegacyAuthLayer::new(&late, API).is_err());
+}
+
+#[test]
+fn all_that_is_wrong_is_told_at_once() {
+    let more = json!({
+        "Environment": "ver2",
+        "ClientId": "",
+        "EncodedJwk": [],
+        "UseAltinnTestOrg": 3,
+        "ConsumerOrgNo": "hush",
+        "EnterpriseUserName": "hush",
+    });
+    let all = [
+        SECTION,
+        "`Environment` names",
+        "`ClientId` is missing",
+        "`EncodedJwk` is an array, not a string",
+        "`UseAltinnTestOrg` is neither",
+        "`ConsumerOrgNo` is no",
+        "`EnterpriseUserName` is an",
+    ];
+    let message = refused(more, &all, "use `test`");
+    assert_eq!(message.matches("EncodedJwk").count(), 1, "{message}");
+
+    let value = |name: &str, value: &str| (name.to_owned(), Secret::from(value));
+    let values = [
+        value("Mp--ClientId", "hush"),
+        value("MP--CLIENTID", "hush-hush"),
+        value("Mp--Environment", "hush"),
+    ];
+    let error = LegacySettings::from_values(values, "Mp", "vault v").unwrap_err();
+    let message = error.to_string();
+    for told in [
+        "Mp--ClientId and MP--CLIENTID are one name and differ",
+        "Mp--Environment is none of",
+        "Mp--EncodedJwk is missing",
+    ] {
+        assert!(message.contains(told), "{message}");
+    }
+    assert!(
+        !message.contains("ClientId is missing") && !message.contains("hush"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_section_that_is_not_there_is_told() {
+    let told = |error: maskinporten::Error| {
+        assert!(error.hint().unwrap().contains("EncodedJwk"));
+        error.to_string()
+    };
+    let json = r#"{"Logging": {}}"#;
+    let message = told(LegacySettings::from_json(json, SECTION).unwrap_err());
+    assert!(
+        message.contains(&format!("no section {SECTION}")),
+        "{message}"
+    );
+    let message = told(LegacySettings::from_json("{", SECTION).unwrap_err());
+    assert!(message.contains("cannot be used"), "{message}");
+    let message = told(LegacySettings::from_values([], SECTION, "vault v").unwrap_err());
+    assert!(
+        message.contains(SECTION) && message.contains("vault v"),
+        "{message}"
+    );
+    let message = told(LegacySettings::from_env("NoSuchSection").unwrap_err());
+    assert!(message.contains("NoSuchSection"), "{message}");
+}
+
+#[test]
+fn settings_without_a_scope_make_no_layer_until_code_gives_one() {
+    let (_, registered) = world();
+    let mut legacy = legacy(&registered, json!({ "Scope": "" }));
+    let error = LegacyAuthLayer::new(&legacy, API).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Request);
+    let message = error.to_string();
+    assert!(
+        message.contains("no scope") && message.contains(SECTION),
+        "{message}"
+    );
+    legacy.scope = Some(SCOPE.to_owned());
+    drop(LegacyAuthLayer::new(&legacy, API).unwrap());
+}
+
+// ===== what is told =====
+
+/// The warnings of this thread from now on, and what ends them.
+fn warnings() -> (NamedTempFile, DefaultGuard) {
+    let file = NamedTempFile::new().unwrap();
+    let guard = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_writer(Arc::new(file.reopen().unwrap()))
+        .with_ansi(false)
+        .set_default();
+    (file, guard)
+}
+
+fn lines(file: &NamedTempFile) -> Vec<String> {
+    let text = fs::read_to_string(file.path()).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_altinn_token_without_the_service_owners_scope_is_warned_of_once() {
+    let (sim, registered) = world();
+    let legacy = legacy(&registered, json!({}));
+    let client = client(&sim, &legacy, &Wire::default());
+    let (file, _guard) = warnings();
+
+    client.access_token([SCOPE]).await.unwrap();
+    client.altinn_token(["altinn:serviceowner"]).await.unwrap();
+    client
+        .altinn_token([SCOPE, "altinn:serviceowner"])
+        .await
+        .unwrap();
+    let user = SystemUser::new("311169963").unwrap();
+    let for_a_customer = TokenRequest::scopes([SCOPE]).unwrap().system_user(user);
+    // Whether there is such a system user is another matter.
+    drop(client.altinn_token(for_a_customer).await);
+    assert_eq!(lines(&file), [""; 0]);
+
+    for _ in 0..3 {
+        client.altinn_token([SCOPE]).await.unwrap();
+    }
+    let told = lines(&file);
+    assert_eq!(told.len(), 1, "{told:?}");
+    for text in [
+        "maskinporten::token",
+        "403",
+        "add exactly altinn:serviceowner",
+        SCOPE,
+    ] {
+        assert!(told[0].contains(text), "{told:?}");
+    }
+
+    client.altinn_token(["krr:read"]).await.unwrap();
+    assert_eq!(lines(&file).len(), 2);
+}
+
+#[test]
+fn a_log_of_assertions_is_not_written_and_that_is_told() {
+    let (_, registered) = world();
+    let (file, _guard) = warnings();
+    drop(legacy(
+        &registered,
+        json!({ "EnableDebugLogging": "false" }),
+    ));
+    assert_eq!(lines(&file), [""; 0]);
+    drop(legacy(&registered, json!({ "EnableDebugLogging": true })));
+    let told = lines(&file);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].contains("EnableDebugLogging changes nothing"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn the_scopes_of_the_studio_are_scopes() {
+    let all = ScopeSet::new(Scope::STUDIO_DEFAULTS).unwrap();
+    let older = ScopeSet::new(Scope::STUDIO_DEFAULTS_V8).unwrap();
+    assert_eq!(all.as_str(), format!("altinn:serviceowner {older}"),);
+    assert_eq!(
+        older.as_str(),
+        "altinn:serviceowner/instances.read altinn:serviceowner/instances.write"
+    );
+}
