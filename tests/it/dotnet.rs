@@ -6,8 +6,8 @@ use std::sync::Arc;
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, Request, StatusCode};
 use maskinporten::{
-    ErrorKind, LegacySettings, MaskinportenClient, Scope, ScopeSet, Secret, SystemUser,
-    TokenRequest, TokioClock,
+    Environment, ErrorKind, LegacySettings, MaskinportenClient, Scope, ScopeSet, Secret,
+    SystemUser, TokenRequest, TokioClock,
 };
 use maskinporten_sim::{Body, Route, Sim, SimClient};
 use serde_json::{Value, json};
@@ -17,6 +17,7 @@ use tower_maskinporten::LegacyAuthLayer;
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::child;
 use crate::wire::Wire;
 use crate::world::{A, API, B, Recorder, get, kind_of};
 
@@ -285,6 +286,28 @@ fn settings_are_read_from_json_files_and_flat_values_alike() {
             "vault v",
         );
     }
+}
+
+#[test]
+fn the_environment_of_the_process_is_read_by_section() {
+    if child::is_here() {
+        let legacy = LegacySettings::from_env("Maskin:Legacy").unwrap();
+        assert_eq!(legacy.client_id, "our-client");
+        assert_eq!(legacy.environment, Environment::Production);
+        assert!(legacy.overwrite_authorization_header);
+        assert!(legacy.settings().source().contains("Maskin__Legacy"));
+        return;
+    }
+    child::run(
+        "dotnet::the_environment_of_the_process_is_read_by_section",
+        &[
+            ("MASKIN__LEGACY__CLIENTID", "our-client"),
+            ("Maskin__Legacy__EncodedJwk", "e30="),
+            ("Maskin__Legacy__Environment", "prod"),
+            ("Maskin__Legacy__OverwriteAuthorizationHeader", "True"),
+            ("Maskin__Other__ClientId", "another"),
+        ],
+    );
 }
 
 // ===== what is refused =====
