@@ -1,6 +1,7 @@
 //! [`MaskinportenClient`]: the provider everyone starts with; tokens by hand.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::{HeaderValue, Uri};
 
@@ -15,10 +16,10 @@ use crate::health::Health;
 use crate::origin::IntoOrigins;
 use crate::provider::{Keeper, TokenHandle, TokenProvider};
 use crate::request::{IntoTokenRequest, TokenKind, TokenRequest};
+use crate::scope::Scope;
 #[cfg(feature = "client")]
 use crate::settings::Platform;
-use crate::settings::{AltinnSettings, MaskinportenSettings};
-use crate::scope::Scope;
+use crate::settings::{AltinnSettings, LegacySettings, MaskinportenSettings};
 use crate::signer::Signer;
 use crate::source::{AltinnExchange, SidecarTokens, SignedGrant, Skew, TokenSource};
 use crate::token::AccessToken;
@@ -71,6 +72,8 @@ struct Altinn {
     breaker: Arc<Breaker>,
     subscription_key: Option<HeaderValue>,
     transport: Transport,
+    /// Whether it was said that a token was asked for without the service owner's scope.
+    warned: AtomicBool,
 }
 
 impl MaskinportenClient {
@@ -331,9 +334,7 @@ impl Inner {
                 .with_advice(&advice::NO_ALTINN)
         })?;
         self.source.supports(request)?;
-        let mut is_new = false;
-        let mut make = |parent: Arc<Slot>| {
-            is_new = true;
+        let make = |parent: Arc<Slot>| {
             let identity = Identity {
                 source: self.source.identity(),
                 request: request.clone(),
@@ -357,20 +358,7 @@ impl Inner {
         };
         let parent = self.maskinporten_slot(request)?;
         let slot = self.cache.slot(TokenKind::Altinn, request, || make(parent));
-        // A system user's token speaks for a customer: there is no service owner in it.
-        let scopes = request.scope_set();
-        if is_new
-            && request.details().is_none()
-            && !scopes.iter().any(|scope| scope == Scope::SERVICE_OWNER)
-        {
-            tracing::warn!(
-                target: "maskinporten::token",
-                %scopes,
-                "{}: {}",
-                advice::NO_SERVICE_OWNER.meaning(),
-                advice::NO_SERVICE_OWNER.hint(),
-            );
-        }
+        altinn.warn_without_service_owner(request);
         Ok(slot)
     }
 
@@ -588,7 +576,25 @@ impl Altinn {
             breaker: Arc::default(),
             subscription_key,
             transport,
+            warned: AtomicBool::new(false),
         })
+    }
+
+    /// Says once that a token is asked for without the scope that Altinn looks for.
+    fn warn_without_service_owner(&self, request: &TokenRequest) {
+        let scopes = request.scope_set();
+        // A system user's token speaks for a customer: there is no service owner in it.
+        let is_fine =
+            request.details().is_some() || scopes.iter().any(|scope| scope == Scope::SERVICE_OWNER);
+        if !is_fine && !self.warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                target: "maskinporten::token",
+                %scopes,
+                "{}: {}",
+                advice::NO_SERVICE_OWNER.meaning(),
+                advice::NO_SERVICE_OWNER.hint(),
+            );
+        }
     }
 }
 
