@@ -108,3 +108,8 @@ pub use settings::KeyVaultSettings;
 
 mod signer;
 pub use signer::{KeyVaultSigner, KeyVaultSignerBuilder};
+
+/// The guide for those who come from .NET: its examples are compiled here, where all the crates meet.
+#[cfg(all(doctest, feature = "identity"))]
+#[doc = include_str!("../../../docs/coming-from-dotnet.md")]
+mod coming_from_dotnet {}

@@ -80,10 +80,5 @@ mod policy;
 #[cfg(feature = "tower")]
 pub use policy::{RejectedTokenFuture, RejectedTokenPolicy};
 
-/// The guide for those who come from .NET: its examples are compiled with those of this crate.
-#[cfg(all(doctest, feature = "client", feature = "tower"))]
-#[doc = include_str!("../../../docs/coming-from-dotnet.md")]
-mod coming_from_dotnet {}
-
 /// What comes out of a layer: its own error or the inner service's.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -117,7 +117,18 @@ impl Measured {
         bench: &str,
         judge: fn(&Value) -> Result<Vec<Finding>>,
     ) {
-        let judged = Program::build(workspace, "maskinporten-tests", bench)
+        self.add_program_of(workspace, "maskinporten-tests", bench, judge);
+    }
+
+    /// The same of another package.
+    fn add_program_of(
+        &mut self,
+        workspace: &Workspace,
+        package: &str,
+        bench: &str,
+        judge: fn(&Value) -> Result<Vec<Finding>>,
+    ) {
+        let judged = Program::build(workspace, package, bench)
             .and_then(|program| program.json(""))
             .and_then(|samples| Ok((judge(&samples)?, samples)));
         self.add(&bench.replace('_', " "), judged);

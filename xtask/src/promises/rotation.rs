@@ -13,7 +13,7 @@ const SOME: Bound = Bound::at_least(1.0, Unit::Count);
 
 /// A way of rotating, and how many grants it may see refused.
 const WAYS: [(&str, &str, Bound); 2] = [
-    ("overlap", "old and new key registered", NONE),
+    ("overlap", "with overlap", NONE),
     (
         "without_overlap",
         "without overlap",
@@ -23,11 +23,13 @@ const WAYS: [(&str, &str, Bound); 2] = [
 
 pub(super) fn measure(workspace: &Workspace) -> Result<Measured> {
     let mut measured = Measured::default();
-    measured.add_program(workspace, "rotation", judge);
+    measured.add_program(workspace, "rotation", |samples| judge("volume", samples));
+    let (package, bench) = ("maskinporten-azure", "vault_rotation");
+    measured.add_program_of(workspace, package, bench, |samples| judge("vault", samples));
     Ok(measured)
 }
 
-fn judge(samples: &Value) -> Result<Vec<Finding>> {
+fn judge(place: &str, samples: &Value) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for (way, name, refused) in WAYS {
         let figure = |member: &str| number(samples, &format!("/{way}/{member}"));
@@ -45,7 +47,7 @@ fn judge(samples: &Value) -> Result<Vec<Finding>> {
             ("trouble told while it lasts", "trouble_was_told", ONE),
             ("and over when it is", "trouble_is_over", ONE),
         ] {
-            let what = format!("{name}: {what}");
+            let what = format!("{place}, {name}: {what}");
             findings.push(Finding::judged(what, figure(member)?, bound));
         }
     }
