@@ -37,5 +37,7 @@ mod secrecy;
 mod settings;
 mod sidecar;
 mod soak;
+#[cfg(unix)]
+mod sources;
 mod stack;
 mod still;
