@@ -1,5 +1,6 @@
 //! [`SecretsDirectory`]: a mounted directory of secrets as a source.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -70,16 +71,12 @@ impl SecretsDirectory {
         self
     }
 
-    fn state(&self) -> Result<State> {
-        if let Ok(volume) = self.path.join(disk::VOLUME).canonicalize() {
-            return Ok(State {
-                files: files(&volume).map_err(|error| self.unreadable(error))?,
-                directory: volume,
-            });
-        }
+    fn state(&self) -> std::io::Result<State> {
+        let volume = self.path.join(disk::VOLUME).canonicalize();
+        let directory = volume.unwrap_or_else(|_| self.path.clone());
         Ok(State {
-            files: files(&self.path).map_err(|error| self.unreadable(error))?,
-            directory: self.path.clone(),
+            files: files(&directory)?,
+            directory,
         })
     }
 
@@ -155,10 +152,15 @@ impl LocalSource for SecretsDirectory {
             self.name
         )));
         for _ in 0..READINGS {
-            let before = self.state()?;
+            let before = match self.state() {
+                Ok(before) => before,
+                // The volume was swapped, and its old state removed, after the link to it was followed.
+                Err(error) if error.kind() == ErrorKind::NotFound && self.path.is_dir() => continue,
+                Err(error) => return Err(self.unreadable(error)),
+            };
             let read = self.read(&before);
             // What was read of a state that is no more is of no use, and neither is why it failed.
-            if self.state()? == before {
+            if self.state().is_ok_and(|after| after == before) {
                 outcome = read;
                 break;
             }
