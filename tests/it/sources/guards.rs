@@ -316,3 +316,40 @@ fn a_file_that_others_may_read_is_told_of_once() {
     let path = volume.path("it/it.json");
     read(volume.var("MASKINPORTEN_SETTINGS_FILE", path));
 }
+
+// ===== a secret where a path belongs =====
+
+#[test]
+fn a_key_in_place_of_its_path_is_not_repeated() {
+    let in_one_line = PKCS8.replace('\n', "\\n");
+    let file = serde_json::json!({ SECTION: { "Jwk": jwk() } }).to_string();
+    let texts = [PKCS8, &in_one_line, JWK, &in_base64(JWK), &file];
+    let body = pem_lines(PKCS8);
+    for variable in [
+        "MASKINPORTEN_KEY_FILE",
+        "MASKINPORTEN_CERTIFICATE_FILE",
+        "MASKINPORTEN_SETTINGS_FILE",
+        "MaskinportenSettingsFilepath",
+        "MASKINPORTEN_SECRETS_DIR",
+        "RUNTIME_APP_SECRETS_DIR",
+        "AppSettings__RuntimeSecretsDirectory",
+    ] {
+        for text in texts.into_iter().chain([&*body]) {
+            let mut given = Given::nothing()
+                .var("MASKINPORTEN_CLIENT_ID", CLIENT)
+                .var("MASKINPORTEN_ENV", "test")
+                .var(variable, text);
+            if variable == "MASKINPORTEN_CERTIFICATE_FILE" {
+                given = given.named_file("MASKINPORTEN_KEY_FILE", "key.pem", PKCS8);
+            }
+            let words = [variable, "no path"];
+            refused(&given.platform(), ErrorKind::Settings, &words);
+        }
+    }
+}
+
+/// What stands between the first and the last line of a PEM, in one line.
+fn pem_lines(pem: &str) -> String {
+    let lines = pem.lines().filter(|line| !line.starts_with("-----"));
+    lines.collect()
+}
