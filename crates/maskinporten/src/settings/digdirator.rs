@@ -1,8 +1,6 @@
 //! Settings as nais and SKIP name them, in variables or in one file for each: what their operator,
 //! digdirator, writes, and the names that stand beside it.
 
-use std::path::Path;
-
 use crate::advice;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
@@ -34,7 +32,7 @@ pub(super) fn read<'a>(value: &dyn Fn(&str) -> Option<&'a Secret>, place: &str) 
     // A blank one counts as not given: a deployment often empties what it cannot remove.
     let value = |name: &str| value(name).filter(|value| !value.expose().trim().is_empty());
     let text = |name: &str| value(name).map(|value| value.expose().trim());
-    let (jwk, key_file) = (value(names::CLIENT_JWK), text(names::KEY_FILE));
+    let (jwk, key_file) = (value(names::CLIENT_JWK), value(names::KEY_FILE));
     let authority = authority(&text)?;
     if NAMES.iter().all(|name| value(name).is_none()) {
         return Ok(Finding::Nothing);
@@ -72,11 +70,13 @@ pub(super) fn read<'a>(value: &dyn Fn(&str) -> Option<&'a Secret>, place: &str) 
     place.clone_into(&mut settings.source);
     settings.jwk = jwk.cloned();
     if let Some(path) = key_file {
-        settings.key = Some(disk::key(Path::new(path))?);
-        settings.source = format!("{place} with key file {path}");
+        let path = disk::named(names::KEY_FILE, path)?;
+        settings.key = Some(disk::key(path)?);
+        settings.source = format!("{place} with key file {}", path.display());
     }
-    if let Some(path) = text(names::CERTIFICATE_FILE) {
-        settings.certificate = Some(disk::certificate(Path::new(path))?);
+    if let Some(path) = value(names::CERTIFICATE_FILE) {
+        let path = disk::named(names::CERTIFICATE_FILE, path)?;
+        settings.certificate = Some(disk::certificate(path)?);
     }
     settings.kid = text(names::KID).map(str::to_owned);
     settings.key_password = value(names::KEY_PASSWORD).cloned();

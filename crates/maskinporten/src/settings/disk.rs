@@ -19,6 +19,25 @@ const MAXIMUM_SIZE: u64 = 1024 * 1024;
 /// What Kubernetes calls the current state of a volume: a link that it swaps when the volume changes.
 pub(super) const VOLUME: &str = "..data";
 
+/// Longer than any path in use, and shorter than any key in one line.
+const LONGEST_PATH: usize = 1024;
+
+/// The path that a variable names. Paths stand in messages and in the log, so what is none, but a key or
+/// settings that were put there in its place, is refused and not repeated.
+pub(super) fn named<'a>(variable: &str, value: &'a Secret) -> Result<&'a Path> {
+    let text = value.expose().trim();
+    let is_path = text.len() <= LONGEST_PATH
+        && !text.contains(['\n', '\r', '{'])
+        && !text.contains("-----BEGIN");
+    if !is_path {
+        let message = format!(
+            "{variable} holds no path: a key or settings stand there, which belong in a file that it names"
+        );
+        return Err(Error::settings(message).with_advice(&advice::VARIABLE));
+    }
+    Ok(Path::new(text))
+}
+
 /// Reads a settings file.
 pub(super) fn settings(path: &Path) -> Result<Zeroizing<String>> {
     let bytes = bytes(path, "settings file", &advice::SETTINGS_FILE)?;

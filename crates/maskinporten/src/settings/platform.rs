@@ -18,7 +18,7 @@ use super::local::LocalSource;
 use super::variables::Variables;
 use super::{
     AltinnSettings, Authority, Finding, MaskinportenSettings, SecretsDirectory, SettingsFile,
-    SettingsSource, Sidecar, digdirator, names,
+    SettingsSource, Sidecar, digdirator, disk, names,
 };
 
 /// What a platform gives to a process: variables, and what it mounts.
@@ -140,20 +140,19 @@ impl Platform {
                 look,
             });
         };
-        let named = |name: &'static str| variables.get(name).map(|value| value.expose().trim());
-
         for name in [names::SETTINGS_FILE, names::SETTINGS_FILEPATH] {
             let look = match variables.get_in_any_case(name)? {
                 None => Look::Unset,
                 Some(path) => {
-                    let file = SettingsFile::new(path.expose().trim()).with_section(&self.section);
-                    Look::Source(Arc::new(file.required()))
+                    let file = SettingsFile::new(disk::named(name, path)?);
+                    let file = file.with_section(&self.section).required();
+                    Look::Source(Arc::new(file))
                 }
             };
             add(0, Kind::File, format!("settings file ({name})"), look);
         }
 
-        let look = match named(names::SIDECAR) {
+        let look = match variables.get(names::SIDECAR) {
             None => Look::Unset,
             Some(_) => Look::Sidecar(Arc::clone(variables)),
         };
@@ -165,9 +164,12 @@ impl Platform {
         );
 
         let directory = |path: &Path| SecretsDirectory::new(path).with_section(&self.section);
-        let look = match named(names::SECRETS_DIR) {
+        let look = match variables.get(names::SECRETS_DIR) {
             None => Look::Unset,
-            Some(path) => Look::Source(Arc::new(directory(Path::new(path)).required())),
+            Some(path) => {
+                let path = disk::named(names::SECRETS_DIR, path)?;
+                Look::Source(Arc::new(directory(path).required()))
+            }
         };
         let name = format!("secrets directory ({})", names::SECRETS_DIR);
         add(2, Kind::Dir, name, look);
@@ -176,13 +178,13 @@ impl Platform {
             .iter()
             .map(|path| self.mounted(path))
             .collect();
-        let altinn = names::ALTINN_SECRETS_DIRS
-            .iter()
-            .find_map(|name| variables.get_in_any_case(name).transpose());
-        mounts.push(match altinn.transpose()? {
-            Some(path) => PathBuf::from(path.expose().trim()),
-            None => self.mounted(names::ALTINN_SECRETS),
-        });
+        let mut altinn = None;
+        for name in names::ALTINN_SECRETS_DIRS {
+            if let (None, Some(path)) = (&altinn, variables.get_in_any_case(name)?) {
+                altinn = Some(disk::named(name, path)?.to_owned());
+            }
+        }
+        mounts.push(altinn.unwrap_or_else(|| self.mounted(names::ALTINN_SECRETS)));
         for path in mounts {
             let source = directory(&path);
             let name = source.name().to_owned();
