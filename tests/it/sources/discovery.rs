@@ -202,6 +202,21 @@ fn what_is_not_used_is_in_the_log() {
     tells_no_secret(&said);
 }
 
+#[test]
+fn two_shapes_in_one_directory_are_of_one_client() {
+    let directory = |client: &str| {
+        let given = directory_of(Given::nothing(), "secrets", "one-client");
+        let given = given.file("secrets/maskinporten-settings.json", file_of(client));
+        let path = given.path("secrets");
+        given.var("MASKINPORTEN_SECRETS_DIR", path)
+    };
+    let found = told(&directory("one-client").platform());
+    assert!(found.contains("client id one-client"), "{found}");
+    let words = ["two clients", "one-client", "other-client", "/secrets"];
+    let two = directory("other-client");
+    refused(&two.platform(), ErrorKind::Settings, &words);
+}
+
 // ===== what is incomplete, and what is not there =====
 
 #[test]
