@@ -221,7 +221,8 @@ fn two_shapes_in_one_directory_are_of_one_client() {
 
 #[test]
 fn a_place_that_lacks_something_is_told_by_what_it_lacks() {
-    let incomplete: [(fn(Given) -> Given, &str); 6] = [
+    type Put = fn(Given) -> Given;
+    let incomplete: [(Put, &str); 6] = [
         (
             |given| {
                 let path = given.path("half");

@@ -402,7 +402,8 @@ async fn what_digdirator_names_signs() {
     }
 
     let der = pem_body(PKCS8);
-    let rows: [(&[u8], Vec<(&str, &str)>, By); 8] = [
+    type Beside<'a> = Vec<(&'a str, &'a str)>;
+    let rows: [(&[u8], Beside<'_>, By); 8] = [
         (JWK.as_bytes(), vec![], own),
         (encoded.as_bytes(), vec![], own),
         (set.as_bytes(), vec![], own),
@@ -718,7 +719,7 @@ fn a_sidecar_elsewhere_over_plain_http_is_refused() {
 
 // ===== the environment of a process =====
 
-/// Runs a test again in a process of its own, on a simulator with a port.
+/// Runs a test again in a process of its own; the grant it has made is one that the simulator took.
 async fn run_on(server: &SimServer, test: &'static str, variables: Named) {
     tokio::task::spawn_blocking(move || {
         let variables = variables.iter();
