@@ -212,6 +212,14 @@ fn two_shapes_in_one_directory_are_of_one_client() {
     };
     let found = told(&directory("one-client").platform());
     assert!(found.contains("client id one-client"), "{found}");
+    let passed_over = "not used: maskinporten-settings.json in secrets directory";
+    assert!(found.contains(passed_over), "{found}");
+    let half = directory("one-client").file(
+        "secrets/maskinporten-settings.json",
+        r#"{"ClientId":"half"}"#,
+    );
+    let found = told(&half.platform());
+    assert!(found.contains("lacks `Authority`"), "{found}");
     let words = ["two clients", "one-client", "other-client", "/secrets"];
     let two = directory("other-client");
     refused(&two.platform(), ErrorKind::Settings, &words);

@@ -128,17 +128,10 @@ impl Credentials {
             let tell = |error: Error, place| error.with_detail("place", place);
             return Err(not_used.into_iter().fold(error, tell));
         };
-        for place in &not_used {
-            tracing::warn!(
-                target: "maskinporten::settings",
-                used = settings.source(),
-                not_used = %place,
-                "credentials found and not used"
-            );
-        }
+        not_used.extend_from_slice(settings.passed_over());
         let mut credentials = Self::from(*settings);
         credentials.source = Some(Arc::clone(&sources[at]));
-        Ok(credentials.beside(not_used))
+        Ok(credentials.beside(not_used, Vec::new()))
     }
 
     /// The settings, unless it is a sidecar.
@@ -186,9 +179,37 @@ impl Credentials {
         }
     }
 
-    pub(crate) fn beside(mut self, not_used: Vec<String>) -> Self {
+    /// Notes what was found and not used, and tells of it. What was to be `expected` there is told more
+    /// softly.
+    pub(crate) fn beside(mut self, not_used: Vec<String>, expected: Vec<String>) -> Self {
+        let used = self.source();
+        for place in &not_used {
+            tracing::warn!(
+                target: "maskinporten::settings",
+                used = %used,
+                not_used = %place,
+                "credentials found and not used"
+            );
+        }
+        for place in &expected {
+            tracing::info!(
+                target: "maskinporten::settings",
+                used = %used,
+                not_used = %place,
+                "credentials found and not used"
+            );
+        }
         self.not_used = not_used;
+        self.not_used.extend(expected);
         self
+    }
+
+    /// Where they came from, in words.
+    fn source(&self) -> String {
+        match &self.proof {
+            Proof::Settings(settings) => settings.source().to_owned(),
+            Proof::Sidecar(sidecar) => sidecar.to_string(),
+        }
     }
 
     pub(crate) fn into_settings(self) -> Result<MaskinportenSettings> {

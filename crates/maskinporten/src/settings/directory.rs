@@ -110,29 +110,18 @@ impl SecretsDirectory {
                 json::look(&disk::settings(&path)?, &self.section, &place)
             }
         };
-        let shapes = [
-            digdirator::read(&value, &self.name)?,
-            altinn()?,
-            values::read(&named, &self.section, "--", &self.name)?,
-        ];
-        let mut complete: Option<Box<MaskinportenSettings>> = None;
-        let mut missing = Vec::new();
-        for shape in shapes {
-            match (shape, &complete) {
-                (Finding::Nothing, _) => {}
-                (Finding::Incomplete(names), _) => missing.extend(names),
-                (Finding::Complete(found), None) => complete = Some(found),
-                (Finding::Complete(found), Some(first)) if first.client_id == found.client_id => {}
-                (Finding::Complete(found), Some(first)) => {
-                    return Err(super::two_clients(first, &found));
-                }
-            }
-        }
-        Ok(match complete {
-            Some(settings) => Finding::Complete(settings),
-            None if missing.is_empty() => Finding::Nothing,
-            None => Finding::Incomplete(missing),
-        })
+        let shape = |what: &str| format!("{} in {}", what, self.name);
+        Finding::of_shapes([
+            (
+                shape("MASKINPORTEN_…"),
+                digdirator::read(&value, &self.name)?,
+            ),
+            (shape(names::ALTINN_FILE), altinn()?),
+            (
+                shape("secrets of the section"),
+                values::read(&named, &self.section, "--", &self.name)?,
+            ),
+        ])
     }
 
     fn unreadable(&self, error: std::io::Error) -> Error {

@@ -72,7 +72,10 @@ pub(super) fn certificate(path: &Path) -> Result<Secret> {
 pub(super) fn secret(path: &Path) -> Result<Secret> {
     let bytes = bytes(path, "secret file", &advice::SETTINGS_FILE)?;
     match text(bytes) {
-        Ok(text) => Ok(Secret::from(text.trim_end_matches(['\r', '\n']))),
+        Ok(text) => {
+            let text = text.trim_start_matches('\u{feff}');
+            Ok(Secret::from(text.trim_end_matches(['\r', '\n'])))
+        }
         Err(_) => {
             let message = format!(
                 "secret file {} cannot be used: it is not UTF-8 text",

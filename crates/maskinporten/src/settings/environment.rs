@@ -82,22 +82,9 @@ impl LocalSource for SettingsVariables {
             Shapes::Section => values::read(self.variables.all(), &self.section, "__", &self.name),
             Shapes::Both => {
                 let shape = |shapes| Self::of(Arc::clone(&self.variables), &self.section, shapes);
-                let (named, section) = (shape(Shapes::Named), shape(Shapes::Section));
-                match (named.look_now()?, section.look_now()?) {
-                    (Finding::Complete(named), Finding::Complete(section))
-                        if named.client_id != section.client_id =>
-                    {
-                        Err(super::two_clients(&named, &section))
-                    }
-                    (complete @ Finding::Complete(_), _) | (_, complete @ Finding::Complete(_)) => {
-                        Ok(complete)
-                    }
-                    (Finding::Incomplete(mut one), Finding::Incomplete(other)) => {
-                        one.extend(other);
-                        Ok(Finding::Incomplete(one))
-                    }
-                    (Finding::Nothing, other) | (other, Finding::Nothing) => Ok(other),
-                }
+                let shapes = [shape(Shapes::Named), shape(Shapes::Section)];
+                let found = shapes.map(|shape| Ok((shape.name.clone(), shape.look_now()?)));
+                Finding::of_shapes(found.into_iter().collect::<Result<Vec<_>>>()?)
             }
         }
     }

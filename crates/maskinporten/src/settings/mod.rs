@@ -106,6 +106,8 @@ pub struct MaskinportenSettings {
     pub scopes: Option<String>,
     signers: Vec<Arc<dyn Signer>>,
     source: String,
+    /// What stood beside them in the same place and was not used.
+    passed_over: Vec<String>,
 }
 
 impl MaskinportenSettings {
@@ -133,6 +135,7 @@ impl MaskinportenSettings {
             scopes: None,
             signers: Vec::new(),
             source: "code".to_owned(),
+            passed_over: Vec::new(),
         }
     }
 
@@ -397,6 +400,7 @@ impl MaskinportenSettings {
             scopes: _,
             signers: _,
             source: _,
+            passed_over: _,
         } = self;
         [
             Some(authority),
@@ -424,6 +428,11 @@ impl MaskinportenSettings {
     #[must_use]
     pub fn source(&self) -> &str {
         &self.source
+    }
+
+    /// What stood beside them in the same place and was not used.
+    pub(crate) fn passed_over(&self) -> &[String] {
+        &self.passed_over
     }
 
     /// The keys that are given. Blank ones are not.

@@ -275,6 +275,8 @@ fn choose(places: impl Iterator<Item = Place>) -> Result<Credentials> {
     let mut chosen: Option<(u8, Chosen)> = None;
     let mut unset = Vec::new();
     let mut not_used = Vec::new();
+    // What a platform gives twice on purpose is no reason to warn.
+    let mut expected = Vec::new();
     for place in places {
         let higher = chosen.as_ref().filter(|(rung, _)| *rung < place.rung);
         let found = match &place.look {
@@ -293,6 +295,7 @@ fn choose(places: impl Iterator<Item = Place>) -> Result<Credentials> {
                     continue;
                 }
                 Ok(Finding::Complete(settings)) => {
+                    not_used.extend_from_slice(settings.passed_over());
                     Ok(Chosen::Settings(settings, Arc::clone(source)))
                 }
                 Err(error) => Err(error),
@@ -312,7 +315,10 @@ fn choose(places: impl Iterator<Item = Place>) -> Result<Credentials> {
                 {
                     return Err(super::two_clients(first, found));
                 }
-                not_used.push(found.to_string());
+                match first.is_expected_beside(&found) {
+                    true => expected.push(found.to_string()),
+                    false => not_used.push(found.to_string()),
+                }
             }
         }
     }
@@ -324,20 +330,11 @@ fn choose(places: impl Iterator<Item = Place>) -> Result<Credentials> {
         let tell = |error: Error, place| error.with_detail("place", place);
         return Err(not_used.into_iter().fold(error, tell));
     };
-    let used = chosen.to_string();
-    for place in &not_used {
-        tracing::warn!(
-            target: "maskinporten::settings",
-            %used,
-            not_used = %place,
-            "credentials found and not used"
-        );
-    }
     let credentials = match chosen {
         Chosen::Settings(settings, source) => Credentials::read_from(*settings, source),
         Chosen::Sidecar(sidecar) => Credentials::from(sidecar),
     };
-    Ok(credentials.beside(not_used))
+    Ok(credentials.beside(not_used, expected))
 }
 
 /// The sidecar, and the environment of its tokens where the platform tells the authority.
@@ -367,6 +364,20 @@ fn only_on_this_machine(credentials: Credentials) -> Result<Credentials> {
         credentials.describe()
     );
     Err(Error::settings(message).with_advice(&advice::NO_SIMULATOR))
+}
+
+impl Chosen {
+    /// Whether another is there by the platform's own doing: a key beside its sidecar, or the same
+    /// client in its files and in its variables.
+    fn is_expected_beside(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Settings(first, _), Self::Settings(other, _)) => {
+                first.client_id == other.client_id
+            }
+            (Self::Sidecar(_), _) => true,
+            (Self::Settings(..), Self::Sidecar(_)) => false,
+        }
+    }
 }
 
 impl fmt::Display for Chosen {

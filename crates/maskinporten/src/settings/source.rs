@@ -91,6 +91,39 @@ impl Finding {
     }
 }
 
+impl Finding {
+    /// What several shapes in one place come to: the first that is complete, and what it was chosen over.
+    pub(super) fn of_shapes(shapes: impl IntoIterator<Item = (String, Self)>) -> Result<Self> {
+        let mut complete: Option<Box<MaskinportenSettings>> = None;
+        let mut missing = Vec::new();
+        let mut passed_over = Vec::new();
+        for (name, shape) in shapes {
+            match (shape, &complete) {
+                (Self::Nothing, _) => {}
+                (Self::Incomplete(names), _) => {
+                    passed_over.push(format!("{name}: lacks {}", names.join(", ")));
+                    missing.extend(names);
+                }
+                (Self::Complete(found), None) => complete = Some(found),
+                (Self::Complete(found), Some(first)) if first.client_id == found.client_id => {
+                    passed_over.push(format!("{name} (client id {})", found.client_id));
+                }
+                (Self::Complete(found), Some(first)) => {
+                    return Err(super::two_clients(first, &found));
+                }
+            }
+        }
+        Ok(match complete {
+            Some(mut settings) => {
+                settings.passed_over = passed_over;
+                Self::Complete(settings)
+            }
+            None if missing.is_empty() => Self::Nothing,
+            None => Self::Incomplete(missing),
+        })
+    }
+}
+
 impl From<MaskinportenSettings> for Finding {
     fn from(settings: MaskinportenSettings) -> Self {
         Self::Complete(Box::new(settings))
