@@ -174,5 +174,36 @@ mod tests {
         check(&["Basic realm=\"x\""], false);
         check(&["Negotiate"], false);
         check(&["Basic realm=\"bearer of news\""], false);
+        check(
+            &["Bearer error=\"invalid_token\" error_description=\"no comma\""],
+            true,
+        );
+        check(&["Bearer error = \"insufficient_scope\""], false);
+        check(&["Negotiate abc==, Bearer"], true);
+    }
+
+    // Found by fuzzing.
+    #[test]
+    fn what_another_challenge_says_is_not_about_the_token() {
+        let check = |challenge: &'static str, rejected: bool| {
+            let mut headers = HeaderMap::new();
+            headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            assert_eq!(rejects_the_token(&headers), rejected, "{challenge}");
+        };
+        check(
+            "Bearer realm=\"x\", DPoP error=\"invalid_dpop_proof\", algs=\"ES256\"",
+            true,
+        );
+        check(
+            "Bearer error=\"insufficient_scope\", Basic error=\"invalid_token\"",
+            false,
+        );
+        check(
+            "Bearer error=\"insufficient_scope\", Bearer error=\"invalid_token\"",
+            true,
+        );
+        check("Bearer realm=\"a, error=x\"", true);
+        check("Bearer realm=\"a\\\", error=x\"", true);
+        check("Digest realm=\"x, bearer error=invalid_token\"", false);
     }
 }
