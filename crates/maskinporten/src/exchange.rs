@@ -178,7 +178,10 @@ mod tests {
         ] {
             let error = answer(200, body).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Protocol, "{body}");
+            assert_eq!(error.status(), Some(StatusCode::OK), "{body}");
         }
+        let unfit = answer(200, &format!("{}\u{e6}", jwt(r#"{"iat":1000,"exp":2800}"#)));
+        assert_eq!(unfit.unwrap_err().status(), Some(StatusCode::OK));
     }
 
     #[test]
@@ -197,6 +200,7 @@ mod tests {
             "gateway before altinn",
         );
         assert_ne!(empty, gateway);
+        check(401, r#"["canary"]"#, ErrorKind::Exchange, "did not accept");
         assert!(check(410, "{}", ErrorKind::Exchange, "enterprise").contains("system user"));
         check(400, "Invalid provider", ErrorKind::Exchange, "status 400");
         check(404, "", ErrorKind::Exchange, "status 404");

@@ -150,13 +150,17 @@ mod tests {
         check("http://test.maskinporten.no/token", false);
         check("https://test.maskinporten.no:8443/token", false);
         check("https://test.maskinporten.no@evil.example/token", false);
+        check("https://user@test.maskinporten.no/token", false);
+        check("https://test.maskinporten.no:99999/token", false);
+        check("https://test.maskinporten.no:/token", true);
         check("/token", false);
         check("", false);
     }
 
     #[test]
     fn what_is_no_document_is_refused() {
-        for body in ["", "[]", "<html>", "{}", "{\"issuer\":7}"] {
+        let array = r#"["https://test.maskinporten.no/","https://test.maskinporten.no/token"]"#;
+        for body in ["", "[]", "<html>", "{}", "{\"issuer\":7}", array] {
             assert!(read(body).is_err(), "{body}");
         }
         for (status, transient) in [(404, true), (500, true), (302, false)] {

@@ -273,6 +273,8 @@ mod tests {
         let redirect = refusal(307, "");
         assert!(!redirect.is_transient());
         assert!(redirect.hint().unwrap().contains("redirect"));
+        let array = refusal(400, r#"["invalid_grant","canary",null]"#);
+        assert_eq!(array.kind(), ErrorKind::Protocol);
         let page = refusal(404, "<html>");
         assert_eq!(page.kind(), ErrorKind::Protocol);
         assert!(page.is_transient());

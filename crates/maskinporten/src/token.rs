@@ -248,6 +248,7 @@ mod tests {
         check("", r#"{"iat":1000,"exp":999}"#, 0);
         check("", "{}", 60);
         check(r#","expires_in":null"#, "not json", 60);
+        check(r#","expires_in":null"#, "[1120,1000]", 60);
     }
 
     #[test]
@@ -272,6 +273,7 @@ mod tests {
             "{\"access_token\":",
             "{\"access_token\":7}",
             "{\"token\":\"canary\"}",
+            "[\"canary\",\"Bearer\",120,\"a:b\"]",
             "{\"access_token\":\"\"}",
             "{\"access_token\":\"can\\r\\nary\"}",
             "{\"access_token\":\"canary\",\"token_type\":\"DPoP\"}",
