@@ -6,6 +6,8 @@
 //!   of one thread's speed: its reference count is the contended line, whatever guards it. Each
 //!   copy's count therefore has cache lines of its own.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue};
@@ -76,13 +78,10 @@ pub(crate) fn rejects_the_token(headers: &HeaderMap) -> bool {
     if challenges.peek().is_none() {
         return true;
     }
-    challenges.any(|challenge| {
+    challenges.any(|challenges| {
         // A description in another alphabet than ASCII makes the rest no less readable.
-        let challenge = String::from_utf8_lossy(challenge.as_bytes());
-        bearer_parameters(&challenge).is_some_and(|parameters| match error_of(parameters) {
-            None => true,
-            Some(error) => error.eq_ignore_ascii_case("invalid_token"),
-        })
+        let challenges = String::from_utf8_lossy(challenges.as_bytes());
+        holds_rejection(&challenges)
     })
 }
 
@@ -94,25 +93,69 @@ pub(crate) fn is_unauthenticated_grpc(headers: &HeaderMap) -> bool {
         .is_some_and(|status| status.as_bytes() == b"16")
 }
 
-/// What follows the scheme `Bearer` in a challenge, wherever in the list it stands.
-fn bearer_parameters(challenge: &str) -> Option<&str> {
-    let lower = challenge.to_ascii_lowercase();
-    lower.match_indices("bearer").find_map(|(at, scheme)| {
-        let starts = at == 0 || lower[..at].trim_end().ends_with(',');
-        let rest = &challenge[at + scheme.len()..];
-        let ends = rest.is_empty() || rest.starts_with([' ', ',']);
-        (starts && ends).then_some(rest)
-    })
+/// Whether one of these challenges (RFC 9110 §11.6.1) is for a Bearer and rejects its token.
+///
+/// A comma divides challenges, and the parameters of one challenge too: a word that no `=` follows is
+/// where the next begins. Servers forget commas between parameters, so a space divides them as well.
+fn holds_rejection(challenges: &str) -> bool {
+    let mut rest = challenges;
+    let mut is_bearer = false;
+    let mut rejects = false;
+    let mut opens = true;
+    loop {
+        rest = rest.trim_start();
+        if rest.is_empty() {
+            return rejects;
+        }
+        let end = rest.find([' ', '\t', ',', '=', '"']).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(end);
+        let value = after.trim_start().strip_prefix('=').map(str::trim_start);
+        rest = match (word, value) {
+            (_, Some(value)) => {
+                let (value, after) = value_of_parameter(value);
+                if is_bearer && word.eq_ignore_ascii_case("error") {
+                    rejects = value.eq_ignore_ascii_case("invalid_token");
+                }
+                after
+            }
+            ("", None) if after.starts_with(',') => {
+                opens = true;
+                rest = &after[1..];
+                continue;
+            }
+            // A quoted string that is no value of anything.
+            ("", None) => value_of_parameter(after).1,
+            (scheme, None) => {
+                if opens {
+                    if rejects {
+                        return true;
+                    }
+                    is_bearer = scheme.eq_ignore_ascii_case("bearer");
+                    rejects = is_bearer;
+                }
+                after
+            }
+        };
+        opens = false;
+    }
 }
 
-/// The `error` parameter (RFC 6750 §3), quoted or not.
-fn error_of(parameters: &str) -> Option<&str> {
-    parameters.split([',', ' ']).find_map(|parameter| {
-        let (name, value) = parameter.split_once('=')?;
-        name.trim()
-            .eq_ignore_ascii_case("error")
-            .then(|| value.trim().trim_matches('"'))
-    })
+/// The value that `text` opens with, a token or a quoted string (RFC 9110 §5.6.4), and what follows.
+fn value_of_parameter(text: &str) -> (Cow<'_, str>, &str) {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let end = text.find([' ', '\t', ',']).unwrap_or(text.len());
+        return (text[..end].into(), &text[end..]);
+    };
+    let mut value = String::new();
+    let mut inside = quoted.chars();
+    while let Some(found) = inside.next() {
+        match found {
+            '"' => break,
+            '\\' => value.extend(inside.next()),
+            found => value.push(found),
+        }
+    }
+    (value.into(), inside.as_str())
 }
 
 #[cfg(test)]
