@@ -14,6 +14,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::advice::{self, Advice};
+use crate::answer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::refusal;
 use crate::token::{self, AccessToken};
@@ -109,7 +110,7 @@ fn gateway_message(body: &[u8]) -> Option<String> {
     struct Body {
         message: String,
     }
-    let Body { message } = serde_json::from_slice(body).ok()?;
+    let Body { message } = answer::object(body)?;
     Some(refusal::clean(&message, 200))
 }
 

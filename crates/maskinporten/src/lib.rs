@@ -68,6 +68,8 @@ pub use assertion::ASSERTION_LIFETIME;
 
 mod grant;
 
+mod answer;
+
 mod refusal;
 
 mod token;

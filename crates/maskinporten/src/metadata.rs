@@ -11,6 +11,7 @@ use http::{Response, Uri};
 use serde::Deserialize;
 
 use crate::advice;
+use crate::answer;
 use crate::error::{Error, Result};
 use crate::refusal;
 
@@ -43,8 +44,8 @@ pub(crate) fn from_response(authority: &str, response: &Response<Bytes>) -> Resu
         );
         return Err(unusable(message));
     }
-    let document: Document = serde_json::from_slice(response.body())
-        .map_err(|_| unusable("the authority's metadata cannot be read".to_owned()))?;
+    let document: Document = answer::object(response.body())
+        .ok_or_else(|| unusable("the authority's metadata cannot be read".to_owned()))?;
     let issuer = document.issuer.unwrap_or_default();
     if issuer != authority {
         let shown = refusal::clean(&issuer, 200);

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::advice::{self, Advice};
+use crate::answer;
 use crate::error::{Error, ErrorKind, Refusal};
 
 /// The error for an answer that is no success, by what the body says before what the status says.
@@ -104,7 +105,7 @@ impl Refusal {
             error_description: Option<Value>,
             error_uri: Option<Value>,
         }
-        let body: Body = serde_json::from_slice(body).ok()?;
+        let body: Body = answer::object(body)?;
         let text = |value: Option<Value>| match value {
             Some(Value::String(text)) => Some(text),
             _ => None,

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::advice;
+use crate::answer;
 use crate::error::{Error, Refusal, Result};
 use crate::header;
 use crate::refusal;
@@ -120,11 +121,9 @@ pub(crate) fn from_response(response: &Response<Bytes>, now: SystemTime) -> Resu
     if !response.status().is_success() || read.is_some() {
         return Err(refusal::refused(response, read));
     }
-    let answer: Answer = serde_json::from_slice(response.body())
-        // The parser's own words may quote the token.
-        .map_err(|_| {
-            refusal::not_an_answer("the token server's answer is no token answer", response)
-        })?;
+    let answer: Answer = answer::object(response.body()).ok_or_else(|| {
+        refusal::not_an_answer("the token server's answer is no token answer", response)
+    })?;
     if !answer.is_bearer() {
         let message = "the token server gave a token that is no bearer token";
         return Err(refusal::not_an_answer(message, response).with_advice(&advice::UNUSABLE_TOKEN));
@@ -194,7 +193,7 @@ pub(crate) fn lifetime_in(jwt: &str, now: SystemTime) -> Option<Duration> {
         return None;
     };
     let payload = URL_SAFE_NO_PAD.decode(payload).ok()?;
-    let Claims { exp, iat } = serde_json::from_slice(&payload).ok()?;
+    let Claims { exp, iat } = answer::object(&payload)?;
     let from = match iat {
         Some(iat) => iat,
         None => now
