@@ -57,7 +57,7 @@ pub(crate) fn from_response(response: &Response<Bytes>, now: SystemTime) -> Resu
     }
     let lifetime = token::lifetime_in(&text, now)
         .ok_or_else(|| unusable("altinn's token does not say how long it lives"))?;
-    AccessToken::new(&text, lifetime)
+    AccessToken::new(&text, lifetime).map_err(|error| error.with_status(response.status()))
 }
 
 /// The answer's text without white space, byte order mark, or one layer of quotes.
