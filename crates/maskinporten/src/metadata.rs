@@ -84,16 +84,22 @@ struct Document {
     token_endpoint: Option<String>,
 }
 
-/// Scheme, host and port (RFC 6454 §5).
+/// Scheme, host and port (RFC 6454 §5). An address with a user name is of no origin: what is asked there
+/// may be given a credential that nobody chose. Neither is one whose port is no port.
 fn same_origin(one: &Uri, other: &Uri) -> bool {
     let origin = |uri: &Uri| {
         let scheme = uri.scheme_str()?.to_ascii_lowercase();
-        let port = uri.port_u16().or(match scheme.as_str() {
-            "https" => Some(443),
-            "http" => Some(80),
-            _ => None,
-        })?;
-        Some((scheme, uri.host()?.to_ascii_lowercase(), port))
+        let authority = uri.authority()?;
+        // Nothing stands before the host then; `Uri` itself takes a number too large for no port.
+        let port = match authority.as_str().strip_prefix(authority.host())? {
+            "" | ":" => match scheme.as_str() {
+                "https" => 443,
+                "http" => 80,
+                _ => return None,
+            },
+            port => port.strip_prefix(':')?.parse::<u16>().ok()?,
+        };
+        Some((scheme, authority.host().to_ascii_lowercase(), port))
     };
     origin(one).is_some_and(|found| origin(other) == Some(found))
 }
