@@ -129,6 +129,14 @@ fn a_file_that_asks_for_absurd_work_is_refused_before_any() {
             _ => panic!("the vector is PBKDF2"),
         })
     };
+    // Ten million were computed once: a quarter of a minute with SHA-512.
+    check(&rounds(2_000_001), "2000001 rounds");
+    let affordable = SigningKey::read(&rounds(2_000_000), &options);
+    drop(refused(
+        affordable,
+        &advice::KEY_PASSWORD_MISSING,
+        &["no password"],
+    ));
     check(&rounds(0), "0 rounds");
     check(&rounds(u32::MAX), "4294967295 rounds");
     let scrypt = |cost, block, lanes| {
