@@ -6,6 +6,8 @@
 //! - Every step runs, whatever the one before it found.
 //! - A step whose tool is missing is "not run", and then the run did not pass: exit code 3.
 
+mod fuzz;
+
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
@@ -36,6 +38,10 @@ const STEPS: &[Step] = &[
     Step {
         name: "mutants",
         run: mutants,
+    },
+    Step {
+        name: "fuzz",
+        run: fuzz::run,
     },
 ];
 
