@@ -6,7 +6,9 @@
 #![no_main]
 
 use libfuzzer_sys::{Corpus, fuzz_target};
-use maskinporten::{Error, ErrorKind, Finding, MaskinportenSettings, Result, Secret};
+use maskinporten::{
+    Error, ErrorKind, Finding, LegacySettings, MaskinportenSettings, Result, Secret, TokenKind,
+};
 use maskinporten_fuzz::{CANARY, DIVIDER, holds_canary, planted, told, was_kept};
 use serde_json::Value;
 
@@ -44,13 +46,14 @@ fn read_json(json: &str, section: &str) {
         Ok(settings) => are_whole(&settings),
         Err(error) => is_of_settings(&error),
     }
+    are_whole_too(LegacySettings::from_json(json, section));
 }
 
 fn read_values(values: &[(String, String)], section: &str) {
     let values = values
         .iter()
         .map(|(name, value)| (name.clone(), Secret::from(value.as_str())));
-    match Finding::of_values(values, section, "the place") {
+    match Finding::of_values(values.clone(), section, "the place") {
         Ok(Finding::Complete(settings)) => are_whole(&settings),
         Ok(Finding::Incomplete(missing)) => {
             assert!(!missing.is_empty());
@@ -59,6 +62,7 @@ fn read_values(values: &[(String, String)], section: &str) {
         Ok(_) => {}
         Err(error) => is_of_settings(&error),
     }
+    are_whole_too(LegacySettings::from_values(values, section, "the place"));
 }
 
 fn read_variables(values: &[(String, String)], section: &str) {
@@ -167,5 +171,28 @@ fn are_whole(settings: &MaskinportenSettings) {
             assert_eq!(first.public_jwk(), keys[0].public_jwk());
         }
         Err(error) => assert!(matches!(error.kind(), ErrorKind::Key | ErrorKind::Settings)),
+    }
+}
+
+/// The same for those of the .NET package, which say more.
+fn are_whole_too(read: Result<LegacySettings>) {
+    let legacy = match read {
+        Ok(legacy) => legacy,
+        Err(error) => return is_of_settings(&error),
+    };
+    are_whole(&legacy.settings());
+    let altinn = legacy.altinn();
+    if let Err(error) = &altinn {
+        was_kept(error);
+    }
+    let wants_altinn = legacy.token_kind() == TokenKind::Altinn;
+    assert!(altinn.is_err() || altinn.is_ok_and(|altinn| altinn.is_some() == wants_altinn));
+    // What is asked for is told where it cannot be asked.
+    let told = [&legacy.scope, &legacy.resource, &legacy.consumer_org_no];
+    let mut told = told.into_iter().flatten();
+    if let Err(error) = legacy.token_request()
+        && !told.any(|text| text.contains(CANARY))
+    {
+        was_kept(&error);
     }
 }
