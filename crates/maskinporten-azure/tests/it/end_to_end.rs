@@ -168,6 +168,60 @@ async fn a_rotated_secret_is_signed_with_and_no_request_fails_meanwhile() {
 }
 
 #[tokio::test]
+async fn whatever_a_look_meets_the_client_goes_on_and_tells() {
+    let looks = [
+        (Fault::Status(503, "Trouble"), "cannot list its secrets now"),
+        (Fault::RetryAfter(429, "60"), "60s"),
+        (
+            Fault::Status(403, "ForbiddenByRbac"),
+            "Key Vault Secrets User",
+        ),
+        (Fault::Silence, "did not show its settings within"),
+        (
+            Fault::Latency(Duration::from_secs(2)),
+            "did not show its settings within",
+        ),
+        (Fault::Truncated, "was not reached"),
+    ];
+    futures_util::future::join_all(looks.map(|(fault, told)| goes_on(fault, told))).await;
+}
+
+/// From the first look that meets `fault` until the first that does not.
+async fn goes_on(fault: Fault, told: &str) {
+    let (azure, server) = (Azure::start().await, SimServer::start().await.unwrap());
+    let registered = server.sim().new_client(["a:read"]);
+    store(&azure, &registered);
+    let settings = settings(&azure)
+        .with_interval(Duration::from_millis(200))
+        .with_deadline(Duration::from_secs(1));
+    let client = client(settings).await;
+    assert_eq!(call(&client, server.sim()).await, StatusCode::OK);
+
+    azure.fault("/secrets", fault.clone(), u32::MAX);
+    let trouble = || client.health().settings_error;
+    let start = Instant::now();
+    let told_of = || trouble().is_some_and(|error| error.to_string().contains(told));
+    while !told_of() {
+        let trouble = trouble();
+        assert!(start.elapsed() < PATIENCE, "{fault:?}: {told}: {trouble:?}");
+        client.invalidate_all();
+        assert_eq!(
+            call(&client, server.sim()).await,
+            StatusCode::OK,
+            "{fault:?}"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    azure.state().faults.clear();
+    while trouble().is_some() {
+        assert!(start.elapsed() < PATIENCE * 2, "{fault:?} is over");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    client.invalidate_all();
+    assert_eq!(call(&client, server.sim()).await, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn a_vault_listed_last_comes_on_top_as_long_as_it_is_complete() {
     let (azure, server) = (Azure::start().await, SimServer::start().await.unwrap());
     let [mounted, stored] = [(); 2].map(|()| server.sim().new_client(["a:read"]));
