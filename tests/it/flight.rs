@@ -1,6 +1,7 @@
 //! One request for however many wait; and what a failure costs, whom, and for how long.
 
 use std::collections::HashSet;
+use std::convert::Infallible;
 use std::future::{pending, poll_fn};
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,6 +9,7 @@ use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use maskinporten::{
@@ -421,6 +423,45 @@ async fn a_server_that_disagrees_with_its_own_date_is_asked_twice_and_no_more() 
     let assertions = wire.assertions();
     assert_eq!(assertions.len(), 2);
     assert_eq!(assertions[1].claims["iat"], 1_798_797_600);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_for_the_times_sake_tells_how_far_which_clock_is() {
+    /// Here it is ten o'clock when the grant leaves.
+    async fn check(way: Duration, date: &'static str, grants: usize, told: &str) {
+        let wire = Wire::default();
+        let transport = wire.over(service_fn(move |_: Request<Bytes>| async move {
+            sleep(way).await;
+            let body = r#"{"error":"invalid_grant","error_description":"JWT is expired."}"#;
+            let mut response = wire::answer(400, body);
+            let date = HeaderValue::from_static(date);
+            response.headers_mut().insert("date", date);
+            Ok::<_, Infallible>(response)
+        }));
+        let ten = SystemTime::UNIX_EPOCH + seconds(1_798_797_600);
+        let client = MaskinportenClient::builder()
+            .settings(MaskinportenSettings::new("test", "our-client").with_jwk(JWK))
+            .transport(transport)
+            .clock(TokioClock::starting_at(ten))
+            .build()
+            .unwrap();
+        let error = client.access_token(["a:read"]).await.unwrap_err();
+        let mut details = error.details().filter(|(name, _)| *name == "clock");
+        assert_eq!(details.next(), Some(("clock", told)));
+        assert_eq!(wire.assertions().len(), grants, "{told}");
+    }
+    let at_once = Duration::ZERO;
+    let ahead = "Fri, 01 Jan 2027 10:05:00 GMT";
+    let behind = "Fri, 01 Jan 2027 09:55:00 GMT";
+    let alike = "Fri, 01 Jan 2027 10:00:00 GMT";
+    let on_the_way = "Fri, 01 Jan 2027 10:00:01 GMT";
+    let told = |how: &str| format!("the server's clock is {how} this machine's");
+    check(at_once, ahead, 2, &told("300 s ahead of")).await;
+    check(at_once, behind, 2, &told("300 s behind")).await;
+    // Who has the same time has nothing to correct.
+    check(at_once, alike, 1, &told("0 s ahead of")).await;
+    // The answer is dated in the middle of its way.
+    check(seconds(2), on_the_way, 1, &told("0 s ahead of")).await;
 }
 
 // ===== the exchange =====

@@ -15,6 +15,8 @@ use tokio::time::{advance, timeout};
 use crate::wire::{self, Wire};
 use crate::world;
 
+const JWK: &str = include_str!("../vectors/keys/rsa-2048.jwk.json");
+
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// As many scopes as callers, so that each has a token, and so a flight, of its own.
@@ -324,4 +326,41 @@ async fn a_pinned_token_endpoint_is_used_and_nobody_is_asked_for_metadata() {
     let insecure = builder().token_endpoint("http://tokens.example.no/token");
     let error = insecure.build().unwrap().access_token(["a:b"]).await;
     assert_eq!(error.unwrap_err().kind(), ErrorKind::Settings);
+}
+
+#[test]
+fn a_pinned_token_endpoint_is_of_the_authoritys_own_environment() {
+    #[track_caller]
+    fn check(authority: &str, endpoint: &str, told: Option<&str>) {
+        let pinned_by_code = MaskinportenClient::builder()
+            .settings(MaskinportenSettings::new(authority, "our-client").with_jwk(JWK))
+            .token_endpoint(endpoint)
+            .build();
+        let mut settings = MaskinportenSettings::new(authority, "our-client").with_jwk(JWK);
+        settings.token_endpoint = Some(endpoint.to_owned());
+        for outcome in [pinned_by_code, MaskinportenClient::from_settings(settings)] {
+            let Some(told) = told else {
+                outcome.unwrap();
+                continue;
+            };
+            let error = outcome.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Settings);
+            assert!(error.to_string().contains(told), "{error}");
+        }
+    }
+    let (test, prod) = (
+        "https://test.maskinporten.no/token",
+        "https://maskinporten.no/token",
+    );
+    check("test", test, None);
+    check("prod", prod, None);
+    check("test", "https://tokens.example.no/token", None);
+    check(
+        "https://idp.example.no",
+        "https://tokens.example.no/token",
+        None,
+    );
+    check("test", prod, Some("of test and the token endpoint of prod"));
+    check("prod", test, Some("of prod and the token endpoint of test"));
+    check("https://idp.example.no", prod, Some("none of Digdir's"));
 }

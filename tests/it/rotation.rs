@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use maskinporten::{
-    AltinnSettings, BoxFuture, Credentials, Error, ErrorKind, Finding, HealthState,
+    AltinnSettings, BoxFuture, Credentials, Error, ErrorKind, Finding, HealthState, KeyReference,
     MaskinportenClient, MaskinportenSettings, Result, SecretsDirectory, SettingsFile,
-    SettingsSource, TokioClock, Transport,
+    SettingsSource, Signer, SigningAlgorithm, TokioClock, Transport,
 };
 use maskinporten_sim::{Fault, Route, Sim, SimClient};
 use tokio::runtime::Handle;
@@ -99,15 +99,35 @@ impl SettingsSource for Script {
     }
 }
 
-/// Counts what is logged, by target.
+/// Remembers what is logged: targets, and how many days are told of.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<&'static str>>>);
+struct Log(Arc<Mutex<Vec<Told>>>);
+
+struct Told {
+    target: &'static str,
+    days: Option<u64>,
+}
 
 impl Log {
     fn count(&self, target: &str) -> usize {
-        let targets = self.0.lock().unwrap();
-        targets.iter().filter(|found| **found == target).count()
+        let told = self.0.lock().unwrap();
+        told.iter().filter(|told| told.target == target).count()
     }
+
+    fn days(&self) -> Vec<u64> {
+        let told = self.0.lock().unwrap();
+        told.iter().filter_map(|told| told.days).collect()
+    }
+}
+
+impl tracing::field::Visit for Told {
+    fn record_u64(&mut self, field: &tracing::field::Field, value: u64) {
+        if field.name() == "days" {
+            self.days = Some(value);
+        }
+    }
+
+    fn record_debug(&mut self, _: &tracing::field::Field, _: &dyn std::fmt::Debug) {}
 }
 
 impl tracing::Subscriber for Log {
@@ -124,7 +144,10 @@ impl tracing::Subscriber for Log {
     fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
 
     fn event(&self, event: &tracing::Event<'_>) {
-        self.0.lock().unwrap().push(event.metadata().target());
+        let target = event.metadata().target();
+        let mut told = Told { target, days: None };
+        event.record(&mut told);
+        self.0.lock().unwrap().push(told);
     }
 
     fn enter(&self, _: &tracing::span::Id) {}
@@ -267,6 +290,25 @@ async fn what_has_not_settled_is_not_taken() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_changes_once_more_before_it_settles_is_taken_as_it_is_then() {
+    let sim = Sim::new();
+    let first = sim.new_client(SCOPES);
+    let script = Script::new(&first);
+    let client = client_of(&sim, script.clone()).await;
+    fetch(&client).await.unwrap();
+    let second = first.rotate_key().unwrap();
+    let third = second.rotate_key().unwrap();
+    script.says(Says::of(&second));
+    // It was read once.
+    sleep(INTERVAL + Duration::from_millis(500)).await;
+    script.says(Says::of(&third));
+    sleep(Duration::from_secs(2)).await;
+    assert!(client.health().settings_error.is_none());
+    fetch(&client).await.unwrap();
+    assert_eq!(kids(&sim), [signed(&first), signed(&third)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_environment_is_refused_while_the_client_lives() {
     let sim = Sim::new();
     let registered = sim.new_client(SCOPES);
@@ -318,6 +360,88 @@ async fn whatever_becomes_of_the_source_the_last_good_credentials_stay() {
     // The reading that hangs has a deadline of its own.
     sleep(SEEN * 5).await;
     assert!(client.health().settings_error.is_none());
+}
+
+/// As a vault that lets the service read a key, and not yet sign with it.
+#[derive(Debug)]
+struct Forbidden;
+
+impl Signer for Forbidden {
+    fn algorithm(&self) -> SigningAlgorithm {
+        SigningAlgorithm::Rs256
+    }
+
+    fn key_reference(&self) -> KeyReference<'_> {
+        KeyReference::Kid("forbidden")
+    }
+
+    fn sign(&self, _: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>>> {
+        let error = Error::unavailable("this service may not sign");
+        Box::pin(std::future::ready(Err(error)))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_cannot_sign_does_not_replace_one_that_can() {
+    let sim = Sim::new();
+    let registered = sim.new_client(SCOPES);
+    let script = Script::new(&registered);
+    let client = client_of(&sim, script.clone()).await;
+    fetch(&client).await.unwrap();
+    let settings = MaskinportenSettings::new(sim.issuer(), registered.client_id());
+    script.says(Says::Settings(Box::new(settings.with_signer(Forbidden))));
+    sleep(SEEN).await;
+    let error = client.health().settings_error.unwrap();
+    assert!(error.to_string().contains("may not sign"), "{error}");
+    fetch(&client).await.unwrap();
+    assert_eq!(kids(&sim), [signed(&registered), signed(&registered)]);
+}
+
+#[test]
+fn a_trouble_is_told_once_in_ten_minutes_and_another_after_half_a_minute() {
+    if !child::is_here() {
+        // What is logged belongs to a process.
+        child::run(
+            "rotation::a_trouble_is_told_once_in_ten_minutes_and_another_after_half_a_minute",
+            &[],
+        );
+        return;
+    }
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().start_paused(true).build().unwrap();
+    runtime.block_on(a_trouble_is_told());
+}
+
+async fn a_trouble_is_told() {
+    let log = Log::default();
+    tracing::subscriber::set_global_default(log.clone()).unwrap();
+    let told = || log.count("maskinporten::settings");
+    let sim = Sim::new();
+    let script = Script::new(&sim.new_client(SCOPES));
+    let client = client_of(&sim, script.clone()).await;
+    fetch(&client).await.unwrap();
+    assert_eq!(told(), 0);
+    // It is told of at the next look.
+    script.says(Says::Fails);
+    sleep(SEEN).await;
+    assert_eq!(told(), 1);
+    sleep(Duration::from_secs(9 * 60)).await;
+    assert_eq!(told(), 1);
+    sleep(Duration::from_secs(70)).await;
+    assert_eq!(told(), 2);
+
+    // Another, at once after the last and then in its time.
+    sleep(Duration::from_secs(60)).await;
+    script.says(Says::Nothing);
+    sleep(SEEN).await;
+    assert_eq!(told(), 3);
+    script.says(Says::Incomplete);
+    sleep(Duration::from_secs(15)).await;
+    assert_eq!(told(), 3);
+    let error = client.health().settings_error.unwrap();
+    assert!(error.to_string().contains("lacks"), "{error}");
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(told(), 3, "by now it is the same as it was");
 }
 
 #[tokio::test(start_paused = true)]
@@ -376,6 +500,31 @@ async fn where_the_new_key_is_not_known_yet_the_old_one_signs_for_a_while() {
     advance(Duration::from_secs(16 * 60)).await;
     fetch(&client).await.unwrap();
     assert_eq!(kids(&sim), [signed(&stranger)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_that_is_not_about_the_key_has_no_other_key_tried() {
+    let sim = Sim::new();
+    let new = sim.new_client(SCOPES);
+    let old = new.rotate_key().unwrap();
+    let settings = MaskinportenSettings::new(sim.issuer(), new.client_id())
+        .with_jwk(new.private_jwk().to_string())
+        .with_previous_jwk(old.private_jwk().to_string());
+    let client = MaskinportenClient::builder()
+        .settings(settings)
+        .transport(Transport::new(sim.clone()))
+        .clock(TokioClock::starting_at(sim.clock().now()))
+        .build()
+        .unwrap();
+    let fault = Fault::status(http::StatusCode::SERVICE_UNAVAILABLE);
+    sim.fault(Route::Token, fault.times(1));
+    fetch(&client).await.unwrap();
+    assert_eq!(kids(&sim), [refused(&new), signed(&new)]);
+
+    // Nor is another scope the matter of a key.
+    sim.clear_journal();
+    client.access_token(["no:such"]).await.unwrap_err();
+    assert_eq!(kids(&sim), [refused(&new)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -491,6 +640,32 @@ async fn a_refusal_that_no_other_key_mends_looks_at_the_source_once_each_time() 
     client.access_token(SCOPES).await.unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn another_key_ends_what_is_remembered_of_the_old_one() {
+    let sim = Sim::new();
+    let old = sim.new_client(SCOPES);
+    let script = Script::new(&old);
+    let client = client_of(&sim, script.clone()).await;
+    assert!(sim.remove_key(old.client_id(), old.kid()));
+    // Refused again and again, until it is remembered for longer than a look takes to come.
+    let started = Instant::now();
+    let error = loop {
+        let error = client.access_token(SCOPES).await.unwrap_err();
+        let now = sim.clock().now();
+        let left = error.retry_at().unwrap().duration_since(now).unwrap();
+        if left > SEEN * 2 {
+            break error;
+        }
+        assert!(started.elapsed() < Duration::from_secs(600));
+        sleep(left).await;
+    };
+    let new = old.rotate_key().unwrap();
+    script.says(Says::of(&new));
+    sleep(SEEN).await;
+    assert!(sim.clock().now() < error.retry_at().unwrap());
+    client.access_token(SCOPES).await.unwrap();
+}
+
 /// As Altinn's operator writes it: the newest key as `Jwk`, all of them as `Jwks`.
 #[tokio::test(start_paused = true)]
 async fn the_keys_of_a_set_stand_in_for_each_other() {
@@ -576,6 +751,7 @@ async fn a_keys_end() {
             "after {days} days more"
         );
     }
+    assert_eq!(log.days(), [28, 5, 0], "whole days, and none at the end");
 }
 
 // ===== the watch =====
