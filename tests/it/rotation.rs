@@ -166,6 +166,16 @@ async fn client_of(sim: &Sim, source: impl SettingsSource) -> MaskinportenClient
         .unwrap()
 }
 
+/// A client of settings that nobody watches.
+fn fixed(sim: &Sim, settings: MaskinportenSettings) -> MaskinportenClient {
+    MaskinportenClient::builder()
+        .settings(settings)
+        .transport(Transport::new(sim.clone()))
+        .clock(TokioClock::starting_at(sim.clock().now()))
+        .build()
+        .unwrap()
+}
+
 /// One token, fetched anew.
 async fn fetch(client: &MaskinportenClient) -> Result<()> {
     client.invalidate(SCOPES).unwrap();
@@ -482,12 +492,7 @@ async fn where_the_new_key_is_not_known_yet_the_old_one_signs_for_a_while() {
     let settings = MaskinportenSettings::new(sim.issuer(), old.client_id())
         .with_jwk(new)
         .with_previous_jwk(previous);
-    let client = MaskinportenClient::builder()
-        .settings(settings)
-        .transport(Transport::new(sim.clone()))
-        .clock(TokioClock::starting_at(sim.clock().now()))
-        .build()
-        .unwrap();
+    let client = fixed(&sim, settings);
     for _ in 0..3 {
         fetch(&client).await.unwrap();
     }
@@ -510,12 +515,7 @@ async fn a_failure_that_is_not_about_the_key_has_no_other_key_tried() {
     let settings = MaskinportenSettings::new(sim.issuer(), new.client_id())
         .with_jwk(new.private_jwk().to_string())
         .with_previous_jwk(old.private_jwk().to_string());
-    let client = MaskinportenClient::builder()
-        .settings(settings)
-        .transport(Transport::new(sim.clone()))
-        .clock(TokioClock::starting_at(sim.clock().now()))
-        .build()
-        .unwrap();
+    let client = fixed(&sim, settings);
     let fault = Fault::status(http::StatusCode::SERVICE_UNAVAILABLE);
     sim.fault(Route::Token, fault.times(1));
     fetch(&client).await.unwrap();
@@ -535,12 +535,7 @@ async fn where_every_key_is_refused_the_first_refusal_is_told_and_all_keys() {
     let settings = MaskinportenSettings::new(sim.issuer(), registered.client_id())
         .with_jwk(one.private_jwk().to_string())
         .with_previous_jwk(two.private_jwk().to_string());
-    let client = MaskinportenClient::builder()
-        .settings(settings)
-        .transport(Transport::new(sim.clone()))
-        .clock(TokioClock::starting_at(sim.clock().now()))
-        .build()
-        .unwrap();
+    let client = fixed(&sim, settings);
     let error = client.access_token(SCOPES).await.unwrap_err();
     let detail = |wanted: &str| {
         let mut found = error.details().filter(|(name, _)| *name == wanted);
@@ -675,12 +670,7 @@ async fn the_keys_of_a_set_stand_in_for_each_other() {
     assert!(sim.remove_key(new.client_id(), new.kid()));
     let json = new.settings_json_with_set(&[&old]).to_string();
     let settings = MaskinportenSettings::from_json(&json, "MaskinportenSettings").unwrap();
-    let client = MaskinportenClient::builder()
-        .settings(settings)
-        .transport(Transport::new(sim.clone()))
-        .clock(TokioClock::starting_at(sim.clock().now()))
-        .build()
-        .unwrap();
+    let client = fixed(&sim, settings);
     fetch(&client).await.unwrap();
     assert_eq!(kids(&sim), [refused(&new), signed(&old)]);
 }
@@ -694,12 +684,7 @@ async fn a_key_that_has_ended_signs_after_one_that_has_not() {
     let settings = MaskinportenSettings::new(sim.issuer(), ended.client_id())
         .with_jwk(ended.private_jwk().to_string())
         .with_previous_jwk(other.private_jwk().to_string());
-    let client = MaskinportenClient::builder()
-        .settings(settings)
-        .transport(Transport::new(sim.clone()))
-        .clock(TokioClock::starting_at(sim.clock().now()))
-        .build()
-        .unwrap();
+    let client = fixed(&sim, settings);
     fetch(&client).await.unwrap();
     advance(day * 2).await;
     fetch(&client).await.unwrap();
