@@ -360,6 +360,27 @@ fn what_is_no_base64_is_told_without_repeating_it() {
     check(&base64(PKCS8), "a PEM or DER");
 }
 
+// A bundle of root certificates, given for a key.
+#[test]
+fn a_pem_of_many_blocks_is_named_in_one_line() {
+    let many = vector!("rsa-2048-certificate.pem").repeat(150);
+    let error = refused(
+        SigningKey::from_pem(&many, KID),
+        &advice::PUBLIC_KEY,
+        &["it is BEGIN CERTIFICATE"],
+    );
+    assert!(error.to_string().len() < 200, "{error}");
+    let kinds: String = (0..150)
+        .map(|kind| format!("-----BEGIN KIND {kind}-----\n-----END KIND {kind}-----\n"))
+        .collect();
+    let error = refused(
+        SigningKey::from_pem(&kinds, KID),
+        &advice::PUBLIC_KEY,
+        &["BEGIN KIND 0, BEGIN KIND 1", "and others"],
+    );
+    assert!(error.to_string().len() < 200, "{error}");
+}
+
 #[test]
 fn a_pem_of_another_kind_is_named_by_its_header() {
     let check = |pem: &str, advice, text| {
