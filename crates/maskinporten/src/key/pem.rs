@@ -20,6 +20,9 @@ const DASHES: &str = "-----";
 /// Longest header that is repeated in a message: names of blocks are shorter.
 const SHOWN_HEADER: usize = 40;
 
+/// Most kinds of blocks that a message names where there is no key among them.
+const SHOWN_KINDS: usize = 3;
+
 pub(super) fn read(pem: &str, password: Option<&str>) -> Result<Components> {
     let pem = with_line_ends(pem);
     let blocks = blocks(&pem)?;
@@ -108,14 +111,25 @@ impl Block<'_> {
 }
 
 fn no_private_key(blocks: &[Block<'_>]) -> Error {
-    let labels: Vec<String> = blocks.iter().map(|block| shown(block.label)).collect();
-    if labels.is_empty() {
+    if blocks.is_empty() {
         return Error::key("the key is no PEM").with_advice(&advice::KEY_FORMAT);
     }
-    let message = format!(
-        "the PEM holds no private key: it is BEGIN {}",
-        labels.join(", BEGIN ")
-    );
+    // A bundle has a hundred blocks of one kind.
+    let mut kinds: Vec<String> = Vec::new();
+    let mut others = "";
+    for block in blocks {
+        let kind = shown(block.label);
+        if kinds.contains(&kind) {
+            continue;
+        }
+        if kinds.len() == SHOWN_KINDS {
+            others = " and others";
+            break;
+        }
+        kinds.push(kind);
+    }
+    let kinds = kinds.join(", BEGIN ");
+    let message = format!("the PEM holds no private key: it is BEGIN {kinds}{others}");
     Error::key(message).with_advice(&advice::PUBLIC_KEY)
 }
 
