@@ -246,6 +246,9 @@ mod tests {
             true,
         );
         check("Bearer realm=\"a, error=x\"", true);
+        check("Bearer error=", true);
+        check("Bearer error==, error=\"insufficient_scope\"", false);
+        check("Bearer error=\"\"", false);
         check("Bearer realm=\"a\\\", error=x\"", true);
         check("Digest realm=\"x, bearer error=invalid_token\"", false);
     }
