@@ -111,9 +111,11 @@ fn holds_rejection(challenges: &str) -> bool {
         let (word, after) = rest.split_at(end);
         let value = after.trim_start().strip_prefix('=').map(str::trim_start);
         rest = match (word, value) {
-            (_, Some(value)) => {
-                let (value, after) = value_of_parameter(value);
-                if is_bearer && word.eq_ignore_ascii_case("error") {
+            (_, Some(text)) => {
+                let (value, after) = value_of_parameter(text);
+                // Without a value, what stands here is a token68 with its padding (RFC 9110 §11.2).
+                let has_value = text.starts_with('"') || !value.trim_matches('=').is_empty();
+                if is_bearer && has_value && word.eq_ignore_ascii_case("error") {
                     rejects = value.eq_ignore_ascii_case("invalid_token");
                 }
                 after
