@@ -14,8 +14,8 @@ const CARGO_FUZZ: &str = "0.13.2";
 /// How long each target runs where `FUZZ_SECONDS` does not tell.
 const SECONDS: u32 = 600;
 
-/// A second of processor time is the most that reading anything takes, but for an encrypted key, which
-/// may ask for some; memory is bounded by what the most demanding key asks for.
+/// Nothing here takes a second of processor time but an encrypted key, which may ask for three and is read
+/// twice; and one of scrypt for 128 MiB.
 const LIMITS: &str = "-timeout=10 -rss_limit_mb=1024";
 
 /// Runs every target from the corpus it has. What it finds to be new is kept below the target folder,
