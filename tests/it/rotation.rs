@@ -558,7 +558,10 @@ async fn a_rotation_without_overlap_costs_one_refused_grant() {
     script.says(Says::of(&new));
     // Before the next look.
     let looks = script.looks();
+    let started = Instant::now();
     fetch(&client).await.unwrap();
+    // Half a second for the watch to begin, and the second in which it settles.
+    assert!(started.elapsed() < Duration::from_secs(2));
     assert_eq!(kids(&sim), [signed(&old), refused(&old), signed(&new)]);
     assert_eq!(script.looks(), looks + 2, "seen, and settled");
 }
@@ -610,6 +613,34 @@ async fn a_grant_that_is_refused_during_a_look_waits_for_the_next() {
     script.says(Says::of(&new));
     fetch(&client).await.unwrap();
     assert_eq!(kids(&sim), [signed(&old), refused(&old), signed(&new)]);
+}
+
+/// Each reading is just in time, and what is read changes twice before it settles.
+#[tokio::test(start_paused = true)]
+async fn the_longest_look_is_not_taken_for_one_that_stands_still() {
+    let sim = Sim::new();
+    let first = sim.new_client(SCOPES);
+    let script = Script::new(&first);
+    let client = client_of(&sim, script.clone()).await;
+    fetch(&client).await.unwrap();
+    let time = Duration::from_millis(29_900);
+    let slowly = |registered| Says::Slowly(Box::new(world::settings(registered)), time);
+    let second = first.rotate_key().unwrap();
+    let third = second.rotate_key().unwrap();
+    let fourth = third.rotate_key().unwrap();
+    for registered in [&second, &third, &fourth] {
+        script.says(slowly(registered));
+        sleep(time + Duration::from_secs(1)).await;
+    }
+    // The last reading is under way, and somebody sees to it that there is a watch.
+    sleep(Duration::from_millis(33_800)).await;
+    fetch(&client).await.unwrap();
+    sleep(Duration::from_secs(3)).await;
+    fetch(&client).await.unwrap();
+    assert_eq!(
+        kids(&sim),
+        [signed(&first), signed(&first), signed(&fourth)]
+    );
 }
 
 #[tokio::test(start_paused = true)]
