@@ -496,13 +496,17 @@ async fn where_the_new_key_is_not_known_yet_the_old_one_signs_for_a_while() {
     for _ in 0..3 {
         fetch(&client).await.unwrap();
     }
-    let signed_then = [refused(&stranger), signed(&old), signed(&old), signed(&old)];
+    let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+    advance(minutes(14)).await;
+    fetch(&client).await.unwrap();
+    let mut signed_then = vec![refused(&stranger)];
+    signed_then.extend(vec![signed(&old); 4]);
     assert_eq!(kids(&sim), signed_then);
 
     // By now it has spread.
     sim.clear_journal();
     sim.add_key(old.client_id(), stranger.public_jwk()).unwrap();
-    advance(Duration::from_secs(16 * 60)).await;
+    advance(minutes(2)).await;
     fetch(&client).await.unwrap();
     assert_eq!(kids(&sim), [signed(&stranger)]);
 }
