@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use maskinporten::{
     AltinnSettings, BoxFuture, Credentials, Error, ErrorKind, Finding, HealthState, KeyReference,
     MaskinportenClient, MaskinportenSettings, Result, SecretsDirectory, SettingsFile,
@@ -694,6 +695,40 @@ async fn another_key_ends_what_is_remembered_of_the_old_one() {
     sleep(SEEN).await;
     assert!(sim.clock().now() < error.retry_at().unwrap());
     client.access_token(SCOPES).await.unwrap();
+}
+
+/// One after another is refused, until nobody asks for any of them.
+#[tokio::test(start_paused = true)]
+async fn another_key_ends_the_pause_that_the_old_one_brought_upon_all() {
+    let scopes: Vec<String> = (0..5).map(|number| format!("scope:{number}")).collect();
+    let sim = Sim::new();
+    let old = sim.new_client(scopes.clone());
+    let script = Script::new(&old);
+    let client = client_of(&sim, script.clone()).await;
+    assert!(sim.remove_key(old.client_id(), old.kid()));
+    let ask = async || {
+        let calls = scopes
+            .iter()
+            .map(|scope| client.access_token([scope.as_str()]));
+        join_all(calls).await
+    };
+    let started = Instant::now();
+    let until = loop {
+        let errors = ask().await.into_iter().map(Result::unwrap_err);
+        let until = errors.filter_map(|error| error.retry_at()).min().unwrap();
+        let left = until.duration_since(sim.clock().now()).unwrap_or_default();
+        if left > SEEN * 2 {
+            break until;
+        }
+        assert!(started.elapsed() < Duration::from_secs(600));
+        sleep(left.max(Duration::from_millis(100))).await;
+    };
+    let new = old.rotate_key().unwrap();
+    script.says(Says::of(&new));
+    sleep(SEEN).await;
+    assert!(sim.clock().now() < until);
+    let tokens = ask().await;
+    assert!(tokens.iter().all(Result::is_ok), "{tokens:?}");
 }
 
 /// As Altinn's operator writes it: the newest key as `Jwk`, all of them as `Jwks`.
