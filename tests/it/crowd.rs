@@ -301,6 +301,24 @@ async fn between_probes_everybody_is_refused_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_invalidation_ends_the_pause_between_probes() {
+    let invalidations: [fn(&MaskinportenClient); 2] = [
+        |client| client.invalidate(request(0)).unwrap(),
+        MaskinportenClient::invalidate_all,
+    ];
+    for invalidate in invalidations {
+        let (sim, client) = world();
+        sim.fault(Route::Token, Fault::status(StatusCode::BAD_GATEWAY));
+        ask_for(&client, 4, Duration::ZERO, 1).await;
+        sim.clear_faults();
+        client.access_token(request(4)).await.unwrap_err();
+        invalidate(&client);
+        // One that has no failure of its own to remember.
+        client.access_token(request(5)).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_comes_while_a_probe_flies_waits_for_what_it_brings() {
     let (sim, client) = world();
     sim.fault(Route::Token, Fault::status(StatusCode::BAD_GATEWAY));
