@@ -11,6 +11,7 @@
 
 mod child;
 mod clocks;
+mod watch;
 mod wire;
 mod world;
 

@@ -586,7 +586,10 @@ impl Altinn {
         // A system user's token speaks for a customer: there is no service owner in it.
         let is_fine =
             request.details().is_some() || scopes.iter().any(|scope| scope == Scope::SERVICE_OWNER);
-        if !is_fine && !self.warned.swap(true, Ordering::Relaxed) {
+        if is_fine || self.warned.load(Ordering::Relaxed) {
+            return;
+        }
+        if !self.warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 target: "maskinporten::token",
                 %scopes,

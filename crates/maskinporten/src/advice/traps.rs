@@ -26,6 +26,10 @@ traps! {
     SOURCE_GONE: Settings, You, No,
         "the place that the settings were read from no longer has them",
         "put them back whole, or restart the service with another place; until then it goes on with those it has";
+    HALF_CHANGED: Settings, You, No,
+        "the credentials are of two clients",
+        "write the key of the new client too: both are taken together; a client that is to use another's key is \
+         taken by a restart";
     NO_SIMULATOR: Settings, You, No,
         "the credentials are not a simulator's",
         "MASKINPORTEN_SOURCE=sim takes an authority on this machine only: give the settings that the simulator \

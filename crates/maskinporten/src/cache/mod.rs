@@ -34,7 +34,7 @@ use crate::clock::{AnyClock, Moment};
 use crate::request::{TokenKind, TokenRequest};
 use crate::source::SourceIdentity;
 
-pub(crate) use attempts::{ATTEMPT_TIMEOUT, attempts};
+pub(crate) use attempts::{ATTEMPT_TIMEOUT, DEADLINE, attempts};
 pub(crate) use breaker::Breaker;
 pub(crate) use life::{NO_TOKEN, Standing};
 pub(crate) use registry::find;

@@ -279,13 +279,16 @@ impl Slot {
         let now = self.clock.now();
         let mut started = false;
         let start = |takeoff| {
-            // Before the flight can read it.
-            self.errand.rejected.store(true, Ordering::Relaxed);
             let flight = self.start(takeoff, now);
             started = flight.is_ok();
             flight
         };
+        // Before the flight can read it: the one that starts now, or the one that is in the air.
+        let was_rejected = self.errand.rejected.swap(true, Ordering::Relaxed);
         let rejection = self.life.reject(rejected, now, self.revision(), start);
+        if !matches!(rejection, Rejection::Awaited(_)) {
+            self.errand.rejected.store(was_rejected, Ordering::Relaxed);
+        }
         // Once for however many met it, and under no lock.
         if started {
             tracing::warn!(
@@ -405,8 +408,14 @@ impl Errand {
         match &self.origin {
             Origin::Source(source) => {
                 let request = &self.identity.request;
-                if !self.rejected.load(Ordering::Relaxed) {
-                    return source.fetch(request).await;
+                let rejected = || self.rejected.load(Ordering::Relaxed);
+                if !rejected() {
+                    let token = source.fetch(request).await?;
+                    // One that was rejected meanwhile may be the very token that a source has kept.
+                    if !(rejected() && source.keeps_tokens()) {
+                        self.rejected.store(false, Ordering::Relaxed);
+                        return Ok(token);
+                    }
                 }
                 let token = source.fetch_anew(request).await?;
                 // Whatever is asked for after this one may come from a source's memory again.

@@ -12,8 +12,11 @@
 //!   overlap costs that one refusal.
 
 use std::fmt;
+use std::future::Future as _;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::{Mutex, RwLock};
@@ -50,10 +53,6 @@ const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(10 * 60);
 /// Another trouble is told of at most this often: a file that grows ends elsewhere each time.
 const NEWS_EVERY: Duration = Duration::from_secs(30);
 
-/// How long a grant that was refused for its key waits for a look at the source: the flight that it is of
-/// has ten seconds.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 /// How late a task may be before it is taken for one whose runtime stands still.
 const LATE: Duration = Duration::from_millis(500);
 
@@ -88,6 +87,10 @@ struct Looks {
     taken: Arc<MaskinportenSettings>,
     /// How many looks have begun. Only the last of them may take what it finds.
     begun: u64,
+    /// When the last of them was done.
+    done_at: Moment,
+    /// What was seen and may not have settled yet, and since when it is so.
+    seen: Option<(MaskinportenSettings, Moment)>,
 }
 
 /// The task that looks.
@@ -117,6 +120,8 @@ impl Live {
             let looks = Looks {
                 taken: Arc::new(settings),
                 begun: 0,
+                done_at: parts.clock.now(),
+                seen: None,
             };
             Some(Watch {
                 source,
@@ -189,8 +194,20 @@ impl Live {
         let mut task = watch.task.lock();
         let runs = task.handle.as_ref().is_some_and(|task| !task.is_finished());
         let is_overdue = task.overdue_at.is_some_and(|moment| now >= moment);
-        if !runs || is_overdue {
-            self.start(watch, &mut task, watch.interval);
+        if runs && !is_overdue {
+            return;
+        }
+        let panicked = task.handle.as_mut().is_some_and(has_panicked);
+        // Where runtimes come and go, the time since the last look counts.
+        let due = watch.looks.lock().done_at.after(watch.interval);
+        self.start(watch, &mut task, now.until(due));
+        drop(task);
+        if panicked {
+            let name = watch.source.name();
+            self.troubled(
+                watch,
+                Error::unavailable(format!("a look at {name} panicked")),
+            );
         }
     }
 
@@ -236,9 +253,13 @@ impl Live {
         }
     }
 
-    /// Has the watch look at the source now, and waits for it: [`PATIENCE`] at most, and the watch goes on.
+    /// Has the watch look at the source now, and waits for it: `patience` at most, and the watch goes on.
     /// True where the state is another than that of `revision`, whoever has brought it.
-    pub(crate) async fn look_again_since(self: &Arc<Self>, revision: u64) -> bool {
+    pub(crate) async fn look_again_since(
+        self: &Arc<Self>,
+        revision: u64,
+        patience: Duration,
+    ) -> bool {
         if let Some(watch) = &self.watch
             && self.revision() == revision
         {
@@ -247,15 +268,18 @@ impl Live {
             let mut done = watch.done.subscribe();
             let is_idle = *done.borrow() + 1 == next;
             watch.wanted.notify_one();
-            if is_idle {
-                // It begins at once, unless its runtime stands still: then another goes on here.
-                sleep(LATE).await;
-                if watch.looks.lock().begun < next {
-                    // Its wish went to the one that stands still.
-                    self.start(watch, &mut watch.task.lock(), Duration::ZERO);
+            let look = async {
+                if is_idle {
+                    // It begins at once, unless its runtime stands still: then another goes on here.
+                    sleep(LATE).await;
+                    if watch.looks.lock().begun < next {
+                        // Its wish went to the one that stands still.
+                        self.start(watch, &mut watch.task.lock(), Duration::ZERO);
+                    }
                 }
-            }
-            let _ = timeout(PATIENCE, done.wait_for(|done| *done >= next)).await;
+                let _ = done.wait_for(|done| *done >= next).await;
+            };
+            let _ = timeout(patience, look).await;
         }
         self.revision() != revision
     }
@@ -276,6 +300,7 @@ impl Live {
             }
             Err(error) => self.troubled(watch, error),
         }
+        watch.looks.lock().done_at = self.parts.clock.now();
         watch.done.send_if_modified(|done| {
             let is_news = *done < number;
             *done = number.max(*done);
@@ -290,25 +315,24 @@ impl Live {
         taken: &MaskinportenSettings,
     ) -> Result<Option<(MaskinportenSettings, Material)>> {
         let mut seen = watch.read().await?;
-        if seen.is_same(taken) {
-            return Ok(None);
-        }
         let mut readings = 1;
-        loop {
-            sleep(SETTLED_AFTER).await;
-            let again = watch.read().await?;
-            if again.is_same(&seen) {
-                break;
-            }
-            if again.is_same(taken) {
+        while !self.has_settled(watch, &seen, taken) {
+            if seen.is_same(taken) {
                 return Ok(None);
             }
-            seen = again;
-            readings += 1;
             if readings == READINGS {
                 let message = format!("{} keeps changing", watch.source.name());
                 return Err(Error::unavailable(message));
             }
+            sleep(SETTLED_AFTER).await;
+            seen = watch.read().await?;
+            readings += 1;
+        }
+        if seen.is_from_elsewhere_than(taken) {
+            let (old, new) = (taken.source(), seen.source());
+            let message =
+                format!("the credentials were read from {old} and are now found in {new}");
+            return Err(Error::settings(message).with_advice(&advice::SOURCE_GONE));
         }
         let parts = self.parts.clone();
         let (seen, material) = on_blocking_pool("there is no Tokio runtime to read keys on", {
@@ -331,8 +355,37 @@ impl Live {
             let message = format!("the credentials were of {old} and are now of {new}");
             return Err(Error::settings(message).with_advice(&advice::ENVIRONMENT_CHANGED));
         }
-        material.try_signers().await?;
+        check_keys(&self.material(), &material)?;
+        let signed = timeout(READING, material.try_signers()).await;
+        signed.unwrap_or_else(|_elapsed| {
+            let name = watch.source.name();
+            let message = format!("what {name} names to sign with did not sign in time");
+            Err(Error::unavailable(message))
+        })?;
         Ok(Some((seen, material)))
+    }
+
+    /// Whether what was seen is new and stands still: it was seen before, and long enough ago. That may
+    /// have been in a look that was broken off.
+    fn has_settled(
+        &self,
+        watch: &Watch,
+        seen: &MaskinportenSettings,
+        taken: &MaskinportenSettings,
+    ) -> bool {
+        let now = self.parts.clock.now();
+        let mut looks = watch.looks.lock();
+        if seen.is_same(taken) {
+            looks.seen = None;
+            return false;
+        }
+        match &looks.seen {
+            Some((before, since)) if before.is_same(seen) => now >= since.after(SETTLED_AFTER),
+            _ => {
+                looks.seen = Some((seen.clone(), now));
+                false
+            }
+        }
     }
 
     /// From here on every grant is made of the new state; unless a later look has begun, which decides.
@@ -428,6 +481,31 @@ impl Live {
         if let Some(task) = self.stop() {
             let _ = timeout(GRACE, task).await;
         }
+    }
+}
+
+/// Another client has other keys. Where one of the old ones came along, the secrets are being written one
+/// after the other, and what was seen is half of one client and half of another.
+fn check_keys(old: &Material, new: &Material) -> Result<()> {
+    if old.identity.client_id() == new.identity.client_id() {
+        return Ok(());
+    }
+    let signs = |key: &Arc<dyn Signer>| {
+        let mut signers = old.keys.signers().iter();
+        signers.any(|signer| signer.key_reference() == key.key_reference())
+    };
+    if new.keys.signers().iter().any(signs) {
+        let message = "the client id has changed, and the key is still that of the client before";
+        return Err(Error::settings(message).with_advice(&advice::HALF_CHANGED));
+    }
+    Ok(())
+}
+
+fn has_panicked(task: &mut JoinHandle<()>) -> bool {
+    let mut context = Context::from_waker(Waker::noop());
+    match Pin::new(task).poll(&mut context) {
+        Poll::Ready(Err(end)) => end.is_panic(),
+        Poll::Ready(Ok(())) | Poll::Pending => false,
     }
 }
 

@@ -119,9 +119,13 @@ impl SecretsDirectory {
             (shape(names::ALTINN_FILE), altinn()?),
             (
                 shape("secrets of the section"),
-                values::read(&named, &self.section, "--", &self.name)?,
+                values::read(&named, &self.section, "--", &self.section_name())?,
             ),
         ])
+    }
+
+    fn section_name(&self) -> String {
+        format!("{}, section {}", self.name, self.section)
     }
 
     fn unreadable(&self, error: std::io::Error) -> Error {

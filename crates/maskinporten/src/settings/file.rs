@@ -143,24 +143,16 @@ impl LocalSource for AppSettings {
     fn look_now(&self) -> Result<Finding> {
         let own = self.environment.as_ref();
         let own = own.map(|environment| format!("appsettings.{environment}.json"));
-        let mut missing = Vec::new();
-        for file in own.into_iter().chain(["appsettings.json".to_owned()]) {
-            let path = self.directory.join(&file);
-            match SettingsFile::new(path)
+        let files = own.into_iter().chain(["appsettings.json".to_owned()]);
+        let found = files.map(|name| {
+            let path = self.directory.join(&name);
+            let found = SettingsFile::new(path)
                 .with_section(&self.section)
-                .look_now()?
-            {
-                Finding::Nothing => {}
-                Finding::Incomplete(names) => {
-                    missing.extend(names.into_iter().map(|name| format!("{name} in {file}")));
-                }
-                complete => return Ok(complete),
-            }
-        }
-        Ok(match missing.is_empty() {
-            true => Finding::Nothing,
-            false => Finding::Incomplete(missing),
-        })
+                .look_now()?;
+            Ok((name.clone(), found.named(&format!(" in {name}"))))
+        });
+        // Each of the two has its own client, so there is nothing for them to agree on.
+        Ok(Finding::first_of(found.collect::<Result<Vec<_>>>()?))
     }
 }
 

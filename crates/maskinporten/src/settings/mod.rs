@@ -47,6 +47,9 @@ pub use source::{Finding, SettingsSource};
 
 use authority::checked_url;
 
+/// Where settings come from that nothing was read for.
+const IN_CODE: &str = "code";
+
 const NO_KEY: &str = "a key is missing (`Jwk`, `JwkBase64` or `Pem`)";
 
 /// Who we are to Maskinporten: the authority, the client id and the client's key.
@@ -134,7 +137,7 @@ impl MaskinportenSettings {
             token_endpoint: None,
             scopes: None,
             signers: Vec::new(),
-            source: "code".to_owned(),
+            source: IN_CODE.to_owned(),
             passed_over: Vec::new(),
         }
     }
@@ -428,6 +431,11 @@ impl MaskinportenSettings {
     #[must_use]
     pub fn source(&self) -> &str {
         &self.source
+    }
+
+    /// Whether they were read from another file, directory or section.
+    pub(crate) fn is_from_elsewhere_than(&self, other: &Self) -> bool {
+        self.source != other.source && self.source != IN_CODE && other.source != IN_CODE
     }
 
     /// What stood beside them in the same place and was not used.

@@ -92,8 +92,34 @@ impl Finding {
 }
 
 impl Finding {
+    /// What is missing, with where it is missing.
+    pub(super) fn named(self, place: &str) -> Self {
+        match self {
+            Self::Incomplete(missing) => {
+                Self::Incomplete(missing.into_iter().map(|name| name + place).collect())
+            }
+            other => other,
+        }
+    }
+
     /// What several shapes in one place come to: the first that is complete, and what it was chosen over.
+    /// They must be of one client.
     pub(super) fn of_shapes(shapes: impl IntoIterator<Item = (String, Self)>) -> Result<Self> {
+        let shapes: Vec<_> = shapes.into_iter().collect();
+        let mut complete = shapes.iter().filter_map(|(_, shape)| match shape {
+            Self::Complete(settings) => Some(settings),
+            Self::Nothing | Self::Incomplete(_) => None,
+        });
+        if let Some(first) = complete.next()
+            && let Some(other) = complete.find(|other| other.client_id != first.client_id)
+        {
+            return Err(super::two_clients(first, other));
+        }
+        Ok(Self::first_of(shapes))
+    }
+
+    /// The first that is complete, and what it was chosen over.
+    pub(super) fn first_of(shapes: Vec<(String, Self)>) -> Self {
         let mut complete: Option<Box<MaskinportenSettings>> = None;
         let mut missing = Vec::new();
         let mut passed_over = Vec::new();
@@ -105,22 +131,19 @@ impl Finding {
                     missing.extend(names);
                 }
                 (Self::Complete(found), None) => complete = Some(found),
-                (Self::Complete(found), Some(first)) if first.client_id == found.client_id => {
+                (Self::Complete(found), Some(_)) => {
                     passed_over.push(format!("{name} (client id {})", found.client_id));
-                }
-                (Self::Complete(found), Some(first)) => {
-                    return Err(super::two_clients(first, &found));
                 }
             }
         }
-        Ok(match complete {
+        match complete {
             Some(mut settings) => {
                 settings.passed_over = passed_over;
                 Self::Complete(settings)
             }
             None if missing.is_empty() => Self::Nothing,
             None => Self::Incomplete(missing),
-        })
+        }
     }
 }
 

@@ -71,6 +71,12 @@ pub trait TokenSource: fmt::Debug + Send + Sync + 'static {
         self.fetch(request)
     }
 
+    /// Whether it keeps tokens of its own, so that [`fetch`](Self::fetch) may give one that it gave before.
+    /// The default is that it does not.
+    fn keeps_tokens(&self) -> bool {
+        false
+    }
+
     /// Another number whenever what it would answer may have changed: another key, other settings.
     ///
     /// What was remembered of a failure is forgotten then; tokens stay as they are. The default never

@@ -102,6 +102,10 @@ impl TokenSource for SidecarTokens {
         Box::pin(self.ask(request, true))
     }
 
+    fn keeps_tokens(&self) -> bool {
+        true
+    }
+
     fn supports(&self, request: &TokenRequest) -> Result<()> {
         if request.consumer().is_some() {
             let message = "a sidecar gives no token on behalf of an organisation (consumer_org)";

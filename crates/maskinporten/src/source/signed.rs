@@ -8,7 +8,7 @@ use http::Response;
 
 use crate::advice::Retry;
 use crate::assertion::{self, Assertion};
-use crate::cache::ATTEMPT_TIMEOUT;
+use crate::cache::{ATTEMPT_TIMEOUT, DEADLINE};
 use crate::clock::AnyClock;
 use crate::credentials::{Live, Material};
 use crate::discovery::Discovery;
@@ -33,6 +33,9 @@ pub(crate) struct SignedGrant {
     clock: AnyClock,
     skew: Arc<Skew>,
 }
+
+/// What a refused grant leaves of its flight's time, beside that for one more grant.
+const MARGIN: Duration = Duration::from_secs(1);
 
 /// How issuer and token endpoint are known.
 #[derive(Debug)]
@@ -60,13 +63,18 @@ impl SignedGrant {
     /// source has by then.
     async fn fetch_token(&self, request: &TokenRequest) -> Result<AccessToken> {
         self.live.keep_watch();
+        let started = self.clock.now();
         let revision = self.live.revision();
         match self.fetch_with(&self.live.material(), request).await {
             Err(Refused {
                 error,
                 remedy: Retry::OtherKey,
             }) => {
-                if !self.live.look_again_since(revision).await {
+                // Of the flight's time there must be enough left for one more grant; and whoever reads of
+                // it shall hear of the key, and not that time was up.
+                let spent = started.until(self.clock.now());
+                let patience = DEADLINE.saturating_sub(spent + ATTEMPT_TIMEOUT + MARGIN);
+                if !self.live.look_again_since(revision, patience).await {
                     return Err(error);
                 }
                 let outcome = self.fetch_with(&self.live.material(), request).await;
