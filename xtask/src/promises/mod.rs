@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn no_name_means_every_promise() {
-        let every = ["P1", "P3", "P4", "P5", "P6", "P7", "P8", "P11"];
+        let every = ["P1", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "P11"];
         assert_eq!(chosen(&[]), every);
         assert_eq!(chosen(&["--json"]), every);
     }
@@ -230,7 +230,7 @@ mod tests {
 
         assert_eq!(
             error,
-            "unknown promise P99; known are P1, P3, P4, P5, P6, P7, P8, P11"
+            "unknown promise P99; known are P1, P3, P4, P5, P6, P7, P8, P9, P11"
         );
     }
 
