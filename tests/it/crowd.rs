@@ -537,17 +537,23 @@ async fn the_least_recently_used_goes_first() {
 
 #[tokio::test(start_paused = true)]
 async fn a_spent_token_goes_before_one_that_is_good() {
-    let source = Counter::new(Duration::ZERO, TWO_MINUTES);
-    let client = source.client(2);
-    client.access_token(request(0)).await.unwrap();
-    advance(Duration::from_secs(100)).await;
-    client.access_token(request(1)).await.unwrap();
-    advance(Duration::from_secs(20)).await;
-    // The first is spent now, though it was asked for last.
-    drop(client.health());
-    client.access_token(request(2)).await.unwrap();
-    client.access_token(request(1)).await.unwrap();
-    assert_eq!((source.fetches_of(1), source.fetches()), (1, 3));
+    let sim = Sim::new();
+    sim.scope_lifetime("short:read", Duration::from_secs(30));
+    let registered = sim.new_client(["short:read", "long:read", "third:read"]);
+    let client = world::builder(&sim, &registered)
+        .max_identities(2)
+        .build()
+        .unwrap();
+    client.access_token(["long:read"]).await.unwrap();
+    advance(Duration::from_secs(10)).await;
+    // Spent below, though it was asked for last.
+    client.access_token(["short:read"]).await.unwrap();
+    advance(Duration::from_secs(40)).await;
+    client.access_token(["third:read"]).await.unwrap();
+    client.access_token(["long:read"]).await.unwrap();
+    assert_eq!(sim.journal().grants(), 3, "the good one has stayed");
+    client.access_token(["short:read"]).await.unwrap();
+    assert_eq!(sim.journal().grants(), 4);
 }
 
 #[tokio::test(start_paused = true)]
