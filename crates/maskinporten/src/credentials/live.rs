@@ -197,7 +197,9 @@ impl Live {
         if runs && !is_overdue {
             return;
         }
-        let panicked = task.handle.as_mut().is_some_and(has_panicked);
+        // Asked once: what has ended is let go.
+        let ended = task.handle.take_if(|task| task.is_finished());
+        let panicked = ended.is_some_and(has_panicked);
         // Where runtimes come and go, the time since the last look counts.
         let due = watch.looks.lock().done_at.after(watch.interval);
         self.start(watch, &mut task, now.until(due));
@@ -501,9 +503,9 @@ fn check_keys(old: &Material, new: &Material) -> Result<()> {
     Ok(())
 }
 
-fn has_panicked(task: &mut JoinHandle<()>) -> bool {
+fn has_panicked(mut task: JoinHandle<()>) -> bool {
     let mut context = Context::from_waker(Waker::noop());
-    match Pin::new(task).poll(&mut context) {
+    match Pin::new(&mut task).poll(&mut context) {
         Poll::Ready(Err(end)) => end.is_panic(),
         Poll::Ready(Ok(())) | Poll::Pending => false,
     }
