@@ -248,6 +248,8 @@ impl MaskinportenClient {
     ///
     /// - What is being fetched for it now is void too, so that nothing older comes after; those who wait
     ///   for it wait for the new one.
+    /// - A sidecar keeps tokens of its own, and may give the same one again: it is asked to pass them over
+    ///   only after an API has not accepted one.
     /// - That the server has failed for others is forgotten as well, and it is asked again at once. For a
     ///   person who has mended something, and not for every failed request.
     ///

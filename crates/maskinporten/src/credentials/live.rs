@@ -2,9 +2,10 @@
 //!
 //! - A source that may change is looked at again every interval by one task, which starts with the first
 //!   grant, on the runtime it finds, and ends with the client.
-//! - What is new is taken when it was seen twice alike, a second apart: files and secrets that are
-//!   written one after the other have settled by then. It is checked whole and every key signs before it is
-//!   swapped in, at once and for all.
+//! - What is new is taken when it was seen twice alike, a second apart. It is checked whole and every key
+//!   signs before it is swapped in, at once and for all.
+//! - Secrets are written one after the other, and people take longer than a second: another client id
+//!   beside a key of the client before is half of a change, told and left until the key has come too.
 //! - What is gone, incomplete or unusable changes nothing: the client goes on with what it has, and tells.
 //! - Another key leaves tokens as they are. Another client id or authority drops them. Another environment
 //!   is refused: the origins that layers were built with, and Altinn, are of the old one.
