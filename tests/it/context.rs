@@ -27,7 +27,7 @@ use tower_maskinporten::{
     AltinnAuthLayer, BearerAuth, BoxError, MaskinportenAuthLayer, ReplayAuth,
 };
 
-use crate::world::{A, API, B, ByReference, Recorder, SCOPES, builder, client, kind_of, layer};
+use crate::world::{self, A, API, B, ByReference, Recorder, SCOPES, builder, client, kind_of};
 
 /// The organisation that the simulator's clients belong to.
 const OWNER: &str = "991825827";
@@ -52,6 +52,11 @@ fn world_with(customers: &[String]) -> (Sim, MaskinportenClient) {
 
 fn world() -> (Sim, MaskinportenClient) {
     world_with(&[CUSTOMER, ANOTHER].map(str::to_owned))
+}
+
+/// A layer whose requests may have a context.
+fn layer(client: &MaskinportenClient) -> MaskinportenAuthLayer {
+    world::layer(client).optional_context()
 }
 
 fn on_behalf_of(organisation: &str) -> TokenContext {
@@ -226,7 +231,9 @@ async fn whatever_a_context_says_stands_in_the_token_and_the_scopes_stay_the_lay
 async fn an_altinn_layer_exchanges_the_token_of_the_context() {
     let (sim, client) = world();
     let api = Recorder::new();
-    let layer = AltinnAuthLayer::new(&client, SCOPES, API).unwrap();
+    let layer = AltinnAuthLayer::new(&client, SCOPES, API)
+        .unwrap()
+        .optional_context();
     let service = layer.layer(api.clone());
 
     for _ in 0..2 {
@@ -324,7 +331,9 @@ async fn a_context_that_the_provider_cannot_serve_is_an_error_and_never_ignored(
     }
 
     let api = Recorder::new();
-    let layer = MaskinportenAuthLayer::new(&Fake, SCOPES, API).unwrap();
+    let layer = MaskinportenAuthLayer::new(&Fake, SCOPES, API)
+        .unwrap()
+        .optional_context();
     let service = layer.layer(ByReference(api.clone()));
     service.clone().oneshot(get(A)).await.unwrap();
 

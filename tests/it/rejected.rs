@@ -301,19 +301,6 @@ async fn a_layer_that_is_gone_when_the_answer_comes_is_answered_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_layers_only_the_one_whose_token_left_is_told_of_a_401() {
-    let ((outer_sim, outer), (inner_sim, inner)) = (world(), world());
-    let api = Recorder::answering(|_| unauthorized(None).map(|()| Body::empty()));
-    let service = layer(&outer).layer(layer(&inner).layer(api));
-
-    service.oneshot(get(A)).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(1)).await;
-
-    assert_eq!(outer_sim.journal().grants(), 1);
-    assert_eq!(inner_sim.journal().grants(), 2);
-}
-
-#[tokio::test(start_paused = true)]
 async fn of_two_layers_the_outer_is_told_where_the_inner_kept_its_token() {
     let ((outer_sim, outer), (inner_sim, inner)) = (world(), world());
     let api = Recorder::answering(|_| unauthorized(None).map(|()| Body::empty()));
@@ -416,19 +403,23 @@ async fn a_client_that_takes_no_layer_tells_the_address_with_the_401() {
 
     assert!(
         receipt
-            .unauthorized(Some(&foreign), &HeaderMap::new())
+            .unauthorized(Some((&foreign).into()), &HeaderMap::new())
             .is_none()
     );
-    assert!(receipt.unauthorized(Some(&uri), &challenge).is_none());
+    assert!(
+        receipt
+            .unauthorized(Some((&uri).into()), &challenge)
+            .is_none()
+    );
     assert!(
         Receipt::NONE
-            .unauthorized(Some(&uri), &HeaderMap::new())
+            .unauthorized(Some((&uri).into()), &HeaderMap::new())
             .is_none()
     );
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(sim.journal().grants(), 1);
 
-    let rejected = receipt.unauthorized(Some(&uri), &HeaderMap::new());
+    let rejected = receipt.unauthorized(Some((&uri).into()), &HeaderMap::new());
     let newer = rejected.unwrap().renewal().unwrap().await.unwrap();
     let mut replay = headers.clone();
     let receipt = newer.set(&mut replay);

@@ -1,7 +1,6 @@
 //! A request whose token was rejected is sent once more with a newer one, and never twice.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -12,7 +11,7 @@ use futures_util::future::join_all;
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
-use maskinporten::{ExistingHeader, RejectedToken};
+use maskinporten::ExistingHeader;
 use maskinporten_sim::{Body, Fault, Route, Sim};
 use proptest::prelude::*;
 use tower::limit::ConcurrencyLimit;
@@ -450,57 +449,6 @@ async fn a_callers_patience_counts_the_wait_for_its_replay() {
 }
 
 // ===== two of them =====
-
-#[tokio::test(start_paused = true)]
-async fn of_two_layers_only_the_one_whose_token_left_replays() {
-    for inner_replays in [true, false] {
-        let ((outer_sim, outer), (inner_sim, inner)) = (world(), world());
-        let api = Recorder::answering(|_| refused());
-        let outer = layer(&outer).replay_on_unauthorized();
-
-        let response = match inner_replays {
-            true => {
-                let inner = layer(&inner).replay_on_unauthorized();
-                outer.layer(inner.layer(api.clone())).oneshot(get(A)).await
-            }
-            false => {
-                let inner = layer(&inner);
-                outer.layer(inner.layer(api.clone())).oneshot(get(A)).await
-            }
-        };
-        tokio::time::sleep(Duration::from_secs(1)).await;
-
-        assert_eq!(response.unwrap().status(), StatusCode::UNAUTHORIZED);
-        assert_eq!(api.seen().len(), 1 + usize::from(inner_replays));
-        assert_eq!(outer_sim.journal().grants(), 1);
-        assert_eq!(inner_sim.journal().grants(), 2);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_same_layer_twice_replays_once() {
-    let (sim, client) = world();
-    // So slow that a rejection of the new token would count again.
-    let slow = tower::service_fn(|_: Request<&'static str>| async {
-        tokio::time::sleep(Duration::from_secs(35)).await;
-        Ok::<_, Infallible>(unauthorized())
-    });
-    let calls = Arc::new(Mutex::new(0));
-    let counted = Arc::clone(&calls);
-    let api = slow.map_request(move |request: Request<&'static str>| {
-        *counted.lock().unwrap() += 1;
-        request
-    });
-    let layer = layer(&client).replay_on_unauthorized();
-
-    let service = layer.layer(layer.layer(api));
-    let response = service.oneshot(get(A)).await.unwrap();
-
-    let rejected = response.extensions().get::<RejectedToken>().unwrap();
-    assert!(rejected.renewal().is_none());
-    assert_eq!(*calls.lock().unwrap(), 2);
-    assert!(sim.journal().grants() <= 3);
-}
 
 // ===== a policy of one's own =====
 

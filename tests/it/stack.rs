@@ -13,8 +13,8 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
-use maskinporten::{ErrorKind, Transport};
+use http::{HeaderValue, Request, Response, StatusCode};
+use maskinporten::{Error, ErrorKind, MaskinportenClient, Transport};
 use maskinporten_sim::{Body, Fault, Route, Sim};
 use tower::buffer::Buffer;
 use tower::limit::ConcurrencyLimit;
@@ -642,24 +642,44 @@ async fn a_waiting_call_that_is_dropped_never_reaches_the_inner_service() {
 
 // ===== two of them =====
 
-#[tokio::test]
-async fn of_two_layers_the_inner_ones_token_leaves_alone() {
-    let (outer, inner) = (world::fixed("outer"), world::fixed("inner"));
+#[tokio::test(start_paused = true)]
+async fn of_two_layers_for_one_api_the_inner_refuses_and_nothing_is_sent() {
+    let (sim, client) = world();
+    let other = world::fixed("inner");
     let recorder = Recorder::new();
-    let service = ServiceBuilder::new()
-        .layer(layer(&outer))
-        .layer(layer(&inner))
-        .service(recorder.clone());
-
-    for _ in 0..3 {
-        service.clone().oneshot(get(A)).await.unwrap();
+    let twice = |inner: &MaskinportenClient| {
+        let inner = layer(inner).optional_context();
+        layer(&client).layer(inner.layer(ByReference(recorder.clone())))
+    };
+    // The same one twice, and two of two clients; cold, and from the cache in every way of use.
+    for mut service in [twice(&client), twice(&other)] {
+        for _ in 0..3 {
+            let clone = service.clone();
+            for answer in [
+                (&mut service).oneshot(get(A)).await,
+                clone.oneshot(get(A)).await,
+            ] {
+                let error = answer.unwrap_err();
+                let error = Error::find_in(&*error).unwrap();
+                assert_eq!(error.kind(), ErrorKind::Request, "{error}");
+                let said = "the request already has a token of this library's";
+                assert!(error.to_string().contains(said), "{error}");
+                assert!(error.hint().unwrap().contains("one auth layer is enough"));
+            }
+        }
     }
+    assert!(recorder.seen().is_empty());
+    assert_eq!(sim.journal().grants(), 1);
 
-    let values = recorder.authorizations();
-    assert_eq!(
-        values,
-        [["Bearer inner"], ["Bearer inner"], ["Bearer inner"]]
-    );
+    // A sensitive header that is nobody's token is the caller's own, and replaced as any other.
+    let service = layer(&client).layer(recorder.clone());
+    let mut request = get(A);
+    let mut own = HeaderValue::from_static("Bearer own");
+    own.set_sensitive(true);
+    request.headers_mut().insert(AUTHORIZATION, own);
+    service.oneshot(request).await.unwrap();
+    assert_eq!(recorder.authorizations().len(), 1);
+    assert_ne!(recorder.authorizations()[0], ["Bearer own"]);
 }
 
 #[tokio::test(start_paused = true)]

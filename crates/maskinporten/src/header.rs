@@ -59,13 +59,32 @@ impl AsRef<[u8]> for Wiped {
     }
 }
 
-/// Sets the header, in place of any that is there: one value leaves, never two.
+/// Sets the header, in place of any that is there: one value leaves, never two. Not in place of a
+/// sensitive one, of which it says that it is in the way.
 ///
 /// The only place that inserts by a reference to the name, so that the map's code for it is made
 /// once, for this name, and needs no call.
 #[inline(never)]
-pub(crate) fn set(headers: &mut HeaderMap, bearer: &HeaderValue) {
-    headers.insert(&AUTHORIZATION, bearer.clone());
+pub(crate) fn set(headers: &mut HeaderMap, bearer: &HeaderValue) -> bool {
+    match headers.insert(&AUTHORIZATION, bearer.clone()) {
+        Some(displaced) => is_done(headers, displaced),
+        None => true,
+    }
+}
+
+/// Puts back what may be a token of ours.
+#[cold]
+fn is_done(headers: &mut HeaderMap, displaced: HeaderValue) -> bool {
+    let in_the_way = displaced.is_sensitive();
+    if in_the_way {
+        headers.insert(AUTHORIZATION, displaced);
+    }
+    !in_the_way
+}
+
+/// Sets the header, whatever is there.
+pub(crate) fn set_over(headers: &mut HeaderMap, bearer: &HeaderValue) {
+    headers.insert(AUTHORIZATION, bearer.clone());
 }
 
 /// Whether a 401 with these headers says that the token itself was not accepted.

@@ -95,12 +95,12 @@ mod provider;
 pub use provider::{TokenHandle, TokenProvider};
 
 mod origin;
-pub use origin::{IntoOrigins, Origin};
+pub use origin::{IntoOrigins, Origin, Target};
 
 mod authorizer;
 pub use authorizer::{
     Acquire, Admission, Attempt, Authorizer, ExistingHeader, LocalAuthorizer, Passage, Receipt,
-    RejectedToken, Renewal, Ticket,
+    RejectedToken, Renewal, Ticket, Verdict,
 };
 
 mod health;

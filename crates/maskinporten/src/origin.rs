@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use http::Uri;
-use http::uri::{Authority, Scheme};
+use http::uri::Authority;
 
 use crate::advice::{self, Advice};
 use crate::environment::Environment;
@@ -51,19 +51,17 @@ impl Origin {
         same_scheme && uri.authority().is_some_and(same_authority)
     }
 
-    /// Whether a request to this address goes to this origin, however it is spelled.
-    pub(crate) fn admits(&self, uri: &Uri) -> bool {
-        self.is(uri) || self.is_spelled_otherwise(uri)
-    }
-
-    /// The same host in other letters, or with its scheme's own port written out.
-    fn is_spelled_otherwise(&self, uri: &Uri) -> bool {
-        let https = uri.scheme() == Some(&Scheme::HTTPS);
-        let http = uri.scheme() == Some(&Scheme::HTTP);
-        let same_host = |host: &str| host.eq_ignore_ascii_case(&self.host);
-        (if self.https { https } else { http })
-            && port_of(uri) == Some(self.port)
-            && uri.host().is_some_and(same_host)
+    /// Whether a request that goes there goes to this origin: the same host in any letters, its scheme's
+    /// own port written out or not.
+    #[must_use]
+    pub fn admits<'a>(&self, target: impl Into<Target<'a>>) -> bool {
+        let Target { scheme, host, port } = target.into();
+        let same_scheme = match scheme {
+            "https" => self.https,
+            "http" => !self.https,
+            _ => false,
+        };
+        same_scheme && port == Some(self.port) && host.eq_ignore_ascii_case(&self.host)
     }
 
     /// The environment it is of, for the hosts that are known: Altinn's and Maskinporten's own.
@@ -75,22 +73,19 @@ impl Origin {
         altinn.or_else(|| Environment::of_maskinporten_host(&self.host))
     }
 
-    /// Reads an address whose path, if any, counts for nothing.
-    pub(crate) fn of(uri: &Uri) -> Result<Self> {
+    /// The origin that a request goes to.
+    pub(crate) fn of(target: Target<'_>) -> Result<Self> {
         let refuse = |why: &str, advice: &'static Advice| {
-            let message = format!("{:?} {why}", shown(&uri.to_string()));
+            let message = format!("{:?} {why}", target.to_string());
             Err(Error::origin(message).with_advice(advice))
         };
-        let Some(host) = uri.host().filter(|host| !host.is_empty()) else {
+        if !target.has_host() {
             return refuse("is no origin: it has no host", &advice::ORIGIN);
-        };
-        if uri.authority().is_some_and(|a| a.as_str().contains('@')) {
-            return refuse("is no origin: it names a user", &advice::ORIGIN);
         }
-        let https = match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") if is_loopback(host) => false,
-            Some("http") => {
+        let https = match target.scheme {
+            "https" => true,
+            "http" if is_loopback(target.host) => false,
+            "http" => {
                 return refuse(
                     "is plain http, and not on this machine",
                     &advice::PLAIN_HTTP,
@@ -98,10 +93,10 @@ impl Origin {
             }
             _ => return refuse("is no origin: its scheme is not https", &advice::ORIGIN),
         };
-        let Some(port) = port_of(uri) else {
+        let Some(port) = target.port else {
             return refuse("is no origin: its port is no number", &advice::ORIGIN);
         };
-        let host = host.to_ascii_lowercase().into_boxed_str();
+        let host = target.host.to_ascii_lowercase().into_boxed_str();
         let usual = port == if https { 443 } else { 80 };
         let authority = if usual {
             host.clone()
@@ -114,6 +109,78 @@ impl Origin {
             port,
             authority,
         })
+    }
+}
+
+/// Where a request goes: scheme, host and port, in whatever type its client keeps them.
+///
+/// An [`http::Uri`] is one. A client with addresses of another type says what it will connect to:
+///
+/// ```
+/// use maskinporten::{Origin, Target};
+///
+/// let origin: Origin = "https://api.example.no".parse()?;
+/// assert!(origin.admits(Target::new("https", "api.example.no", None)));
+/// assert!(!origin.admits(Target::new("https", "api.example.no", Some(8443))));
+/// # Ok::<(), maskinporten::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target<'a> {
+    scheme: &'a str,
+    /// Empty where there is none.
+    host: &'a str,
+    /// None where it cannot be told.
+    port: Option<u16>,
+}
+
+impl<'a> Target<'a> {
+    /// A target. The scheme in small letters, the host without a user's name and an IPv6 address in its
+    /// brackets; without a port, the scheme's own.
+    #[must_use]
+    pub fn new(scheme: &'a str, host: &'a str, port: Option<u16>) -> Self {
+        Self {
+            scheme,
+            host,
+            port: port.or(usual_port(scheme)),
+        }
+    }
+
+    pub(crate) fn has_host(&self) -> bool {
+        !self.host.is_empty()
+    }
+}
+
+impl<'a> From<&'a Uri> for Target<'a> {
+    fn from(uri: &'a Uri) -> Self {
+        Self {
+            scheme: uri.scheme_str().unwrap_or_default(),
+            host: uri.host().unwrap_or_default(),
+            port: port_of(uri),
+        }
+    }
+}
+
+/// As a message may show it: there is no user's name, path or query in it.
+impl fmt::Display for Target<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host: String = self.host.chars().take(120).collect();
+        match self.scheme {
+            "" => write!(f, "{host}")?,
+            scheme => write!(f, "{scheme}://{host}")?,
+        }
+        match self.port {
+            port if port == usual_port(self.scheme) => Ok(()),
+            Some(port) => write!(f, ":{port}"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn usual_port(scheme: &str) -> Option<u16> {
+    match scheme {
+        "https" => Some(443),
+        "http" => Some(80),
+        _ => None,
     }
 }
 
@@ -135,8 +202,7 @@ fn port_of(uri: &Uri) -> Option<u16> {
     // `port_u16` gives nothing for a port it cannot read either, which is not the usual port.
     let after_user = authority.as_str().rsplit('@').next()?;
     match after_user.strip_prefix(authority.host())? {
-        "" if uri.scheme() == Some(&Scheme::HTTPS) => Some(443),
-        "" if uri.scheme() == Some(&Scheme::HTTP) => Some(80),
+        "" => usual_port(uri.scheme_str()?),
         port => {
             let digits = port.strip_prefix(':')?;
             // A number may be parsed with a sign, and no port is written with one.
@@ -164,7 +230,10 @@ impl FromStr for Origin {
                 "is more than an origin: path and query do not restrict where a token goes",
             );
         }
-        Self::of(&uri)
+        if uri.authority().is_some_and(|a| a.as_str().contains('@')) {
+            return refuse("is no origin: it names a user");
+        }
+        Self::of(Target::from(&uri))
     }
 }
 
@@ -319,8 +388,8 @@ mod tests {
             let error = address.parse::<Origin>().unwrap_err();
             assert!(error.to_string().contains("api.example.no"), "{error}");
             assert!(!error.to_string().contains("canary"), "{error}");
-            if let Ok(uri) = address.parse::<Uri>() {
-                let error = Origin::of(&uri).unwrap_err();
+            let uri = address.parse::<Uri>();
+            if let Some(Err(error)) = uri.map(|uri| Origin::of((&uri).into())).ok() {
                 assert!(!error.to_string().contains("canary"), "{error}");
             }
         }

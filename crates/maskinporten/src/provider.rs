@@ -155,6 +155,15 @@ impl MadeFor {
         }
     }
 
+    /// The first scope of a context that is neither the request's own nor allowed.
+    pub(crate) fn scope_beyond<'a>(
+        &self,
+        context: &'a TokenContext,
+        allowed: Option<&ScopeSet>,
+    ) -> Option<&'a str> {
+        context.beyond(&self.request, allowed)
+    }
+
     /// The place of the request that comes of a context.
     pub(crate) fn slot_in(&self, context: &TokenContext) -> Result<Arc<Slot>> {
         self.keeper.slot(&context.over(&self.request), self.kind)

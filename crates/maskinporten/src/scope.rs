@@ -130,6 +130,11 @@ impl ScopeSet {
         &self.0
     }
 
+    /// Whether a scope is one of them.
+    pub(crate) fn contains(&self, scope: &str) -> bool {
+        self.0.split(' ').any(|own| own == scope)
+    }
+
     /// The scopes one by one, sorted.
     pub fn iter(&self) -> impl Iterator<Item = Scope<'_>> {
         self.0.split(' ').map(Scope)

@@ -67,6 +67,35 @@ macro_rules! auth_layer {
                 Ok(Self { authorizer })
             }
 
+            /// Refuses every request without a [`TokenContext`](maskinporten::TokenContext): for a service
+            /// that always acts on behalf of somebody. See [`Authorizer::require_context`].
+            pub fn require_context(self) -> Self {
+                let authorizer = self.authorizer.require_context();
+                Self { authorizer }
+            }
+
+            /// Lets a request have a [`TokenContext`](maskinporten::TokenContext) or none; without one it has
+            /// the layer's own token. See [`Authorizer::optional_context`].
+            pub fn optional_context(self) -> Self {
+                let authorizer = self.authorizer.optional_context();
+                Self { authorizer }
+            }
+
+            /// Allows contexts to ask for these scopes beside the layer's own. See
+            /// [`Authorizer::allow_scopes`].
+            ///
+            /// # Errors
+            ///
+            /// [`ErrorKind::Request`](maskinporten::ErrorKind::Request) where they are none.
+            pub fn allow_scopes<I>(self, scopes: I) -> Result<Self, Error>
+            where
+                I: IntoIterator,
+                I::Item: AsRef<str>,
+            {
+                let authorizer = self.authorizer.allow_scopes(scopes)?;
+                Ok(Self { authorizer })
+            }
+
             /// Decides about an `Authorization` header that is already there. The default replaces it.
             pub fn existing_header(self, existing: ExistingHeader) -> Self {
                 let authorizer = self.authorizer.existing_header(existing);
@@ -114,6 +143,12 @@ macro_rules! auth_layer {
             /// ```
             pub fn replay_on_unauthorized(self) -> ReplayAuthLayer {
                 ReplayAuthLayer::new(self.authorizer)
+            }
+
+            /// What it sets headers by, for a client that takes no layer.
+            #[must_use]
+            pub fn authorizer(&self) -> &Authorizer {
+                &self.authorizer
             }
         }
 

@@ -230,6 +230,24 @@ traps! {
     ONE_TOKEN: Request, You, No,
         "the provider keeps the token of one request only",
         "build the layer with a MaskinportenClient, or send the request without a TokenContext";
+    CONTEXT_MISSING: Request, You, No,
+        "a request without a TokenContext, where every request must carry one",
+        "put a TokenContext into the request's extensions; where it was put, a layer outside has lost it on the \
+         way, as tower-http's FollowRedirect does: give that one the policy `KeepContext`";
+    CONTEXT_UNEXPECTED: Request, You, No,
+        "a request with a TokenContext, where none was expected",
+        "say where the layer is built what a request without one gets: `require_context()` refuses it, \
+         `optional_context()` gives it the layer's own token";
+    CONTEXT_ELSEWHERE: Origin, You, No,
+        "the request's TokenContext is bound to another origin",
+        "send it to the origin that the context was made for; if it is a redirect, the refusal is right";
+    CONTEXT_SCOPES: Request, You, No,
+        "a TokenContext may ask for scopes that the layer has, or allows",
+        "list the scope by `allow_scopes(…)` where the layer is built, or leave it out of the context";
+    TWO_LAYERS: Request, You, No,
+        "the request already carries a token that this library has set",
+        "one auth layer is enough: remove the other, or let each pass what is not its own (`pass_foreign`); \
+         a token that is to be kept as it is needs `ExistingHeader::Keep`";
     NO_CA_STORE: Unreachable, You, No,
         "no certificate authorities were found on this machine",
         "install the ca-certificates package in the image, or point SSL_CERT_FILE at a bundle";

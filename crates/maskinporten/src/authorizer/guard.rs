@@ -12,15 +12,15 @@ use http::{Extensions, Uri};
 use parking_lot::Mutex;
 
 use crate::cache::{self, Slot};
-use crate::origin::Origin;
+use crate::origin::{Origin, Target};
 
 /// The origins of one layer, and how an answer tells where it came from.
 #[derive(Clone, Debug)]
 pub(super) struct Guard {
     pub(super) origins: Vec<Origin>,
     pub(super) any_https: bool,
-    /// Whether a request whose address has no host goes to one of the origins.
-    pub(super) assumed: bool,
+    /// One of the origins, where a request whose address has no host goes to it.
+    pub(super) assumed: Option<Origin>,
     pub(super) final_uri: Vec<fn(&Extensions) -> Option<Uri>>,
 }
 
@@ -29,19 +29,27 @@ impl Guard {
         Self {
             origins,
             any_https: false,
-            assumed: false,
+            assumed: None,
             final_uri: Vec::new(),
         }
     }
 
     /// Whether what goes to this address may have the token.
-    pub(super) fn lists(&self, uri: &Uri) -> bool {
-        if self.origins.iter().any(|origin| origin.admits(uri)) {
+    pub(super) fn lists(&self, target: Target<'_>) -> bool {
+        if self.origins.iter().any(|origin| origin.admits(target)) {
             return true;
         }
-        match uri.authority() {
-            None => self.assumed,
-            Some(_) => self.any_https && Origin::of(uri).is_ok(),
+        match target.has_host() {
+            false => self.assumed.is_some(),
+            true => self.any_https && Origin::of(target).is_ok(),
+        }
+    }
+
+    /// Whether what goes to this address goes to this origin.
+    pub(super) fn leads_to(&self, origin: &Origin, target: Target<'_>) -> bool {
+        match target.has_host() {
+            false => self.assumed.as_ref() == Some(origin),
+            true => origin.admits(target),
         }
     }
 
@@ -49,7 +57,7 @@ impl Guard {
     /// that is not listed.
     pub(super) fn believes(&self, extensions: &Extensions) -> bool {
         let mut told = self.final_uri.iter().filter_map(|told| told(extensions));
-        told.all(|uri| self.lists(&uri))
+        told.all(|uri| self.lists(Target::from(&uri)))
     }
 }
 
@@ -58,7 +66,7 @@ impl PartialEq for Guard {
         // Two that compare equal do the same. The reverse need not hold: then one is kept twice.
         let same = |(one, other): (&fn(&_) -> _, &fn(&_) -> _)| ptr::fn_addr_eq(*one, *other);
         self.origins == other.origins
-            && (self.any_https, self.assumed) == (other.any_https, other.assumed)
+            && (self.any_https, &self.assumed) == (other.any_https, &other.assumed)
             && self.final_uri.len() == other.final_uri.len()
             && self.final_uri.iter().zip(&other.final_uri).all(same)
     }

@@ -3,11 +3,12 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use http::{HeaderMap, Request, Uri};
+use http::{HeaderMap, Request};
 
 use super::seat::{Seat, Table, View};
 use super::{Acquire, Admission, Attempt, Passage, Receipt};
 use crate::cache;
+use crate::origin::Target;
 use crate::request::TokenContext;
 
 /// What one service value holds: its own view of the token. Made by
@@ -35,9 +36,9 @@ impl LocalAuthorizer {
         }
     }
 
-    /// Sets the header if the request goes to the first listed origin, has no [`TokenContext`], and a
-    /// good token is at hand: the path of nearly every request. For all others it gives nothing and
-    /// changes nothing; [`authorize`](Self::authorize) tells what becomes of them.
+    /// Sets the header if the request goes to the first listed origin, has no [`TokenContext`] and needs
+    /// none, and a good token is at hand: the path of nearly every request. For all others it gives
+    /// nothing and changes nothing; [`authorize`](Self::authorize) tells what becomes of them.
     #[inline]
     pub fn authorize_now<B>(&mut self, request: &mut Request<B>) -> Option<Receipt> {
         let seat = &*self.seat;
@@ -80,16 +81,32 @@ impl LocalAuthorizer {
     /// As [`authorize`](Self::authorize), where the value is shared between threads.
     pub fn authorize_shared<B>(&self, request: &mut Request<B>) -> Passage {
         let decided = self.decide(request);
-        decided.unwrap_or_else(|| match self.try_set_shared(request.headers_mut()) {
-            Attempt::Set(receipt) => Passage::Go(receipt),
-            Attempt::Wait => Passage::Wait(self.acquire()),
-            Attempt::Refused(error) => Passage::Refused(error),
-        })
+        decided.unwrap_or_else(|| self.seat_here().settle(request.headers_mut()))
     }
 
-    /// Whether a request to this address may have the token.
-    pub fn admit(&self, uri: &Uri) -> Admission {
-        self.seat.gate.admit(uri)
+    /// As [`authorize_now_shared`](Self::authorize_now_shared) and then
+    /// [`authorize_shared`](Self::authorize_shared), for a client whose requests are of a type of its own.
+    #[inline]
+    pub fn authorize_to<'a>(
+        &self,
+        target: impl Into<Target<'a>>,
+        context: Option<&TokenContext>,
+        headers: &mut HeaderMap,
+    ) -> Passage {
+        let (seat, target) = (self.seat_here(), target.into());
+        if context.is_none()
+            && seat.is_plain_for(target)
+            && let Some(receipt) = seat.set(headers)
+        {
+            return Passage::Go(receipt);
+        }
+        let decided = seat.gate.decide(target, context, headers);
+        decided.unwrap_or_else(|| seat.settle(headers))
+    }
+
+    /// Whether a request that goes there may have the token.
+    pub fn admit<'a>(&self, target: impl Into<Target<'a>>) -> Admission {
+        self.seat.gate.admit(target.into())
     }
 
     /// Sets the header if a token is at hand. Unguarded: whether the request's address and context let
@@ -98,20 +115,14 @@ impl LocalAuthorizer {
         let decided = self.seat.gate.decide_existing(headers);
         decided.unwrap_or_else(|| {
             let (seat, view) = (&self.seat, self.view.get_or_insert_default());
-            match view.set(&seat.slot, seat.guard, headers) {
-                Some(receipt) => Attempt::Set(receipt),
-                None => Attempt::Wait,
-            }
+            let set = view.set_over(&seat.slot, seat.guard, headers);
+            set.map_or(Attempt::Wait, Attempt::Set)
         })
     }
 
     /// As [`try_set`](Self::try_set), where the value is shared between threads.
     pub fn try_set_shared(&self, headers: &mut HeaderMap) -> Attempt {
-        let decided = self.seat.gate.decide_existing(headers);
-        decided.unwrap_or_else(|| match self.seat_here().set(headers) {
-            Some(receipt) => Attempt::Set(receipt),
-            None => Attempt::Wait,
-        })
+        self.seat_here().try_set(headers)
     }
 
     /// Waits for a token. What it gives is good for one request, whatever the token's life. Unguarded,
@@ -123,14 +134,14 @@ impl LocalAuthorizer {
     /// What becomes of a request by its address and its context; none where it is to have the token
     /// that is looked at here.
     fn decide<B>(&self, request: &mut Request<B>) -> Option<Passage> {
+        let context = TokenContext::of(request.extensions()).cloned();
+        let target = request.uri().clone();
         let gate = &self.seat.gate;
-        match gate.admit(request.uri()) {
-            Admission::Listed => {}
-            Admission::Bare => return Some(Passage::Go(Receipt::NONE)),
-            Admission::Refused(error) => return Some(Passage::Refused(error)),
-        }
-        let context = TokenContext::of(request.extensions())?.clone();
-        Some(gate.settle(&context, request.headers_mut()))
+        gate.decide(
+            Target::from(&target),
+            context.as_ref(),
+            request.headers_mut(),
+        )
     }
 
     fn set_first(&mut self, headers: &mut HeaderMap) -> Option<Receipt> {

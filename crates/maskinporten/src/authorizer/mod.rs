@@ -15,13 +15,14 @@ use http::{Extensions, HeaderMap, Uri};
 use crate::advice;
 use crate::cache::{self, Slot};
 use crate::error::{Error, Result};
-use crate::origin::{IntoOrigins, Origin};
+use crate::origin::{IntoOrigins, Origin, Target};
 use crate::provider::{MadeFor, TokenProvider};
 use crate::request::{IntoTokenRequest, TokenContext, TokenKind};
+use crate::scope::ScopeSet;
 
 use guard::Guard;
 pub use local::LocalAuthorizer;
-pub use receipt::{Receipt, RejectedToken};
+pub use receipt::{Receipt, RejectedToken, Verdict};
 use seat::{Table, View};
 pub use ticket::{Acquire, Renewal, Ticket};
 
@@ -36,6 +37,19 @@ pub enum ExistingHeader {
     Keep,
     /// The request is refused.
     Reject,
+}
+
+/// What becomes of requests with a [`TokenContext`], and of those without.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Contexts {
+    /// Nobody has said what a request is to have whose context got lost on the way: one that has a context
+    /// is refused before it can.
+    #[default]
+    Unexpected,
+    /// A request without one has the layer's own token.
+    Optional,
+    /// A request without one is refused.
+    Required,
 }
 
 /// Whether a request may have the token, by where it goes.
@@ -72,6 +86,16 @@ pub enum Passage {
     Wait(Acquire),
     /// It may not leave.
     Refused(Error),
+}
+
+impl Passage {
+    async fn finish(self, headers: &mut HeaderMap) -> Result<Receipt> {
+        match self {
+            Self::Go(receipt) => Ok(receipt),
+            Self::Wait(acquire) => Ok(acquire.await?.set(headers)),
+            Self::Refused(error) => Err(error),
+        }
+    }
 }
 
 /// A token and the origins that may see it, shared.
@@ -122,6 +146,9 @@ struct Gate {
     guard: Arc<Guard>,
     pass_foreign: bool,
     existing: ExistingHeader,
+    contexts: Contexts,
+    /// What contexts may ask for beside the layer's own scopes.
+    allowed: Option<ScopeSet>,
     slot: Arc<Slot>,
     /// The way to the tokens that contexts ask for.
     made_for: Option<MadeFor>,
@@ -153,6 +180,8 @@ impl Authorizer {
             guard: Arc::new(Guard::new(origins)),
             pass_foreign: false,
             existing: ExistingHeader::default(),
+            contexts: Contexts::default(),
+            allowed: None,
             slot,
             made_for,
         }))
@@ -190,9 +219,44 @@ impl Authorizer {
         }
         Ok(self.edit(|gate| {
             let guard = Arc::make_mut(&mut gate.guard);
-            guard.origins.push(origin);
-            guard.assumed = true;
+            guard.origins.push(origin.clone());
+            guard.assumed = Some(origin);
         }))
+    }
+
+    /// Refuses every request to a listed origin that has no [`TokenContext`]: for a service that always
+    /// acts on behalf of somebody. A context that gets lost on the way is noticed, and no request has the
+    /// layer's own token instead.
+    #[must_use]
+    pub fn require_context(self) -> Self {
+        self.edit(|gate| gate.contexts = Contexts::Required)
+    }
+
+    /// Lets a request have a [`TokenContext`] or none; without one it has the layer's own token.
+    ///
+    /// A context that gets lost on the way is not noticed. Where a redirect layer stands outside, give it
+    /// the policy `KeepContext` of `tower-maskinporten`.
+    #[must_use]
+    pub fn optional_context(self) -> Self {
+        self.edit(|gate| gate.contexts = Contexts::Optional)
+    }
+
+    /// Allows contexts to ask for these scopes beside the layer's own
+    /// ([`TokenContext::scopes`]). Said again, for these too.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Request`](crate::ErrorKind::Request) where they are none.
+    pub fn allow_scopes<I>(self, scopes: I) -> Result<Self>
+    where
+        I: IntoIterator,
+        I::Item: AsRef<str>,
+    {
+        let more = ScopeSet::new(scopes)?;
+        let known = self.table.gate.allowed.iter();
+        let known = known.map(ScopeSet::as_str).chain([more.as_str()]);
+        let allowed = ScopeSet::new(known)?;
+        Ok(self.edit(|gate| gate.allowed = Some(allowed)))
     }
 
     /// Decides about an `Authorization` header that is already there.
@@ -212,7 +276,7 @@ impl Authorizer {
         self.edit(|gate| Arc::make_mut(&mut gate.guard).final_uri.push(told))
     }
 
-    /// Sets the header on a request to `uri`, waiting for a token where there is none.
+    /// Sets the header on a request that goes there, waiting for a token where there is none.
     ///
     /// Dropping the future leaves the headers as they were and harms nobody else.
     ///
@@ -220,46 +284,57 @@ impl Authorizer {
     ///
     /// [`ErrorKind::Origin`](crate::ErrorKind::Origin) for a request that may not have the token,
     /// and whatever kept it from being fetched.
-    pub async fn authorize(&self, uri: &Uri, headers: &mut HeaderMap) -> Result<Receipt> {
-        match self.admit(uri) {
-            Admission::Listed => {}
-            Admission::Bare => return Ok(Receipt::NONE),
-            Admission::Refused(error) => return Err(error),
-        }
-        match self.try_set(headers) {
-            Attempt::Set(receipt) => Ok(receipt),
-            Attempt::Refused(error) => Err(error),
-            Attempt::Wait => Ok(self.acquire().await?.set(headers)),
-        }
+    pub async fn authorize<'a>(
+        &self,
+        target: impl Into<Target<'a>>,
+        headers: &mut HeaderMap,
+    ) -> Result<Receipt> {
+        let decided = self.table.gate.admit_without(target.into());
+        let passage = decided.unwrap_or_else(|| self.table.set(headers));
+        passage.finish(headers).await
     }
 
-    /// As [`authorize`](Self::authorize), with the token that a context asks for.
+    /// As [`authorize`](Self::authorize), with the token that a context asks for. Contexts that are given
+    /// by hand do not get lost, so none of [`require_context`](Self::require_context) and
+    /// [`optional_context`](Self::optional_context) is needed.
     ///
     /// # Errors
     ///
     /// As [`authorize`](Self::authorize), and [`ErrorKind::Request`](crate::ErrorKind::Request) where
     /// the provider keeps the token of one request only.
-    pub async fn authorize_with(
+    pub async fn authorize_with<'a>(
         &self,
         context: &TokenContext,
-        uri: &Uri,
+        target: impl Into<Target<'a>>,
         headers: &mut HeaderMap,
     ) -> Result<Receipt> {
-        match self.admit(uri) {
-            Admission::Listed => {}
-            Admission::Bare => return Ok(Receipt::NONE),
-            Admission::Refused(error) => return Err(error),
-        }
-        match self.table.gate.settle(context, headers) {
-            Passage::Go(receipt) => Ok(receipt),
-            Passage::Wait(acquire) => Ok(acquire.await?.set(headers)),
-            Passage::Refused(error) => Err(error),
-        }
+        let gate = &self.table.gate;
+        let admitted = gate.admit_in(context, target.into());
+        let passage = admitted.unwrap_or_else(|| gate.settle(context, headers));
+        passage.finish(headers).await
     }
 
-    /// Whether a request to this address may have the token.
-    pub fn admit(&self, uri: &Uri) -> Admission {
-        self.table.gate.admit(uri)
+    /// As a layer authorises: a request's own context is among its extensions, and has to be
+    /// [expected](Self::require_context). For middleware that is called with `&self`.
+    pub fn authorize_shared<'a>(
+        &self,
+        target: impl Into<Target<'a>>,
+        context: Option<&TokenContext>,
+        headers: &mut HeaderMap,
+    ) -> Passage {
+        let decided = self.table.gate.decide(target.into(), context, headers);
+        decided.unwrap_or_else(|| self.table.set(headers))
+    }
+
+    /// Whether what goes there may have the token; never where it is only let through.
+    #[must_use]
+    pub fn lists<'a>(&self, target: impl Into<Target<'a>>) -> bool {
+        self.table.gate.guard.lists(target.into())
+    }
+
+    /// Whether a request that goes there may have the token.
+    pub fn admit<'a>(&self, target: impl Into<Target<'a>>) -> Admission {
+        self.table.gate.admit(target.into())
     }
 
     /// Sets the header if a token is at hand. Unguarded: whether the request's address and context let
@@ -296,18 +371,85 @@ impl Authorizer {
 // ===== impl Gate =====
 
 impl Gate {
-    /// The first origin, unless existing headers are to be looked at: a request to it has the token
+    /// The first origin, unless there is more to look at: a request to it that has no context has the token
     /// set without another question, and most requests go there.
     fn plain(&self) -> Option<Origin> {
-        let replaces = self.existing == ExistingHeader::Replace;
-        self.guard.origins.first().filter(|_| replaces).cloned()
+        let unasked = self.existing == ExistingHeader::Replace;
+        let unasked = unasked && self.contexts != Contexts::Required;
+        self.guard.origins.first().filter(|_| unasked).cloned()
     }
 
-    fn admit(&self, uri: &Uri) -> Admission {
-        if self.guard.lists(uri) {
+    /// What becomes of a request by where it goes and by its context; none where it is to have the layer's
+    /// own token.
+    fn decide(
+        &self,
+        target: Target<'_>,
+        context: Option<&TokenContext>,
+        headers: &mut HeaderMap,
+    ) -> Option<Passage> {
+        let admitted = match context {
+            Some(context) => self.admit_in(context, target),
+            None => self.admit_without(target),
+        };
+        if admitted.is_some() {
+            return admitted;
+        }
+        if context.is_some() && self.contexts == Contexts::Unexpected {
+            let message = "the request has a token context, and none was expected";
+            let error = Error::request(message).with_advice(&advice::CONTEXT_UNEXPECTED);
+            return Some(Passage::Refused(error));
+        }
+        if self.stands_below_another(headers) {
+            let message = "the request already has a token of this library's";
+            let error = Error::request(message).with_advice(&advice::TWO_LAYERS);
+            return Some(Passage::Refused(error));
+        }
+        context.map(|context| self.settle(context, headers))
+    }
+
+    /// What becomes of a request without a context by where it goes; none where it may have the token.
+    fn admit_without(&self, target: Target<'_>) -> Option<Passage> {
+        match self.admit(target) {
+            Admission::Listed if self.contexts == Contexts::Required => {
+                let message = "the request has no token context, and must have one";
+                let error = Error::request(message).with_advice(&advice::CONTEXT_MISSING);
+                Some(Passage::Refused(error))
+            }
+            Admission::Listed => None,
+            Admission::Bare => Some(Passage::Go(Receipt::NONE)),
+            Admission::Refused(error) => Some(Passage::Refused(error)),
+        }
+    }
+
+    /// Whether the header that is to be replaced is the work of another layer: whoever built both believes
+    /// that its token leaves. A caller's own header is replaced, as they should know.
+    fn stands_below_another(&self, headers: &HeaderMap) -> bool {
+        let existing = headers.get(AUTHORIZATION);
+        let existing = existing.filter(|_| self.existing == ExistingHeader::Replace);
+        existing.is_some_and(|existing| existing.is_sensitive() && cache::keeps(existing))
+    }
+
+    /// What becomes of a request with a context by where it goes; none where it may have a token.
+    fn admit_in(&self, context: &TokenContext, target: Target<'_>) -> Option<Passage> {
+        let leads_away = |bound: &&Origin| !self.guard.leads_to(bound, target);
+        if let Some(bound) = context.origin().filter(leads_away) {
+            let message =
+                format!("the request's token context is for {bound}, and it goes elsewhere");
+            let error = Error::origin(message).with_advice(&advice::CONTEXT_ELSEWHERE);
+            return Some(Passage::Refused(error));
+        }
+        match self.admit(target) {
+            Admission::Listed => None,
+            Admission::Bare => Some(Passage::Go(Receipt::NONE)),
+            Admission::Refused(error) => Some(Passage::Refused(error)),
+        }
+    }
+
+    fn admit(&self, target: Target<'_>) -> Admission {
+        if self.guard.lists(target) {
             return Admission::Listed;
         }
-        if uri.authority().is_none() {
+        if !target.has_host() {
             let message =
                 "the request's address has no host, so it cannot be told who would see the token";
             return Admission::Refused(Error::origin(message).with_advice(&advice::NO_AUTHORITY));
@@ -316,7 +458,7 @@ impl Gate {
             return Admission::Bare;
         }
         let listed: Vec<String> = self.guard.origins.iter().map(ToString::to_string).collect();
-        let refused = match Origin::of(uri) {
+        let refused = match Origin::of(target) {
             Ok(origin) => Error::origin(format!("the token is not released for {origin}"))
                 .with_advice(&advice::FOREIGN_ORIGIN)
                 .with_detail("released for", listed.join(" ")),
@@ -341,13 +483,18 @@ impl Gate {
                 "the request asks for a token of its own, and this provider keeps one only";
             return Passage::Refused(Error::request(message).with_advice(&advice::ONE_TOKEN));
         };
+        if let Some(scope) = made_for.scope_beyond(context, self.allowed.as_ref()) {
+            let message = format!("the request's token context asks for {scope:?}");
+            let error = Error::request(message).with_advice(&advice::CONTEXT_SCOPES);
+            return Passage::Refused(error);
+        }
         let slot = match made_for.slot_in(context) {
             Ok(slot) => slot,
             Err(error) => return Passage::Refused(error),
         };
         // The guard is entered under this very slot: what the response says is said of its token.
         let guard = guard::enter(slot.id(), &self.guard);
-        match View::default().set(&slot, guard, headers) {
+        match View::default().set_over(&slot, guard, headers) {
             Some(receipt) => Passage::Go(receipt),
             None => Passage::Wait(Acquire::new(slot, guard)),
         }
@@ -375,6 +522,7 @@ impl fmt::Debug for Gate {
         out.field("any_https", &self.guard.any_https);
         out.field("pass_foreign", &self.pass_foreign);
         out.field("existing", &self.existing);
+        out.field("contexts", &self.contexts);
         out.field("slot", &self.slot);
         out.finish_non_exhaustive()
     }

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use http::{Extensions, HeaderMap, Response, StatusCode, Uri, Version};
+use http::{Extensions, HeaderMap, Response, StatusCode, Version};
 
 use super::guard;
 use super::ticket::Renewal;
 use crate::cache::{NO_TOKEN, Slot};
 use crate::header;
+use crate::origin::Target;
 
 /// Which token a request left with: two numbers, cheap to carry until its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,37 +43,46 @@ impl Receipt {
         if response.status() == StatusCode::UNAUTHORIZED || response.version() >= Version::HTTP_2 {
             let verdict = Verdict::of(response.status(), response.headers());
             if verdict != Verdict::Silent {
-                self.read(verdict, response.extensions_mut());
+                self.heed(verdict, None, response.extensions_mut());
             }
         }
     }
 
-    /// The same for a client whose responses are its own: it answered 401, with these headers, and
-    /// from this address where the client knows it.
+    /// The same for a client whose responses are of a type of its own: its verdict, the address that it
+    /// came from in the end where the client knows it, and extensions that go on with it.
+    #[cold]
+    pub fn heed(
+        self,
+        verdict: Verdict,
+        came_from: Option<Target<'_>>,
+        extensions: &mut Extensions,
+    ) {
+        let silent = self == Self::NONE || verdict == Verdict::Silent;
+        if silent || extensions.insert(Read).is_some() || verdict != Verdict::Rejected {
+            return;
+        }
+        if let Some((slot, guard)) = guard::find(self.guard)
+            && guard.believes(extensions)
+            && came_from.is_none_or(|target| guard.lists(target))
+        {
+            extensions.insert(self.reject(&slot));
+        }
+    }
+
+    /// The same for a client without either: it answered 401, with these headers, and from this address
+    /// where the client knows it.
     #[cold]
     pub fn unauthorized(
         self,
-        final_uri: Option<&Uri>,
+        came_from: Option<Target<'_>>,
         response_headers: &HeaderMap,
     ) -> Option<RejectedToken> {
         if !header::rejects_the_token(response_headers) {
             return None;
         }
         let (slot, guard) = guard::find(self.guard)?;
-        let listed = final_uri.is_none_or(|uri| guard.lists(uri));
+        let listed = came_from.is_none_or(|target| guard.lists(target));
         listed.then(|| self.reject(&slot))
-    }
-
-    #[cold]
-    fn read(self, verdict: Verdict, extensions: &mut Extensions) {
-        if self == Self::NONE || extensions.insert(Read).is_some() || verdict != Verdict::Rejected {
-            return;
-        }
-        if let Some((slot, guard)) = guard::find(self.guard)
-            && guard.believes(extensions)
-        {
-            extensions.insert(self.reject(&slot));
-        }
     }
 
     fn reject(self, slot: &Arc<Slot>) -> RejectedToken {
@@ -85,8 +95,8 @@ impl Receipt {
 }
 
 /// What a response says about the token that its request had.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
     /// Nothing.
     Silent,
     /// It was not enough, or was not looked at.
@@ -96,8 +106,10 @@ enum Verdict {
 }
 
 impl Verdict {
+    /// Reads a response: [`Receipt::answered`] tells what rejects a token.
     #[inline(never)]
-    fn of(status: StatusCode, headers: &HeaderMap) -> Self {
+    #[must_use]
+    pub fn of(status: StatusCode, headers: &HeaderMap) -> Self {
         match status {
             StatusCode::UNAUTHORIZED if header::rejects_the_token(headers) => Self::Rejected,
             StatusCode::UNAUTHORIZED => Self::Kept,

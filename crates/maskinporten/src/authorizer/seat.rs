@@ -5,11 +5,11 @@ use std::sync::{Arc, OnceLock, Weak};
 use http::{HeaderMap, HeaderValue, Uri};
 use parking_lot::Mutex;
 
-use super::{Acquire, Attempt, Gate, Receipt, guard};
+use super::{Acquire, Attempt, Gate, Passage, Receipt, guard};
 use crate::cache::{self, Look, STRIPES, Sighting, Slot};
 use crate::clock::Horizon;
 use crate::header;
-use crate::origin::Origin;
+use crate::origin::{Origin, Target};
 
 /// What a stripe of threads holds: the way to the gate, and a view of the token.
 ///
@@ -69,11 +69,12 @@ impl Table {
     }
 
     pub(super) fn try_set(self: &Arc<Self>, headers: &mut HeaderMap) -> Attempt {
-        let decided = self.gate.decide_existing(headers);
-        decided.unwrap_or_else(|| match self.seat(cache::of_this_thread()).set(headers) {
-            Some(receipt) => Attempt::Set(receipt),
-            None => Attempt::Wait,
-        })
+        self.seat(cache::of_this_thread()).try_set(headers)
+    }
+
+    /// Sets the header of the layer's own token, or waits for it.
+    pub(super) fn set(self: &Arc<Self>, headers: &mut HeaderMap) -> Passage {
+        self.seat(cache::of_this_thread()).settle(headers)
     }
 }
 
@@ -83,7 +84,36 @@ impl Seat {
         self.plain.as_ref().is_some_and(|origin| origin.is(uri))
     }
 
-    /// Sets the header by this seat's view, where the token may be used now.
+    /// Whether a request that goes there, without a context, has the token set without another question.
+    #[inline]
+    pub(super) fn is_plain_for(&self, target: Target<'_>) -> bool {
+        self.plain
+            .as_ref()
+            .is_some_and(|origin| origin.admits(target))
+    }
+
+    /// Sets the header, whatever is there, if a token is at hand.
+    pub(super) fn try_set(&self, headers: &mut HeaderMap) -> Attempt {
+        let decided = self.gate.decide_existing(headers);
+        decided.unwrap_or_else(|| {
+            let set = match self.view.try_lock() {
+                Some(mut view) => view.set_over(&self.slot, self.guard, headers),
+                None => View::default().set_over(&self.slot, self.guard, headers),
+            };
+            set.map_or(Attempt::Wait, Attempt::Set)
+        })
+    }
+
+    /// The same, or a wait for the token.
+    pub(super) fn settle(&self, headers: &mut HeaderMap) -> Passage {
+        match self.try_set(headers) {
+            Attempt::Set(receipt) => Passage::Go(receipt),
+            Attempt::Wait => Passage::Wait(self.acquire()),
+            Attempt::Refused(error) => Passage::Refused(error),
+        }
+    }
+
+    /// Sets the header by this seat's view, where the token may be used now and no other is in the way.
     #[inline]
     pub(super) fn set(&self, headers: &mut HeaderMap) -> Option<Receipt> {
         match self.view.try_lock() {
@@ -104,7 +134,7 @@ impl Seat {
 }
 
 impl View {
-    /// Sets the header, where the token may be used now.
+    /// Sets the header, where the token may be used now and no sensitive one is in the way.
     #[inline]
     pub(super) fn set(
         &mut self,
@@ -112,17 +142,36 @@ impl View {
         guard: u64,
         headers: &mut HeaderMap,
     ) -> Option<Receipt> {
+        let set = self.is_good(slot) && header::set(headers, &self.seen.value);
+        set.then(|| self.receipt(guard))
+    }
+
+    /// Sets the header, whatever is there, where the token may be used now.
+    pub(super) fn set_over(
+        &mut self,
+        slot: &Arc<Slot>,
+        guard: u64,
+        headers: &mut HeaderMap,
+    ) -> Option<Receipt> {
+        let good = self.is_good(slot);
+        good.then(|| header::set_over(headers, &self.seen.value))?;
+        Some(self.receipt(guard))
+    }
+
+    #[inline]
+    fn is_good(&mut self, slot: &Arc<Slot>) -> bool {
         // A slot's generation is 0 until there is a token, and a view's moments are past until then.
         let same = slot.generation() == self.seen.generation;
         let fresh = same && self.fresh.is_ahead(slot.clock());
-        if !fresh && !self.look(slot) {
-            return None;
-        }
-        header::set(headers, &self.seen.value);
-        Some(Receipt {
+        fresh || self.look(slot)
+    }
+
+    #[inline]
+    fn receipt(&self, guard: u64) -> Receipt {
+        Receipt {
             guard,
             generation: self.seen.generation,
-        })
+        }
     }
 
     /// Looks at the slot and at the clock anew, and says whether there is a token that may be used.

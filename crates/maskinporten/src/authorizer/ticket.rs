@@ -26,7 +26,7 @@ pub struct Ticket {
 impl Ticket {
     /// Sets the header, in place of any that is there.
     pub fn set(self, headers: &mut HeaderMap) -> Receipt {
-        header::set(headers, &self.value);
+        header::set_over(headers, &self.value);
         self.receipt
     }
 

@@ -37,7 +37,7 @@ use crate::source::SourceIdentity;
 pub(crate) use attempts::{ATTEMPT_TIMEOUT, DEADLINE, attempts};
 pub(crate) use breaker::Breaker;
 pub(crate) use life::{NO_TOKEN, Standing};
-pub(crate) use registry::find;
+pub(crate) use registry::{find, keeps};
 pub(crate) use sighting::{Look, Sighting};
 pub(crate) use slot::{Origin, Slot, Snapshot};
 pub(crate) use stripe::{STRIPES, of_this_thread};

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
+use http::HeaderValue;
 use parking_lot::Mutex;
 
 use crate::cache::slot::Slot;
@@ -26,6 +27,19 @@ pub(crate) fn enter(slot: Weak<Slot>) -> u64 {
 /// The slot of a number, while it lives.
 pub(crate) fn find(id: u64) -> Option<Arc<Slot>> {
     SLOTS.lock().as_ref()?.get(&id)?.upgrade()
+}
+
+/// Whether a header is that of a token which is kept anywhere, good or spent.
+///
+/// It looks through all of them: for the moment when two layers are found to be one too many.
+pub(crate) fn keeps(header: &HeaderValue) -> bool {
+    // Collected first, so that none is dropped under the lock.
+    let all = || -> Vec<Arc<Slot>> {
+        let slots = SLOTS.lock();
+        let slots = slots.iter().flat_map(HashMap::values);
+        slots.filter_map(Weak::upgrade).collect()
+    };
+    all().iter().any(|slot| slot.keeps(header))
 }
 
 pub(crate) fn leave(id: u64) {

@@ -128,6 +128,13 @@ impl Slot {
         self.life.current(now)
     }
 
+    /// Whether a header is its token's, good or spent.
+    pub(crate) fn keeps(&self, header: &HeaderValue) -> bool {
+        self.life
+            .last()
+            .is_some_and(|last| last.token.bearer() == header)
+    }
+
     /// Looks at the token, and copies its header where it is another than the one last seen.
     pub(crate) fn look(&self, seen: &mut Sighting<HeaderValue>, now: Moment) -> Look {
         let copy = |token: &AccessToken| header::copy(token.bearer());

@@ -9,29 +9,40 @@ use serde_json::Value;
 use super::{Consent, SystemUser, TokenRequest, with_resource, written};
 use crate::error::{Error, Result};
 use crate::organisation::OrganisationNumber;
+use crate::origin::Origin;
+use crate::scope::ScopeSet;
 
 /// What one request asks for itself: another organisation's token than the layer's own, or none.
 ///
 /// A caller puts it into the request's extensions, and the layer that authorises the request reads it
 /// there.
 ///
+/// - The layer must expect it: [`require_context`] where every request has one, [`optional_context`]
+///   where those without one are to have the layer's own token. Else the request is refused.
 /// - It is laid over the [`TokenRequest`] that the layer was built with: what it says replaces what the
-///   layer says of the same thing, all else stays the layer's, and the scopes always do. A system user
-///   and a consent are the same thing, `authorization_details`.
+///   layer says of the same thing, and all else stays the layer's. A system user and a consent are the
+///   same thing, `authorization_details`.
+/// - It may ask for fewer [scopes](Self::scopes) than the layer does, and for others where the layer
+///   allows them.
 /// - What comes of that is a request like any other. Its token is kept under all that it would send, so
 ///   that nobody gets the token of another organisation, and equal contexts share one.
 /// - A request without a context has the layer's own token, which contexts never touch.
-/// - It changes nothing about origins: a request to one that is not listed is refused, or passes bare,
-///   with a context as without.
+/// - It lists no origin: a request to one that is not listed is refused, or passes bare, with a context
+///   as without. It may be [bound to one](Self::for_origin), and is then refused at any other.
 /// - With [`skip`](Self::skip) a request to a listed origin leaves as it came.
 /// - Where the layer's provider keeps the token of one request only, as
 ///   [`TokenHandle::from_source`](crate::TokenHandle::from_source) does, a request with a context fails.
 ///   It never has the layer's own token instead.
 ///
-/// A context is not bound to an origin, and nothing notices that one is missing: a redirect layer
-/// outside may drop extensions, and the request then has the layer's own token.
+/// It may get lost on the way: a layer outside that makes a new request, as tower-http's
+/// `FollowRedirect` does for each hop, drops what is in the extensions (0.6 always, 0.7 on the way to
+/// another origin). Under [`require_context`] such a hop is refused; under [`optional_context`] it would
+/// have the layer's own token. With the policy `KeepContext` of `tower-maskinporten` it keeps its own.
 ///
 /// It is cheap to clone.
+///
+/// [`require_context`]: crate::Authorizer::require_context
+/// [`optional_context`]: crate::Authorizer::optional_context
 ///
 /// ```
 /// use http::{Request, header};
@@ -47,7 +58,7 @@ use crate::organisation::OrganisationNumber;
 /// let authorizer = client.authorizer(["krr:read"], "https://api.example.no")?;
 /// let customer = TokenContext::new().consumer_org("991825827")?;
 ///
-/// // Below a layer it is enough to put it there; without one it is given by hand.
+/// // Below a layer that expects one it is enough to put it there; without one it is given by hand.
 /// let mut request = Request::get("https://api.example.no/person")
 ///     .extension(customer.clone())
 ///     .body(())?;
@@ -60,6 +71,8 @@ use crate::organisation::OrganisationNumber;
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct TokenContext {
     skip: bool,
+    origin: Option<Arc<Origin>>,
+    scopes: Option<ScopeSet>,
     resources: Option<Arc<[Box<str>]>>,
     consumer_org: Option<OrganisationNumber>,
     authorization_details: Option<Arc<Value>>,
@@ -82,6 +95,34 @@ impl TokenContext {
             skip: true,
             ..Self::default()
         }
+    }
+
+    /// Binds the context to one origin: a request that carries it anywhere else is refused, listed or not,
+    /// with a token or without. Said again, the last one counts.
+    ///
+    /// For a context that must not go along where an API redirects to another one of the layer's origins.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Origin`](crate::ErrorKind::Origin) where it is no origin, or may never see a token.
+    pub fn for_origin(mut self, origin: impl AsRef<str>) -> Result<Self> {
+        self.origin = Some(Arc::new(origin.as_ref().parse()?));
+        Ok(self)
+    }
+
+    /// Asks for these scopes instead of the layer's: for fewer of them, or for others that the layer
+    /// [allows](crate::Authorizer::allow_scopes). Said again, the last ones count.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Request`](crate::ErrorKind::Request) where they are none.
+    pub fn scopes<I>(mut self, scopes: I) -> Result<Self>
+    where
+        I: IntoIterator,
+        I::Item: AsRef<str>,
+    {
+        self.scopes = Some(ScopeSet::new(scopes)?);
+        Ok(self)
     }
 
     /// Asks on behalf of an organisation, as [`TokenRequest::consumer_org`] does.
@@ -142,12 +183,27 @@ impl TokenContext {
         self.skip
     }
 
+    /// The origin that it is bound to.
+    pub(crate) fn origin(&self) -> Option<&Origin> {
+        self.origin.as_deref()
+    }
+
+    /// The first scope that it asks for and that is neither the layer's nor allowed.
+    pub(crate) fn beyond(&self, layer: &TokenRequest, allowed: Option<&ScopeSet>) -> Option<&str> {
+        let asked = self.scopes.as_ref()?;
+        let known = |scope: &str| {
+            let sets = [Some(&layer.scopes), allowed];
+            sets.into_iter().flatten().any(|set| set.contains(scope))
+        };
+        asked.as_str().split(' ').find(|scope| !known(scope))
+    }
+
     /// The request that comes of laying this one over another.
     pub(crate) fn over(&self, request: &TokenRequest) -> TokenRequest {
         let resources = self.resources.as_ref().or(request.resources.as_ref());
         let details = self.authorization_details.as_ref();
         TokenRequest {
-            scopes: request.scopes.clone(),
+            scopes: self.scopes.as_ref().unwrap_or(&request.scopes).clone(),
             resources: resources.cloned(),
             consumer_org: self.consumer_org.or(request.consumer_org),
             authorization_details: details.or(request.authorization_details.as_ref()).cloned(),
@@ -166,6 +222,12 @@ impl fmt::Debug for TokenContext {
         let mut out = f.debug_struct("TokenContext");
         if self.skip {
             out.field("skip", &true);
+        }
+        if let Some(origin) = &self.origin {
+            out.field("origin", origin);
+        }
+        if let Some(scopes) = &self.scopes {
+            out.field("scopes", scopes);
         }
         if let Some(resources) = &self.resources {
             out.field("resources", resources);
