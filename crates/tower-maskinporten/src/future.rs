@@ -4,12 +4,12 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::{Request, Response};
 use maskinporten::{Acquire, Error, Receipt, Ticket};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::BoxError;
+use crate::outbound::{InboundResponse, OutboundRequest};
 
 pin_project! {
     /// The response of a [`BearerAuth`](crate::BearerAuth).
@@ -17,12 +17,12 @@ pin_project! {
     /// It is hardly larger than the inner service's own: whatever is needed to wait for a token is
     /// behind one pointer, and only there when a token has to be waited for.
     #[must_use = "futures do nothing unless polled"]
-    pub struct ResponseFuture<S, B>
+    pub struct ResponseFuture<S, Q>
     where
-        S: Service<Request<B>>,
+        S: Service<Q>,
     {
         #[pin]
-        state: State<S, B>,
+        state: State<S, Q>,
     }
 }
 
@@ -30,37 +30,36 @@ pin_project! {
     // Two states and no more, so that dropping it is one comparison on a cached token. `Respond`
     // holds nothing with a destructor of ours; all else is behind the pointer of `Prepare`.
     #[project = StateProjection]
-    enum State<S, B>
+    enum State<S, Q>
     where
-        S: Service<Request<B>>,
+        S: Service<Q>,
     {
         Respond { #[pin] future: S::Future, receipt: Receipt },
-        Prepare { slow: Option<Box<Prepare<S, B>>> },
+        Prepare { slow: Option<Box<Prepare<S, Q>>> },
     }
 }
 
 /// What precedes the inner call, where it cannot be made at once.
-#[expect(clippy::large_enum_variant, reason = "it is never outside its box")]
-enum Prepare<S, B> {
-    Wait(Waiting<S, B>),
+enum Prepare<S, Q> {
+    Wait(Waiting<S, Q>),
     Refuse(Error),
 }
 
 /// A request that waits for a token, and then for the service.
-struct Waiting<S, B> {
+struct Waiting<S, Q> {
     acquire: Acquire,
-    request: Request<B>,
+    request: Q,
     inner: S,
     /// Whether there is a token and the service is waited for. Never the other way round: what a
     /// service reserves is not for those who wait for something else.
     reserving: bool,
 }
 
-impl<S, B> ResponseFuture<S, B>
+impl<S, Q> ResponseFuture<S, Q>
 where
-    S: Service<Request<B>>,
+    S: Service<Q>,
 {
-    pub(crate) fn acquire(acquire: Acquire, request: Request<B>, inner: S) -> Self {
+    pub(crate) fn acquire(acquire: Acquire, request: Q, inner: S) -> Self {
         Self::prepare(Prepare::Wait(Waiting {
             acquire,
             request,
@@ -95,7 +94,7 @@ where
         }
     }
 
-    fn prepare(slow: Prepare<S, B>) -> Self {
+    fn prepare(slow: Prepare<S, Q>) -> Self {
         Self {
             state: State::Prepare {
                 slow: Some(Box::new(slow)),
@@ -104,12 +103,14 @@ where
     }
 }
 
-impl<S, B, R> Future for ResponseFuture<S, B>
+impl<S, Q> Future for ResponseFuture<S, Q>
 where
-    S: Service<Request<B>, Response = Response<R>> + Clone,
+    Q: OutboundRequest,
+    S: Service<Q> + Clone,
+    S::Response: InboundResponse,
     S::Error: Into<BoxError>,
 {
-    type Output = Result<Response<R>, BoxError>;
+    type Output = Result<S::Response, BoxError>;
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -137,14 +138,15 @@ fn respond<F, R, E>(
     future: Pin<&mut F>,
     receipt: Receipt,
     cx: &mut Context<'_>,
-) -> Poll<Result<Response<R>, BoxError>>
+) -> Poll<Result<R, BoxError>>
 where
-    F: Future<Output = Result<Response<R>, E>>,
+    F: Future<Output = Result<R, E>>,
+    R: InboundResponse,
     E: Into<BoxError>,
 {
     let mut polled = future.poll(cx);
     if let Poll::Ready(Ok(response)) = &mut polled {
-        receipt.answered(response);
+        response.report(receipt);
     }
     polled.map_err(Into::into)
 }
@@ -157,12 +159,13 @@ where
     clippy::expect_used,
     reason = "a future may panic when it is polled after it was done"
 )]
-fn prepared<S, B>(
-    slow: &mut Option<Box<Prepare<S, B>>>,
+fn prepared<S, Q>(
+    slow: &mut Option<Box<Prepare<S, Q>>>,
     cx: &mut Context<'_>,
-) -> Poll<Result<State<S, B>, BoxError>>
+) -> Poll<Result<State<S, Q>, BoxError>>
 where
-    S: Service<Request<B>> + Clone,
+    Q: OutboundRequest,
+    S: Service<Q> + Clone,
     S::Error: Into<BoxError>,
 {
     let ticket = match slow.as_deref_mut().expect(DONE) {
@@ -181,9 +184,9 @@ where
     }))
 }
 
-impl<S, B> Waiting<S, B>
+impl<S, Q> Waiting<S, Q>
 where
-    S: Service<Request<B>> + Clone,
+    S: Service<Q> + Clone,
     S::Error: Into<BoxError>,
 {
     /// A token, once there is one and the service is ready.
@@ -211,9 +214,9 @@ where
 /// A future may panic when it is polled after it was done ([`Future::poll`]), and never before.
 const DONE: &str = "polled after it was done";
 
-impl<S, B> fmt::Debug for ResponseFuture<S, B>
+impl<S, Q> fmt::Debug for ResponseFuture<S, Q>
 where
-    S: Service<Request<B>>,
+    S: Service<Q>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.state {

@@ -80,6 +80,12 @@ impl LegacyAuthLayer {
     pub fn replay_on_unauthorized(self) -> ReplayAuthLayer {
         ReplayAuthLayer::new(self.authorizer)
     }
+
+    /// What it sets headers by, for a client that takes no layer.
+    #[must_use]
+    pub fn authorizer(&self) -> &Authorizer {
+        &self.authorizer
+    }
 }
 
 impl<S> Layer<S> for LegacyAuthLayer {

@@ -67,10 +67,26 @@ pub use builder::ServiceBuilderExt;
 mod service;
 pub use service::BearerAuth;
 
+mod outbound;
+pub use outbound::{InboundResponse, OutboundRequest, ReplayableRequest};
+
 mod future;
 pub use future::ResponseFuture;
 
 mod final_uri;
+
+#[cfg(any(feature = "tower-http-06", feature = "tower-http-07"))]
+mod keep_context;
+#[cfg(any(feature = "tower-http-06", feature = "tower-http-07"))]
+pub use keep_context::KeepContext;
+
+#[cfg(feature = "reqwest")]
+mod reqwest;
+#[cfg(feature = "reqwest")]
+pub use self::reqwest::ReqwestAuthorizer;
+
+#[cfg(feature = "reqwest-middleware")]
+mod middleware;
 
 mod replay;
 pub use replay::{ReplayAuth, ReplayAuthLayer, ReplayFuture};

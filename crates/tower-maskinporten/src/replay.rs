@@ -8,14 +8,15 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::{Request, Response};
-use maskinporten::{Authorizer, RejectedToken, Renewal};
+use maskinporten::{Authorizer, Renewal};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::BoxError;
 use crate::future::ResponseFuture;
+use crate::outbound::sealed::Answer;
+use crate::outbound::{InboundResponse, ReplayableRequest};
 use crate::service::BearerAuth;
 
 /// Makes a [`ReplayAuth`]. Made by
@@ -29,6 +30,12 @@ pub struct ReplayAuthLayer {
 impl ReplayAuthLayer {
     pub(crate) fn new(authorizer: Authorizer) -> Self {
         Self { authorizer }
+    }
+
+    /// What it sets headers by.
+    #[must_use]
+    pub fn authorizer(&self) -> &Authorizer {
+        &self.authorizer
     }
 }
 
@@ -105,43 +112,47 @@ impl<S> ReplayAuth<S> {
     }
 }
 
-impl<S, B, R> Service<Request<B>> for ReplayAuth<S>
+impl<S, Q> Service<Q> for ReplayAuth<S>
 where
-    S: Service<Request<B>, Response = Response<R>> + Clone,
+    Q: ReplayableRequest,
+    S: Service<Q> + Clone,
+    S::Response: InboundResponse,
     S::Error: Into<BoxError>,
-    B: Clone,
 {
     type Response = S::Response;
     type Error = BoxError;
-    type Future = ReplayFuture<S, B>;
+    type Future = ReplayFuture<S, Q>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.bearer.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, request: Q) -> Self::Future {
         // The clone is made ready when it is needed, and nothing is reserved until then.
-        let replay = (request.clone(), self.bearer.get_ref().clone());
+        let replay = request.duplicate();
+        let replay = replay.map(|request| (request, self.bearer.get_ref().clone()));
         ReplayFuture::new(self.bearer.call(request), replay)
     }
 }
 
-impl<'a, S, B, R> Service<Request<B>> for &'a ReplayAuth<S>
+impl<'a, S, Q> Service<Q> for &'a ReplayAuth<S>
 where
-    &'a S: Service<Request<B>, Response = Response<R>>,
-    <&'a S as Service<Request<B>>>::Error: Into<BoxError>,
-    B: Clone,
+    Q: ReplayableRequest,
+    &'a S: Service<Q>,
+    <&'a S as Service<Q>>::Response: InboundResponse,
+    <&'a S as Service<Q>>::Error: Into<BoxError>,
 {
-    type Response = Response<R>;
+    type Response = <&'a S as Service<Q>>::Response;
     type Error = BoxError;
-    type Future = ReplayFuture<&'a S, B>;
+    type Future = ReplayFuture<&'a S, Q>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         (&self.bearer).poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let replay = (request.clone(), self.bearer.get_ref());
+    fn call(&mut self, request: Q) -> Self::Future {
+        let replay = request.duplicate();
+        let replay = replay.map(|request| (request, self.bearer.get_ref()));
         ReplayFuture::new((&self.bearer).call(request), replay)
     }
 }
@@ -149,14 +160,15 @@ where
 pin_project! {
     /// The response of a [`ReplayAuth`].
     #[must_use = "futures do nothing unless polled"]
-    pub struct ReplayFuture<S, B>
+    pub struct ReplayFuture<S, Q>
     where
-        S: Service<Request<B>>,
+        S: Service<Q>,
     {
         #[pin]
-        sent: ResponseFuture<S, B>,
-        // None once the request has been sent again.
-        replay: Option<(Request<B>, S)>,
+        sent: ResponseFuture<S, Q>,
+        // None where it cannot be sent again, or has been.
+        replay: Option<(Q, S)>,
+        again: bool,
         rejected: Option<Box<Rejected<S::Response>>>,
     }
 }
@@ -167,25 +179,28 @@ struct Rejected<R> {
     response: R,
 }
 
-impl<S, B> ReplayFuture<S, B>
+impl<S, Q> ReplayFuture<S, Q>
 where
-    S: Service<Request<B>>,
+    S: Service<Q>,
 {
-    fn new(sent: ResponseFuture<S, B>, replay: (Request<B>, S)) -> Self {
+    fn new(sent: ResponseFuture<S, Q>, replay: Option<(Q, S)>) -> Self {
         Self {
             sent,
-            replay: Some(replay),
+            replay,
+            again: false,
             rejected: None,
         }
     }
 }
 
-impl<S, B, R> Future for ReplayFuture<S, B>
+impl<S, Q> Future for ReplayFuture<S, Q>
 where
-    S: Service<Request<B>, Response = Response<R>> + Clone,
+    Q: ReplayableRequest,
+    S: Service<Q> + Clone,
+    S::Response: InboundResponse,
     S::Error: Into<BoxError>,
 {
-    type Output = Result<Response<R>, BoxError>;
+    type Output = Result<S::Response, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
@@ -195,6 +210,7 @@ where
                 let response = this.rejected.take().map(|rejected| rejected.response);
                 match (ticket, this.replay.take(), response) {
                     (Some(ticket), Some((request, inner)), _) => {
+                        *this.again = true;
                         let replayed = ResponseFuture::acquire(ticket.into(), request, inner);
                         this.sent.set(replayed);
                     }
@@ -204,14 +220,15 @@ where
             }
             let mut response = ready!(this.sent.as_mut().poll(cx))?;
             let receipt = this.sent.receipt();
-            let rejected = response.extensions_mut().get_mut::<RejectedToken>();
-            let Some(rejected) = rejected.filter(|rejected| rejected.receipt() == receipt) else {
+            let Some(rejected) = response.rejected(receipt) else {
                 return Poll::Ready(Ok(response));
             };
-            if this.replay.is_none() {
+            if *this.again {
                 *rejected = rejected.replayed();
             }
-            match rejected.renewal() {
+            // One that cannot be sent again is left to whoever can, outside.
+            let renewal = this.replay.as_ref().and_then(|_| rejected.renewal());
+            match renewal {
                 Some(renewal) => {
                     // What the inner service's future holds until it is dropped, as a permit, is not
                     // for those who wait for something else.
@@ -230,9 +247,9 @@ impl<S: fmt::Debug> fmt::Debug for ReplayAuth<S> {
     }
 }
 
-impl<S, B> fmt::Debug for ReplayFuture<S, B>
+impl<S, Q> fmt::Debug for ReplayFuture<S, Q>
 where
-    S: Service<Request<B>>,
+    S: Service<Q>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("ReplayFuture");

@@ -3,12 +3,12 @@
 use std::fmt;
 use std::task::{Context, Poll};
 
-use http::{Request, Response};
 use maskinporten::{Authorizer, LocalAuthorizer, Passage};
 use tower_service::Service;
 
 use crate::BoxError;
 use crate::future::ResponseFuture;
+use crate::outbound::{InboundResponse, OutboundRequest};
 
 /// A service whose requests carry a token. Made by
 /// [`MaskinportenAuthLayer`](crate::MaskinportenAuthLayer) and
@@ -60,14 +60,16 @@ impl<S> BearerAuth<S> {
     }
 }
 
-impl<S, B, R> Service<Request<B>> for BearerAuth<S>
+impl<S, Q> Service<Q> for BearerAuth<S>
 where
-    S: Service<Request<B>, Response = Response<R>> + Clone,
+    Q: OutboundRequest,
+    S: Service<Q> + Clone,
+    S::Response: InboundResponse,
     S::Error: Into<BoxError>,
 {
     type Response = S::Response;
     type Error = BoxError;
-    type Future = ResponseFuture<S, B>;
+    type Future = ResponseFuture<S, Q>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -75,11 +77,11 @@ where
     }
 
     #[inline]
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        if let Some(receipt) = self.authorizer.authorize_now(&mut request) {
+    fn call(&mut self, mut request: Q) -> Self::Future {
+        if let Some(receipt) = request.authorize_now(&mut self.authorizer) {
             return ResponseFuture::respond(self.inner.call(request), receipt);
         }
-        match self.authorizer.authorize(&mut request) {
+        match request.authorize(&mut self.authorizer) {
             Passage::Go(receipt) => ResponseFuture::respond(self.inner.call(request), receipt),
             Passage::Refused(error) => ResponseFuture::refuse(error),
             Passage::Wait(acquire) => {
@@ -94,14 +96,16 @@ where
     }
 }
 
-impl<'a, S, B, R> Service<Request<B>> for &'a BearerAuth<S>
+impl<'a, S, Q> Service<Q> for &'a BearerAuth<S>
 where
-    &'a S: Service<Request<B>, Response = Response<R>>,
-    <&'a S as Service<Request<B>>>::Error: Into<BoxError>,
+    Q: OutboundRequest,
+    &'a S: Service<Q>,
+    <&'a S as Service<Q>>::Response: InboundResponse,
+    <&'a S as Service<Q>>::Error: Into<BoxError>,
 {
-    type Response = Response<R>;
+    type Response = <&'a S as Service<Q>>::Response;
     type Error = BoxError;
-    type Future = ResponseFuture<&'a S, B>;
+    type Future = ResponseFuture<&'a S, Q>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -109,12 +113,12 @@ where
     }
 
     #[inline]
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Q) -> Self::Future {
         let mut inner = &self.inner;
-        if let Some(receipt) = self.authorizer.authorize_now_shared(&mut request) {
+        if let Some(receipt) = request.authorize_now_shared(&self.authorizer) {
             return ResponseFuture::respond(inner.call(request), receipt);
         }
-        match self.authorizer.authorize_shared(&mut request) {
+        match request.authorize_shared(&self.authorizer) {
             Passage::Go(receipt) => ResponseFuture::respond(inner.call(request), receipt),
             Passage::Refused(error) => ResponseFuture::refuse(error),
             Passage::Wait(acquire) => ResponseFuture::acquire(acquire, request, inner),

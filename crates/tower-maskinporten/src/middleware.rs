@@ -1,0 +1,84 @@
+//! The layers as middleware of `reqwest_middleware` 0.5.
+//!
+//! The first `with` of its builder is outermost: the auth layer goes last.
+
+use async_trait::async_trait;
+use http::Extensions;
+use maskinporten::{Authorizer, Error, Receipt, TokenContext};
+use reqwest::{Request, Response};
+use reqwest_middleware::{Middleware, Next, Result};
+
+use crate::layer::{AltinnAuthLayer, MaskinportenAuthLayer};
+use crate::legacy::LegacyAuthLayer;
+use crate::outbound::sealed::{Answer, Duplicate};
+use crate::replay::ReplayAuthLayer;
+use crate::reqwest::{decide, finish};
+
+macro_rules! middleware {
+    ($($layer:ident),*) => {$(
+        /// A request's [`TokenContext`] is put there by `RequestBuilder::with_extension`.
+        #[async_trait]
+        impl Middleware for $layer {
+            async fn handle(
+                &self,
+                request: Request,
+                extensions: &mut Extensions,
+                next: Next<'_>,
+            ) -> Result<Response> {
+                send(self.authorizer(), request, extensions, next).await.map(|(_, response)| response)
+            }
+        }
+    )*};
+}
+
+middleware!(MaskinportenAuthLayer, AltinnAuthLayer, LegacyAuthLayer);
+
+/// A request whose body is a stream is sent once.
+#[async_trait]
+impl Middleware for ReplayAuthLayer {
+    async fn handle(
+        &self,
+        request: Request,
+        extensions: &mut Extensions,
+        next: Next<'_>,
+    ) -> Result<Response> {
+        let again = request.duplicate();
+        let sent = send(self.authorizer(), request, extensions, next.clone()).await?;
+        let (receipt, mut response) = sent;
+        let rejected = response.rejected(receipt).map(|rejected| *rejected);
+        let renewal = rejected.and_then(|rejected| rejected.renewal());
+        let (Some(mut again), Some(renewal)) = (again, renewal) else {
+            return Ok(response);
+        };
+        let Some(ticket) = renewal.await else {
+            return Ok(response);
+        };
+        // The connection is free for the second sending.
+        drop(response);
+        let receipt = ticket.set(again.headers_mut());
+        let mut response = next.run(again, extensions).await?;
+        response.report(receipt);
+        if let Some(rejected) = response.rejected(receipt) {
+            *rejected = rejected.replayed();
+        }
+        Ok(response)
+    }
+}
+
+/// Sets the header, sends the request, and reads what the answer says about the token.
+async fn send(
+    authorizer: &Authorizer,
+    mut request: Request,
+    extensions: &mut Extensions,
+    next: Next<'_>,
+) -> Result<(Receipt, Response)> {
+    let passage = decide(authorizer, extensions.get::<TokenContext>(), &mut request);
+    let receipt = finish(passage, &mut request).await.map_err(failed)?;
+    let mut response = next.run(request, extensions).await?;
+    response.report(receipt);
+    Ok((receipt, response))
+}
+
+fn failed(error: Error) -> reqwest_middleware::Error {
+    reqwest_middleware::Error::middleware(error)
+}
