@@ -36,20 +36,30 @@
 //! - On a cached token a request costs one look at the clock and one at a number: nothing is
 //!   allocated, nobody is waited for, and the inner service is called directly.
 //! - One request may ask for another organisation's token than the layer's own, by a
-//!   [`TokenContext`](maskinporten::TokenContext) in its extensions, or for none at all.
+//!   [`TokenContext`](maskinporten::TokenContext) in its extensions, or for none at all, where the layer
+//!   was told what a request without one gets
+//!   ([`require_context`](MaskinportenAuthLayer::require_context),
+//!   [`optional_context`](MaskinportenAuthLayer::optional_context)).
 //! - A 401 brings a newer token for the next request. With
 //!   [`replay_on_unauthorized`](MaskinportenAuthLayer::replay_on_unauthorized) the one that was refused
 //!   is sent again with it, once.
+//! - The same layer wraps [`http::Request`] services (hyper-util, tonic, anything of Tower's) and
+//!   `reqwest::Client`, and is itself middleware of `reqwest_middleware`. What takes no layer asks its
+//!   [`authorizer`](MaskinportenAuthLayer::authorizer).
 //! - What keeps a request from its token comes out as a [`BoxError`] with a [`maskinporten::Error`]
 //!   inside; [`maskinporten::Error::find_in`] finds it, whatever is wrapped around it.
 //!
 //! # Features
 //!
 //! - `client` (default): the engine's default transport.
+//! - `metrics`: counters, gauges and histograms through the `metrics` facade 0.24.
+//! - `registry`: named and typed clients, from code and from TOML.
+//! - `reqwest`: the layers over `reqwest::Client` 0.13.
+//! - `reqwest-middleware`: the layers as middleware of `reqwest_middleware` 0.5.
 //! - `tower`: [`ServiceBuilderExt`], the layers as methods of [`tower::ServiceBuilder`] 0.5, and
 //!   [`RejectedTokenPolicy`] for its `Retry`.
-//! - `tower-http-06`, `tower-http-07`: where `FollowRedirect` of that release stands below a layer, a
-//!   401 counts only if the last address is listed.
+//! - `tower-http-06`, `tower-http-07`: [`KeepContext`] for `FollowRedirect` of that release outside a
+//!   layer; where one stands below, a 401 counts only if the last address is listed.
 
 pub use maskinporten;
 
@@ -98,3 +108,21 @@ pub use policy::{RejectedTokenFuture, RejectedTokenPolicy};
 
 /// What comes out of a layer: its own error or the inner service's.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The pages whose examples are compiled with this crate.
+#[cfg(all(
+    doctest,
+    feature = "registry",
+    feature = "reqwest-middleware",
+    feature = "tower-http-07"
+))]
+mod pages {
+    #[doc = include_str!("../../../docs/layers.md")]
+    struct Layers;
+
+    #[doc = include_str!("../../../docs/clients.md")]
+    struct Clients;
+
+    #[doc = include_str!("../../../docs/acting-for-others.md")]
+    struct ActingForOthers;
+}
