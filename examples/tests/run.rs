@@ -31,6 +31,7 @@ macro_rules! each_runs {
 }
 
 each_runs! {
+    hyper_client
     quickstart
 }
 
