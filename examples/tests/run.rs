@@ -33,6 +33,7 @@ macro_rules! each_runs {
 each_runs! {
     hyper_client
     quickstart
+    supplier_many_orgs
 }
 
 #[test]
