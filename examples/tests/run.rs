@@ -31,6 +31,7 @@ macro_rules! each_runs {
 }
 
 each_runs! {
+    batch
     hyper_client
     quickstart
     supplier_many_orgs
