@@ -32,6 +32,8 @@ macro_rules! each_runs {
 
 each_runs! {
     batch
+    dan_client
+    events_subscription
     hyper_client
     quickstart
     supplier_many_orgs
