@@ -36,6 +36,7 @@ each_runs! {
     events_subscription
     hyper_client
     quickstart
+    rotate_keys
     supplier_many_orgs
 }
 
