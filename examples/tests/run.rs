@@ -38,6 +38,7 @@ each_runs! {
     quickstart
     rotate_keys
     supplier_many_orgs
+    vault_signer
 }
 
 #[test]
