@@ -11,6 +11,10 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
+/// The tests of this example are real ones.
+#[path = "../test_with_sim.rs"]
+mod test_with_sim;
+
 /// What an example may take, a busy machine included: most take less than a second.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -38,6 +42,7 @@ each_runs! {
     quickstart
     rotate_keys
     supplier_many_orgs
+    test_with_sim
     vault_signer
 }
 
