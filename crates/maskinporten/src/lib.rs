@@ -29,7 +29,7 @@
 //!
 //! # Features
 //!
-//! - `client` (default): the default [`Transport`], hyper over rustls, with proxies.
+//! - `client` (default): the default [`Transport`], hyper over rustls, with proxies; its connector.
 
 mod settings;
 pub use settings::{
@@ -82,7 +82,7 @@ mod exchange;
 mod transport;
 pub use transport::Transport;
 #[cfg(feature = "client")]
-pub use transport::TransportBuilder;
+pub use transport::{HttpsConnection, HttpsConnector, TransportBuilder};
 
 mod discovery;
 

@@ -30,6 +30,8 @@ mod builder;
 pub use builder::TransportBuilder;
 #[cfg(feature = "client")]
 mod connector;
+#[cfg(feature = "client")]
+pub use connector::{HttpsConnection, HttpsConnector};
 mod failure;
 mod loopback;
 pub(crate) use loopback::is_loopback;

@@ -13,7 +13,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::connector::{Connector, Trust};
+use super::connector::{HttpsConnector, Trust};
 use super::{BODY_LIMIT, Transport};
 use crate::advice;
 use crate::error::{Error, Result};
@@ -108,19 +108,7 @@ impl TransportBuilder {
     /// `https`, or if a PEM holds no certificate or a broken one. That the machine has no
     /// certificate authorities is not an error before the first https request.
     pub fn build(self) -> Result<Transport> {
-        if let Some(fault) = self.fault {
-            return Err(fault);
-        }
-        let proxies = match self.proxy {
-            Proxy::None => None,
-            Proxy::Given(proxies) if is_http(&proxies) != Some(true) => return Err(bad_proxy()),
-            Proxy::Environment(proxies) if is_http(&proxies) == Some(false) => {
-                return Err(bad_proxy());
-            }
-            Proxy::Given(proxies) | Proxy::Environment(proxies) => Some(proxies),
-        };
-        let connector = Connector::new(proxies, Trust::new(self.roots), self.connect_timeout);
-
+        let connector = self.connector()?;
         let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new())
             // No pool: a connection lives on the runtime it was opened on. When that one is still there
             // but nobody drives it, a pooled connection looks open and answers nothing until the time
@@ -134,6 +122,28 @@ impl TransportBuilder {
             .http1_max_buf_size(BODY_LIMIT)
             .build(connector);
         Ok(Transport::new(client))
+    }
+
+    /// Builds only what makes the connections, for an HTTP client that goes the same way. Nothing is
+    /// connected and no certificate store is read.
+    ///
+    /// # Errors
+    ///
+    /// As [`build`](Self::build).
+    pub fn connector(self) -> Result<HttpsConnector> {
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
+        let proxies = match self.proxy {
+            Proxy::None => None,
+            Proxy::Given(proxies) if is_http(&proxies) != Some(true) => return Err(bad_proxy()),
+            Proxy::Environment(proxies) if is_http(&proxies) == Some(false) => {
+                return Err(bad_proxy());
+            }
+            Proxy::Given(proxies) | Proxy::Environment(proxies) => Some(proxies),
+        };
+        let trust = Trust::new(self.roots);
+        Ok(HttpsConnector::new(proxies, trust, self.connect_timeout))
     }
 }
 

@@ -1,7 +1,8 @@
-//! A URI to a connection: which way, and whom to trust at its end.
+//! [`HttpsConnector`]: a URI to a connection: which way, and whom to trust at its end.
 
+use std::fmt;
 use std::future::ready;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -10,10 +11,11 @@ use std::time::Duration;
 use std::vec;
 
 use http::Uri;
-use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_rustls::MaybeHttpsStream;
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
@@ -22,25 +24,54 @@ use rustls_platform_verifier::Verifier;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-use super::{failure, is_loopback, oneshot};
+use super::{failure, is_loopback, oneshot, refuse_insecure};
 use crate::advice;
 use crate::error::{BoxError, Error, ErrorKind, Result};
+use crate::signer::BoxFuture;
 
 type Connecting<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 type Tcp = HttpConnector<Resolver>;
+type Tls<C> = hyper_rustls::HttpsConnector<C>;
 /// The inner layer is TLS with the proxy, the outer one with the server; either may be absent.
-type Connection = MaybeHttpsStream<MaybeHttpsStream<TokioIo<TcpStream>>>;
+type Stream = MaybeHttpsStream<MaybeHttpsStream<TokioIo<TcpStream>>>;
 
-/// Connects to this machine directly, to all else directly or through a proxy.
+/// The way out that the default transport takes, for an HTTP client of one's own.
+///
+/// Made by [`TransportBuilder::connector`](super::TransportBuilder::connector). It speaks HTTP/1.1.
+///
+/// - It is https only. A server on this machine is reached over plain http as well, and never through
+///   a proxy; anything else in the clear is refused before a name is looked up.
+/// - To all else it goes directly, or through a proxy by CONNECT.
+/// - Certificates are checked against what the platform trusts, and what was added to it. They are
+///   read when the first https connection is made, and once for all clones.
+/// - `localhost` is this machine, whatever a name server says.
+/// - Dropping the future of a connection gives it up.
+///
+/// # Errors
+///
+/// An [`Error`] where the address is refused, the time is up, no certificate authority is known, or
+/// the proxy failed; [`Error::find_in`] finds it. Else what hyper-util or rustls say.
+///
+/// ```
+/// use bytes::Bytes;
+/// use http_body_util::Full;
+/// use hyper_util::client::legacy::Client;
+/// use hyper_util::rt::TokioExecutor;
+/// use maskinporten::Transport;
+///
+/// let connector = Transport::builder().proxy_from_env().connector()?;
+/// let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build(connector);
+/// # Ok::<(), maskinporten::Error>(())
+/// ```
 #[derive(Clone)]
-pub(super) struct Connector {
+pub struct HttpsConnector {
     tcp: Tcp,
     proxies: Option<Arc<Matcher>>,
     trust: Arc<Trust>,
     timeout: Duration,
 }
 
-impl Connector {
+impl HttpsConnector {
     pub(super) fn new(proxies: Option<Matcher>, trust: Trust, timeout: Duration) -> Self {
         let mut tcp = HttpConnector::new_with_resolver(Resolver(GaiResolver::new()));
         tcp.enforce_http(false);
@@ -64,7 +95,7 @@ impl Connector {
         }
     }
 
-    async fn connect(self, server: Uri, proxy: Option<Intercept>) -> Result<Connection, BoxError> {
+    async fn connect(self, server: Uri, proxy: Option<Intercept>) -> Result<Stream, BoxError> {
         if server.scheme_str() == Some("http") {
             // Only this machine gets here; `refuse_insecure` has seen to it.
             let stream = oneshot(self.tcp, server).await?;
@@ -72,25 +103,28 @@ impl Connector {
         }
         let tls = self.trust.config()?;
         let Some(proxy) = proxy else {
-            let stream = oneshot(HttpsConnector::from((self.tcp, tls)), server).await?;
+            let stream = oneshot(Tls::from((self.tcp, tls)), server).await?;
             return Ok(MaybeHttpsStream::Http(stream));
         };
-        let to_proxy = HttpsConnector::from((self.tcp, Arc::clone(&tls)));
+        let to_proxy = Tls::from((self.tcp, Arc::clone(&tls)));
         let tunnel = Proxied::new(&proxy, to_proxy);
-        oneshot(HttpsConnector::from((tunnel, tls)), server).await
+        oneshot(Tls::from((tunnel, tls)), server).await
     }
 }
 
-impl Service<Uri> for Connector {
-    type Response = Connection;
-    type Error = BoxError;
-    type Future = Connecting<Connection, BoxError>;
+impl Service<Uri> for HttpsConnector {
+    type Response = HttpsConnection;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, server: Uri) -> Self::Future {
+        if let Err(error) = refuse_insecure(&server) {
+            return Box::pin(ready(Err(error.into())));
+        }
         let this = self.clone();
         Box::pin(async move {
             let timeout = this.timeout;
@@ -101,8 +135,75 @@ impl Service<Uri> for Connector {
                 None => silence,
             };
             let connected = tokio::time::timeout(timeout, this.connect(server, proxy)).await;
-            connected.unwrap_or_else(|_elapsed| Err(silence.into()))
+            connected
+                .unwrap_or_else(|_elapsed| Err(silence.into()))
+                .map(HttpsConnection)
         })
+    }
+}
+
+impl fmt::Debug for HttpsConnector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // hyper-util shows a proxy without its credentials.
+        f.debug_struct("HttpsConnector")
+            .field("proxies", &self.proxies)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What an [`HttpsConnector`] has connected.
+pub struct HttpsConnection(Stream);
+
+impl Connection for HttpsConnection {
+    fn connected(&self) -> Connected {
+        self.0.connected()
+    }
+}
+
+impl Read for HttpsConnection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, into)
+    }
+}
+
+impl Write for HttpsConnection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+impl fmt::Debug for HttpsConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpsConnection").finish_non_exhaustive()
     }
 }
 
@@ -111,15 +212,15 @@ impl Service<Uri> for Connector {
 /// A tunnel whose failures name the proxy: to look for them at the server would be in vain.
 #[derive(Clone)]
 struct Proxied {
-    tunnel: Tunnel<HttpsConnector<Tcp>>,
+    tunnel: Tunnel<Tls<Tcp>>,
     host: String,
 }
 
 /// hyper-util keeps the name of this type to itself.
-type TunnelError = <Tunnel<HttpsConnector<Tcp>> as Service<Uri>>::Error;
+type TunnelError = <Tunnel<Tls<Tcp>> as Service<Uri>>::Error;
 
 impl Proxied {
-    fn new(proxy: &Intercept, connector: HttpsConnector<Tcp>) -> Self {
+    fn new(proxy: &Intercept, connector: Tls<Tcp>) -> Self {
         let tunnel = Tunnel::new(proxy.uri().clone(), connector);
         Self {
             tunnel: match proxy.basic_auth() {

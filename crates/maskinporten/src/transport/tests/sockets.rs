@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::{self, Handle};
@@ -322,4 +324,46 @@ fn a_runtime_that_is_gone_or_idle_does_not_hold_the_next_request_up() {
     small_runtime().block_on(ask()).unwrap();
     drop(first);
     small_runtime().block_on(ask()).unwrap();
+}
+
+// ===== the connector by itself =====
+
+fn client() -> Client<HttpsConnector, Full<Bytes>> {
+    let connector = Transport::builder().connector().unwrap();
+    Client::builder(TokioExecutor::new()).build(connector)
+}
+
+#[tokio::test]
+async fn a_client_over_the_connector_keeps_its_connection() {
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&connections);
+    let server = serve(move |mut stream| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        async move {
+            for _ in 0..2 {
+                request(&mut stream).await;
+                let answer = format!("{OK}content-length: 2\r\n\r\nok");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        }
+    });
+    let (server, client) = (server.await, client());
+
+    for _ in 0..2 {
+        let asked = client.request(post(&format!("http://{server}/")).map(Full::new));
+        let body = asked.await.unwrap().into_body();
+        assert_eq!(body.collect().await.unwrap().to_bytes(), "ok");
+    }
+
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn the_connector_itself_refuses_plain_http_to_anything_but_this_machine() {
+    for server in ["http://api.example.no/", "http://127.0.0.1.example.no:80/"] {
+        let asked = client().request(post(server).map(Full::new));
+        let error = asked.await.expect_err("it is plain http");
+        let error = Error::find_in(&error).expect("it is ours");
+        check(error, ErrorKind::Settings, false, &advice::INSECURE_ADDRESS);
+    }
 }
