@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 
-use crate::advice::Advice;
+use crate::advice::{self, Advice};
 
 /// What can stand behind an [`Error`] as its cause.
 pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
@@ -257,6 +257,22 @@ impl Error {
         Self::new(ErrorKind::Key, message)
     }
 
+    /// What a caller asks for cannot be asked: its code mends it.
+    ///
+    /// The message is one lower-case phrase without a secret.
+    #[must_use]
+    pub fn request(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Request, message)
+    }
+
+    /// Named clients are declared wrongly, or one is asked for that is not declared.
+    ///
+    /// The message tells all that is wrong and where it stands, in lower case and without a secret.
+    #[must_use]
+    pub fn named_clients(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::settings(message).with_advice(&advice::NAMED_CLIENTS)
+    }
+
     /// The same with what caused it, for [`source`](StdError::source).
     #[must_use]
     pub fn caused_by(self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
@@ -285,10 +301,6 @@ impl Error {
             details: Vec::new(),
             source: None,
         }))
-    }
-
-    pub(crate) fn request(message: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(ErrorKind::Request, message)
     }
 
     pub(crate) fn origin(message: impl Into<Cow<'static, str>>) -> Self {

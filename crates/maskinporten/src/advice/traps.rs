@@ -318,6 +318,10 @@ traps! {
         "they name Environment (prod, test or dev), ClientId and EncodedJwk, all in one section; with them may stand \
          Kid, Scope, Resource, ConsumerOrgNo, ExhangeToAltinnToken, TokenExchangeEnvironment (prod, tt02, test, at21 \
          to at24 or yt01), UseAltinnTestOrg and OverwriteAuthorizationHeader";
+    NAMED_CLIENTS: Settings, You, No,
+        "named clients are declared wrongly, or not at all",
+        "mend every place that is named, in code or in the TOML file: all are told at once, and none is made until \
+         each is right; a client is declared where the registry is built and nowhere else";
     NO_SERVICE_OWNER: Request, You, No,
         "an Altinn token is asked for without the scope altinn:serviceowner",
         "Altinn may not take this client for a service owner's system, and its APIs then answer 403: add exactly \
