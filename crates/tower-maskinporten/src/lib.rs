@@ -53,7 +53,7 @@
 //!
 //! - `client` (default): the engine's default transport.
 //! - `metrics`: counters, gauges and histograms through the `metrics` facade 0.24.
-//! - `registry`: named and typed clients, from code and from TOML.
+//! - `registry`: [`ClientRegistry`], named and typed clients from code and from TOML.
 //! - `reqwest`: the layers over `reqwest::Client` 0.13.
 //! - `reqwest-middleware`: the layers as middleware of `reqwest_middleware` 0.5.
 //! - `tower`: [`ServiceBuilderExt`], the layers as methods of [`tower::ServiceBuilder`] 0.5, and
@@ -105,6 +105,13 @@ pub use replay::{ReplayAuth, ReplayAuthLayer, ReplayFuture};
 mod policy;
 #[cfg(feature = "tower")]
 pub use policy::{RejectedTokenFuture, RejectedTokenPolicy};
+
+#[cfg(feature = "registry")]
+mod registry;
+#[cfg(feature = "registry")]
+pub use registry::{
+    ClientRegistry, ClientRegistryBuilder, HttpBody, HttpClient, NamedClient, NamedClientBuilder,
+};
 
 /// What comes out of a layer: its own error or the inner service's.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

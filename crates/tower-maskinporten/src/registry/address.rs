@@ -1,0 +1,245 @@
+//! [`BaseUrl`]: where a client's paths start.
+
+use http::uri::PathAndQuery;
+use http::{Uri, uri};
+use maskinporten::{Error, Origin};
+
+/// An origin and the path that all paths of a client start with.
+#[derive(Clone, Debug)]
+pub(super) struct BaseUrl {
+    /// As it was written, with a slash at its end.
+    uri: Uri,
+    origin: Origin,
+}
+
+impl BaseUrl {
+    /// Reads a base URL. What is wrong is told without its text, all but the origin.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let refuse = |why: &str| Err(why.to_owned());
+        // `Uri` reads a fragment and forgets it.
+        if text.contains('#') {
+            return refuse("a base URL has no fragment");
+        }
+        let Ok(uri) = text.trim().parse::<Uri>() else {
+            return refuse("is no URL");
+        };
+        let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
+            return refuse("is no URL: it starts with https:// and a host");
+        };
+        let origin = format!("{scheme}://{authority}").parse::<Origin>();
+        let origin = origin.map_err(|error| error.to_string())?;
+        if uri.query().is_some() {
+            return refuse("a base URL has no query");
+        }
+        if climbs(uri.path()) {
+            return refuse("a base URL does not climb by `..`");
+        }
+        let path = format!("{}/", uri.path().trim_end_matches('/'));
+        let uri = with_path(&uri, &path).ok_or("is no URL")?;
+        Ok(Self { uri, origin })
+    }
+
+    pub(super) fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    pub(super) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The address of a path below this one; a whole address stays as it is.
+    pub(super) fn join(&self, uri: &Uri) -> Result<Uri, Error> {
+        // Whether a token may go there is not decided here: every address meets the guard.
+        if uri.scheme().is_some() || uri.authority().is_some() {
+            return Ok(uri.clone());
+        }
+        self.below(uri.path_and_query().map_or("", PathAndQuery::as_str))
+    }
+
+    /// The same for a text, whose path may leave its first slash out.
+    pub(super) fn join_text(&self, text: &str) -> Result<Uri, Error> {
+        if !text.contains("://") {
+            return self.below(text);
+        }
+        let uri = text.parse::<Uri>();
+        uri.map_err(|cause| Error::request("an address is no URL").caused_by(cause))
+    }
+
+    fn below(&self, text: &str) -> Result<Uri, Error> {
+        let refuse = |why: &str| {
+            let message = format!("a path below {} {why}", self.uri);
+            Err(Error::request(message))
+        };
+        let rest = text.strip_prefix('/').unwrap_or(text);
+        let path = rest.split(['?', '#']).next().unwrap_or_default();
+        // A server that resolves the target as a reference reads `//host` as another host
+        // (RFC 3986 §4.2).
+        if path.starts_with(['/', '\\']) {
+            return refuse("starts with one slash");
+        }
+        if climbs(path) {
+            return refuse("does not climb by `..`");
+        }
+        if rest == "*" {
+            return refuse("is a path");
+        }
+        let path = format!("{}{rest}", self.uri.path());
+        match with_path(&self.uri, &path) {
+            Some(uri) => Ok(uri),
+            None => refuse("holds only what a URL may hold; all else is percent-encoded"),
+        }
+    }
+}
+
+fn with_path(uri: &Uri, path: &str) -> Option<Uri> {
+    let mut parts = uri::Parts::default();
+    parts.scheme = uri.scheme().cloned();
+    parts.authority = uri.authority().cloned();
+    parts.path_and_query = Some(path.parse().ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+/// Whether a segment of the path leads upwards for a server that reads it leniently: percent-encoded,
+/// once or twice, with a backslash for a slash, or with parameters behind it.
+fn climbs(path: &str) -> bool {
+    let path = path.to_ascii_lowercase().replace("%25", "%");
+    let path = path.replace("%2e", ".").replace("%3b", ";");
+    let path = path.replace("%2f", "/").replace("%5c", "/");
+    let mut segments = path.split(['/', '\\']);
+    segments.any(|segment| segment.split(';').next() == Some(".."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(base: &str, path: &str, expected: Option<&str>) {
+        let base = BaseUrl::parse(base).unwrap();
+        let joined = base.join_text(path).ok().map(|uri| uri.to_string());
+        assert_eq!(joined.as_deref(), expected, "{path}");
+        // A request's own address cannot leave the first slash out.
+        if let Ok(uri) = path.parse::<Uri>()
+            && (path.starts_with('/') || uri.scheme().is_some() || path == "*")
+        {
+            let joined = base.join(&uri).ok().map(|uri| uri.to_string());
+            assert_eq!(
+                joined.as_deref(),
+                expected,
+                "{path} as it stands in a request"
+            );
+        }
+    }
+
+    #[test]
+    fn a_path_is_joined_below_the_prefix() {
+        let host = "https://api.example.no";
+        for base in [host, "https://api.example.no/"] {
+            check(base, "/person/1", Some("https://api.example.no/person/1"));
+            check(base, "person/1", Some("https://api.example.no/person/1"));
+            check(base, "", Some("https://api.example.no/"));
+            check(base, "/", Some("https://api.example.no/"));
+        }
+        for base in ["https://api.example.no/v1", "https://api.example.no/v1//"] {
+            check(
+                base,
+                "/person?a=/../b",
+                Some("https://api.example.no/v1/person?a=/../b"),
+            );
+            check(base, "?a=b", Some("https://api.example.no/v1/?a=b"));
+            check(base, "a:b/c", Some("https://api.example.no/v1/a:b/c"));
+            check(
+                base,
+                "..a/b../...",
+                Some("https://api.example.no/v1/..a/b../..."),
+            );
+        }
+        check("http://127.0.0.1:9/x", "/y", Some("http://127.0.0.1:9/x/y"));
+    }
+
+    #[test]
+    fn no_path_climbs_out_of_the_prefix() {
+        for path in [
+            "..",
+            "/..",
+            "/../admin",
+            "a/../../admin",
+            "/a/..",
+            "%2e%2e/admin",
+            "/.%2E/admin",
+            "/a%2f..%2Fadmin",
+            "/a%5c..%5cadmin",
+            "/..;x=1/admin",
+            "/..%3bx/admin",
+            "/%252e%252e/admin",
+        ] {
+            check("https://api.example.no/v1/", path, None);
+        }
+        let base = BaseUrl::parse("https://api.example.no/v1/").unwrap();
+        assert!(base.join_text("a\\..\\admin").is_err());
+    }
+
+    #[test]
+    fn no_path_names_a_host_of_its_own() {
+        for path in [
+            "//elsewhere.example/",
+            "///elsewhere.example",
+            "/\\elsewhere.example",
+            "*",
+        ] {
+            check("https://api.example.no/", path, None);
+            check("https://api.example.no/v1", path, None);
+        }
+        check(
+            "https://api.example.no/v1",
+            "elsewhere.example/a@b",
+            Some("https://api.example.no/v1/elsewhere.example/a@b"),
+        );
+    }
+
+    #[test]
+    fn a_whole_address_is_left_to_the_guard() {
+        for address in ["https://elsewhere.example/", "https://api.example.no/v2"] {
+            check("https://api.example.no/v1", address, Some(address));
+        }
+    }
+
+    #[test]
+    fn a_base_url_is_an_origin_and_a_path() {
+        let check = |text: &str, expected: Result<&str, &str>| {
+            let base = BaseUrl::parse(text).map(|base| base.uri.to_string());
+            let base = base.as_deref().map_err(String::as_str);
+            assert_eq!(base, expected, "{text}");
+        };
+        check(
+            " https://API.example.no:443/v1 ",
+            Ok("https://API.example.no:443/v1/"),
+        );
+        check("http://localhost:8080", Ok("http://localhost:8080/"));
+        check(
+            "https://api.example.no?key=x",
+            Err("a base URL has no query"),
+        );
+        check(
+            "https://api.example.no#x",
+            Err("a base URL has no fragment"),
+        );
+        check(
+            "https://api.example.no/a/..",
+            Err("a base URL does not climb by `..`"),
+        );
+        check(
+            "api.example.no",
+            Err("is no URL: it starts with https:// and a host"),
+        );
+        check("/v1", Err("is no URL: it starts with https:// and a host"));
+        check("", Err("is no URL"));
+        check("https://a b", Err("is no URL"));
+        let plain = r#""http://api.example.no/" is plain http, and not on this machine"#;
+        check("http://api.example.no/v1?secret", Err(plain));
+        let user = r#""https://…@api.example.no/" is no origin: it names a user"#;
+        check("https://user:secret@api.example.no/v1", Err(user));
+        let other = r#""ftp://api.example.no/" is no origin: its scheme is not https"#;
+        check("ftp://api.example.no", Err(other));
+    }
+}
