@@ -132,4 +132,7 @@ mod pages {
 
     #[doc = include_str!("../../../docs/acting-for-others.md")]
     struct ActingForOthers;
+
+    #[doc = include_str!("../../../docs/testing.md")]
+    struct Testing;
 }
