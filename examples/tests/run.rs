@@ -40,6 +40,7 @@ each_runs! {
     events_subscription
     hyper_client
     quickstart
+    reqwest_client
     rotate_keys
     supplier_many_orgs
     test_with_sim
