@@ -41,6 +41,7 @@ each_runs! {
     hyper_client
     quickstart
     reqwest_client
+    reqwest_middleware
     rotate_keys
     supplier_many_orgs
     test_with_sim
