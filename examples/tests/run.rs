@@ -45,6 +45,7 @@ each_runs! {
     rotate_keys
     supplier_many_orgs
     test_with_sim
+    tonic_client
     vault_signer
 }
 
