@@ -135,4 +135,7 @@ mod pages {
 
     #[doc = include_str!("../../../docs/testing.md")]
     struct Testing;
+
+    #[doc = include_str!("../../../docs/named-clients.md")]
+    struct NamedClients;
 }

@@ -66,7 +66,7 @@ impl Middleware for ReplayAuthLayer {
 }
 
 /// Sets the header, sends the request, and reads what the answer says about the token.
-async fn send(
+pub(crate) async fn send(
     authorizer: &Authorizer,
     mut request: Request,
     extensions: &mut Extensions,

@@ -235,11 +235,11 @@ mod tests {
         check("/v1", Err("is no URL: it starts with https:// and a host"));
         check("", Err("is no URL"));
         check("https://a b", Err("is no URL"));
-        let plain = r#""http://api.example.no/" is plain http, and not on this machine"#;
+        let plain = r#""http://api.example.no" is plain http, and not on this machine"#;
         check("http://api.example.no/v1?secret", Err(plain));
-        let user = r#""https://…@api.example.no/" is no origin: it names a user"#;
+        let user = r#""https://…@api.example.no" is no origin: it names a user"#;
         check("https://user:secret@api.example.no/v1", Err(user));
-        let other = r#""ftp://api.example.no/" is no origin: its scheme is not https"#;
+        let other = r#""ftp://api.example.no" is no origin: its scheme is not https"#;
         check("ftp://api.example.no", Err(other));
     }
 }

@@ -178,15 +178,64 @@ impl ClientRegistryBuilder {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        self.build_with(|plan, authorizer| HttpClient::new(plan, authorizer, service.clone()))
+        let no_objection = |_: &Plan| None;
+        self.build_with(no_objection, |plan, authorizer| {
+            HttpClient::new(plan, authorizer, service.clone())
+        })
+    }
+
+    /// Builds all clients, or none, over reqwest: what is got is a
+    /// [`ClientWithMiddleware`](reqwest_middleware::ClientWithMiddleware).
+    ///
+    /// The clients share what `client` builds, and it is changed in one thing: it follows no redirects. Its
+    /// proxies are its own, and reqwest takes those of the environment unless it is told otherwise.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tower_maskinporten::maskinporten::{FixedToken, MaskinportenClient};
+    /// use tower_maskinporten::{BoxError, ClientRegistry};
+    ///
+    /// # async fn example() -> Result<(), BoxError> {
+    /// # let source = FixedToken::new("token", Duration::from_secs(120))?;
+    /// # let client = MaskinportenClient::builder().source(source).build()?;
+    /// let clients = ClientRegistry::builder(&client)
+    ///     .client("persons", |c| c.maskinporten(["krr:read"]).base_url("https://api.example.no"))
+    ///     .build_reqwest(reqwest::Client::builder())?;
+    ///
+    /// let persons = clients.get("persons")?;
+    /// let answer = persons.post("search")?.body("name").send().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`build`](Self::build), also where redirects are declared, and where reqwest cannot be built.
+    #[cfg(feature = "reqwest-middleware")]
+    pub fn build_reqwest(
+        self,
+        client: reqwest::ClientBuilder,
+    ) -> Result<ClientRegistry<reqwest_middleware::ClientWithMiddleware>, Error> {
+        let client = client.redirect(reqwest::redirect::Policy::none());
+        let client = client.build().map_err(|cause| {
+            Error::named_clients("the HTTP client underneath cannot be built").caused_by(cause)
+        })?;
+        let no_redirects = |plan: &Plan| match plan.redirects {
+            0 => None,
+            _ => Some(("redirects", "are not followed over reqwest")),
+        };
+        self.build_with(no_redirects, |plan, authorizer| {
+            super::reqwest_client::layered(plan, authorizer, client.clone())
+        })
     }
 
     /// Makes a client of every plan, once all plans are there.
     fn build_with<C>(
         self,
+        objects: impl Fn(&Plan) -> Option<Objection>,
         make: impl Fn(&Plan, Authorizer) -> C,
     ) -> Result<ClientRegistry<C>, Error> {
-        let plans = self.plans()?.into_iter();
+        let plans = self.plans(objects)?.into_iter();
         let clients = plans.map(|(plan, authorizer)| {
             let client = make(&plan, authorizer);
             (plan.name.clone(), NamedClient::new(plan, client))
@@ -194,7 +243,10 @@ impl ClientRegistryBuilder {
         Ok(ClientRegistry::new(clients.collect()))
     }
 
-    fn plans(self) -> Result<Vec<(Plan, Authorizer)>, Error> {
+    fn plans(
+        self,
+        objects: impl Fn(&Plan) -> Option<Objection>,
+    ) -> Result<Vec<(Plan, Authorizer)>, Error> {
         let mut problems = self.problems;
         let mut declarations = self.declarations;
         for document in self.documents {
@@ -215,6 +267,9 @@ impl ClientRegistryBuilder {
                 declaration.refuse("identity", &why);
             }
             if let (Some(plan), Some(provider)) = (declaration.plan(), provider) {
+                if let Some((member, why)) = objects(&plan) {
+                    declaration.refuse(member, why);
+                }
                 match authorizer(&plan, &**provider) {
                     Ok(authorizer) => plans.push((plan, authorizer)),
                     Err(error) => declaration.refuse(at_fault(&error), &error.to_string()),
@@ -226,6 +281,9 @@ impl ClientRegistryBuilder {
         Ok(plans)
     }
 }
+
+/// A member that the HTTP client underneath cannot have, and why.
+type Objection = (&'static str, &'static str);
 
 /// The environment of this process. Nothing else in this crate asks for it.
 #[expect(
@@ -239,7 +297,12 @@ fn of_process(name: &str) -> Option<String> {
 fn authorizer(plan: &Plan, provider: &dyn TokenProvider) -> Result<Authorizer, Error> {
     let origin = plan.base.origin().clone();
     let authorizer = Authorizer::new(provider, plan.kind, &plan.request, origin)?;
-    Ok(final_uri::of_known_clients(authorizer))
+    let authorizer = final_uri::of_known_clients(authorizer);
+    Ok(match (plan.per_organisation, plan.optional_context) {
+        (true, _) => authorizer.require_context(),
+        (_, true) => authorizer.optional_context(),
+        _ => authorizer,
+    })
 }
 
 /// Which member an authorizer was refused for.
@@ -377,6 +440,19 @@ impl NamedClientBuilder {
         self.say("replay_on_unauthorized", |draft| {
             draft.replay_on_unauthorized(true)
         })
+    }
+
+    /// Refuses every request without a [`TokenContext`](maskinporten::TokenContext): for a client that always
+    /// acts on behalf of somebody. No request then has the client's own token instead.
+    pub fn per_organisation(self) -> Self {
+        self.say("per_organisation", |draft| draft.per_organisation(true))
+    }
+
+    /// Lets a request have a [`TokenContext`](maskinporten::TokenContext) or none; without one it has the
+    /// client's own token. Where neither this nor [`per_organisation`](Self::per_organisation) is said, a
+    /// request with one is refused.
+    pub fn optional_context(self) -> Self {
+        self.say("optional_context", |draft| draft.optional_context(true))
     }
 
     fn say(mut self, member: impl Into<String>, say: impl FnOnce(&mut Draft) -> Refused) -> Self {

@@ -64,6 +64,8 @@ pub(super) struct Plan {
     pub(super) retry_all_methods: bool,
     pub(super) redirects: u32,
     pub(super) replay_on_unauthorized: bool,
+    pub(super) per_organisation: bool,
+    pub(super) optional_context: bool,
 }
 
 /// The members themselves. Each method is one rule; what it refuses is told without a secret.
@@ -80,6 +82,8 @@ pub(super) struct Draft {
     retry_all_methods: bool,
     redirects: u32,
     replay_on_unauthorized: bool,
+    per_organisation: bool,
+    optional_context: bool,
 }
 
 impl fmt::Debug for Plan {
@@ -111,6 +115,8 @@ impl fmt::Debug for Plan {
             .field("kind", &self.kind)
             .field("scopes", &self.request.scope_set().as_str())
             .field("identity", &self.identity)
+            .field("per_organisation", &self.per_organisation)
+            .field("optional_context", &self.optional_context)
             .field("layers", &layers)
             .field("headers", &names)
             .finish()
@@ -202,6 +208,16 @@ impl Draft {
         self.replay_on_unauthorized = replay;
         Ok(())
     }
+
+    pub(super) fn per_organisation(&mut self, required: bool) -> Refused {
+        self.per_organisation = required;
+        Ok(())
+    }
+
+    pub(super) fn optional_context(&mut self, optional: bool) -> Refused {
+        self.optional_context = optional;
+        Ok(())
+    }
 }
 
 fn checked(timeout: Duration) -> Result<Duration, String> {
@@ -285,6 +301,10 @@ impl Declaration {
             self.refuse("attempt_timeout", "is longer than the whole timeout");
             return None;
         }
+        if draft.per_organisation && draft.optional_context {
+            self.refuse("optional_context", "contradicts per_organisation");
+            return None;
+        }
         Some(Plan {
             name: self.name.clone(),
             base: draft.base_url.take()?,
@@ -298,6 +318,8 @@ impl Declaration {
             retry_all_methods: draft.retry_all_methods,
             redirects: draft.redirects,
             replay_on_unauthorized: draft.replay_on_unauthorized,
+            per_organisation: draft.per_organisation,
+            optional_context: draft.optional_context,
         })
     }
 

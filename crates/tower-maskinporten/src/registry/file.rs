@@ -14,7 +14,7 @@ use super::placeholders::{Expanded, expand};
 use super::problems::{Place, Problems};
 
 /// The members of a client, in the order in which they are read.
-const MEMBERS: [&str; 12] = [
+const MEMBERS: [&str; 14] = [
     "base_url",
     "kind",
     "scopes",
@@ -26,6 +26,8 @@ const MEMBERS: [&str; 12] = [
     "retry_all_methods",
     "redirects",
     "replay_on_unauthorized",
+    "per_organisation",
+    "optional_context",
     "headers",
 ];
 
@@ -175,6 +177,12 @@ impl Reader<'_> {
             "replay_on_unauthorized" => client.say(member, place, |draft| {
                 draft.replay_on_unauthorized(truth(value)?)
             }),
+            "per_organisation" => {
+                client.say(member, place, |draft| draft.per_organisation(truth(value)?))
+            }
+            "optional_context" => {
+                client.say(member, place, |draft| draft.optional_context(truth(value)?))
+            }
             "headers" => {
                 let DeValue::Table(headers) = value.get_ref() else {
                     let why = format!("should be a table, and {}", is(value));

@@ -27,6 +27,7 @@ use super::headers::SecretHeadersLayer;
 use super::named::NamedClient;
 use super::retry::RetryPolicy;
 use crate::BoxError;
+use crate::keep_context::KeepContext;
 use crate::replay::ReplayAuthLayer;
 use crate::service::BearerAuth;
 
@@ -55,6 +56,7 @@ impl HttpClient {
         let redirects = (plan.redirects > 0).then(|| {
             let limit = Limited::new(plan.redirects as usize);
             let policy = limit.and::<_, Full<Bytes>, BoxError>(FilterCredentials::new());
+            let policy = policy.and::<_, Full<Bytes>, BoxError>(KeepContext::new());
             FollowRedirectLayer::with_policy(policy)
         });
         let auth = match plan.replay_on_unauthorized {

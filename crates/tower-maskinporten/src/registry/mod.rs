@@ -25,6 +25,9 @@ mod retry;
 mod http_client;
 pub use http_client::{HttpBody, HttpClient};
 
+#[cfg(feature = "reqwest-middleware")]
+mod reqwest_client;
+
 mod named;
 pub use named::NamedClient;
 

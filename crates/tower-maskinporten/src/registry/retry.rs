@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::RETRY_AFTER;
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use maskinporten::Error;
 use tower::retry::Policy;
 use tower::retry::backoff::{Backoff, ExponentialBackoff, ExponentialBackoffMaker, MakeBackoff};
@@ -69,9 +69,9 @@ impl RetryPolicy {
     }
 
     /// What an answer asks for: so much patience and another attempt, or nothing.
-    pub(super) fn patience<B>(&self, response: &Response<B>) -> Option<Duration> {
+    pub(super) fn patience(&self, status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
         let is_passing = matches!(
-            response.status(),
+            status,
             StatusCode::TOO_MANY_REQUESTS
                 | StatusCode::BAD_GATEWAY
                 | StatusCode::SERVICE_UNAVAILABLE
@@ -82,7 +82,7 @@ impl RetryPolicy {
             return None;
         }
         // A date would need a clock; the pause that is made anyway stands in for it.
-        let said = response.headers().get(RETRY_AFTER);
+        let said = headers.get(RETRY_AFTER);
         let seconds = said.and_then(|said| said.to_str().ok()?.trim().parse().ok());
         Some(seconds.map_or(Duration::ZERO, Duration::from_secs))
     }
@@ -119,7 +119,7 @@ impl<B: Clone, R> Policy<Request<B>, Response<R>, BoxError> for RetryPolicy {
         result: &mut Result<Response<R>, BoxError>,
     ) -> Option<Self::Future> {
         let patience = match result {
-            Ok(response) => self.patience(response)?,
+            Ok(response) => self.patience(response.status(), response.headers())?,
             Err(error) if is_passing(&**error) => Duration::ZERO,
             Err(_) => return None,
         };
@@ -132,7 +132,7 @@ impl<B: Clone, R> Policy<Request<B>, Response<R>, BoxError> for RetryPolicy {
 }
 
 /// Whether the same request may succeed a moment later.
-fn is_passing(error: &(dyn StdError + 'static)) -> bool {
+pub(super) fn is_passing(error: &(dyn StdError + 'static)) -> bool {
     if let Some(ours) = Error::find_in(error) {
         return ours.is_transient();
     }
