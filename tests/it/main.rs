@@ -31,6 +31,7 @@ mod metadata;
 mod orders;
 mod origin;
 mod redirect;
+mod registry;
 mod rejected;
 mod replay;
 mod rotation;
