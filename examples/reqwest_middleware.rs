@@ -34,7 +34,7 @@ async fn main() -> Result<(), BoxError> {
     let shown: Value = http.get(&url).send().await?.json().await?;
     let own = &shown["claims"]["consumer"]["ID"];
     println!("   with the token of {own}");
-    check("that is our own", own == "0192:991825827")?;
+    check("it is our own", own == "0192:991825827")?;
 
     println!("2. The same on behalf of a customer");
     server.sim().delegate(CUSTOMER, "991825827", SCOPE);
@@ -43,7 +43,7 @@ async fn main() -> Result<(), BoxError> {
     let shown: Value = request.send().await?.json().await?;
     let consumer = &shown["claims"]["consumer"]["ID"];
     println!("   with the token of {consumer}");
-    check("that is the customer's", consumer == "0192:311169963")?;
+    check("it is the customer's", consumer == "0192:311169963")?;
 
     println!("3. A token that is revoked");
     server.sim().revoke_all();

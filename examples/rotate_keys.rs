@@ -59,7 +59,7 @@ async fn main() -> Result<(), BoxError> {
 
     call().await?;
     println!("1. The first token was signed for with {}", last_kid(sim));
-    check("that is the old key", last_kid(sim) == old.kid())?;
+    check("it is the old key", last_kid(sim) == old.kid())?;
 
     println!("2. Another key is registered, and then mounted");
     let new = old.rotate_key()?;
@@ -72,7 +72,7 @@ async fn main() -> Result<(), BoxError> {
         }
     }
     println!("   and a token was signed for with {}", last_kid(sim));
-    check("that is the new key", last_kid(sim) == new.kid())?;
+    check("it is the new key", last_kid(sim) == new.kid())?;
 
     println!("3. The old key is removed from the client");
     sim.remove_key(old.client_id(), old.kid());
