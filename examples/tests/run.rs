@@ -39,6 +39,7 @@ each_runs! {
     dan_client
     events_subscription
     hyper_client
+    named_clients
     quickstart
     reqwest_client
     reqwest_middleware
