@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::finding::{Bound, Finding, Unit};
 use super::program::Program;
 use super::samples::{median, number, pairs};
-use super::{Measured, Result, Workspace};
+use super::{Measured, Result, Workspace, adapters};
 
 /// A way of using the service, and what its instructions may be, as a multiple of the static header's.
 struct Way {
@@ -44,7 +44,7 @@ const CONTROL: Bound = Bound::at_least(1.9, Unit::Ratio);
 
 const ALLOCATIONS: Bound = Bound::exactly(0.0, Unit::Count);
 
-/// Measures the four costs; one that cannot be measured hides no other.
+/// Measures the four costs, and what each client adds to them; one that cannot be measured hides no other.
 pub(super) fn measure(workspace: &Workspace) -> Result<Measured> {
     let program = Program::build(workspace, "tower-maskinporten", "authorised_call")?;
     let mut measured = Measured::default();
@@ -55,6 +55,7 @@ pub(super) fn measure(workspace: &Workspace) -> Result<Measured> {
         "allocations",
         program.json("allocations").and_then(judged(allocations)),
     );
+    measured.add_program(workspace, "adapters", adapters::judge);
     Ok(measured)
 }
 

@@ -4,6 +4,7 @@
 //! - A figure is a ratio, a count or a difference inside one run, so that machines can differ.
 //! - The measuring programs only measure; what is good enough is decided here.
 
+mod adapters;
 mod assertion;
 mod authorised_call;
 mod cold_slot;

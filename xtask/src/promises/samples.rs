@@ -7,6 +7,9 @@ use crate::Result;
 /// Two quantities measured side by side, in the order the program printed them.
 pub(super) type Pair = [f64; 2];
 
+/// Three of them.
+pub(super) type Triple = [f64; 3];
+
 /// The number at `pointer`.
 pub(super) fn number(json: &Value, pointer: &str) -> Result<f64> {
     let number = json.pointer(pointer).and_then(Value::as_f64);
@@ -36,26 +39,38 @@ pub(super) fn list<'a>(json: &'a Value, pointer: &str) -> Result<&'a [Value]> {
 
 /// The pairs at `pointer`; fewer than `least` measure nothing on a machine that others use too.
 pub(super) fn pairs(json: &Value, pointer: &str, least: usize) -> Result<Vec<Pair>> {
-    let pairs = json
+    groups(json, pointer, least, "pairs")
+}
+
+/// The triples at `pointer`, as [`pairs`].
+pub(super) fn triples(json: &Value, pointer: &str, least: usize) -> Result<Vec<Triple>> {
+    groups(json, pointer, least, "triples")
+}
+
+fn groups<const N: usize>(
+    json: &Value,
+    pointer: &str,
+    least: usize,
+    name: &str,
+) -> Result<Vec<[f64; N]>> {
+    let groups = json
         .pointer(pointer)
-        .and_then(|list| list.as_array()?.iter().map(pair).collect());
-    let pairs: Vec<Pair> =
-        pairs.ok_or_else(|| format!("the program printed no pairs at {pointer}"))?;
-    if pairs.len() < least {
+        .and_then(|list| list.as_array()?.iter().map(group).collect());
+    let groups: Vec<[f64; N]> =
+        groups.ok_or_else(|| format!("the program printed no {name} at {pointer}"))?;
+    if groups.len() < least {
         return Err(format!(
-            "only {} pairs at {pointer}, {least} are needed",
-            pairs.len()
+            "only {} {name} at {pointer}, {least} are needed",
+            groups.len()
         )
         .into());
     }
-    Ok(pairs)
+    Ok(groups)
 }
 
-fn pair(json: &Value) -> Option<Pair> {
-    let [first, second] = json.as_array()?.as_slice() else {
-        return None;
-    };
-    Some([first.as_f64()?, second.as_f64()?])
+fn group<const N: usize>(json: &Value) -> Option<[f64; N]> {
+    let numbers: Option<Vec<f64>> = json.as_array()?.iter().map(Value::as_f64).collect();
+    numbers?.try_into().ok()
 }
 
 /// The middle one of `values`, or the mean of the two in the middle.
