@@ -13,9 +13,9 @@ use http_body_util::Empty;
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
-use tower::{ServiceBuilder, ServiceExt};
-use tower_maskinporten::maskinporten::TokenContext;
-use tower_maskinporten::{BearerAuth, ServiceBuilderExt};
+use tower::{Layer, ServiceExt};
+use tower_maskinporten::maskinporten::{Error, TokenContext};
+use tower_maskinporten::{BearerAuth, MaskinportenAuthLayer};
 
 const SCOPE: &str = "altinn:instances.read";
 
@@ -30,9 +30,9 @@ async fn main() -> Result<(), BoxError> {
     }
 
     let origin = server.url();
-    let http = ServiceBuilder::new()
-        .maskinporten_authorization(&client, [SCOPE], &origin)?
-        .service(Client::builder(TokioExecutor::new()).build_http());
+    // A request that does not say whose it is has no token, rather than the supplier's own.
+    let layer = MaskinportenAuthLayer::new(&client, [SCOPE], &origin)?.require_context();
+    let http: HttpClient = layer.layer(Client::builder(TokioExecutor::new()).build_http());
 
     // Ten rounds of all of them, so that no organisation's calls stand together.
     let url = server.sim().api_url();
@@ -46,7 +46,15 @@ async fn main() -> Result<(), BoxError> {
     println!("{calls} calls for {} organisations", organisations.len());
     println!("{foreign} with a token of somebody else, {grants} tokens in all");
     check("each had its own organisation's token", foreign == 0)?;
-    check("each organisation's token was asked for once", grants == 64)
+    check("each organisation's token was asked for once", grants == 64)?;
+
+    match http.oneshot(Request::get(&url).body(Empty::new())?).await {
+        Ok(_) => check("a call for nobody is refused", false),
+        Err(error) => {
+            println!("a call for nobody: {error}");
+            check("that is our error", Error::find_in(&*error).is_some())
+        }
+    }
 }
 
 /// One call on behalf of an organisation, and whether its token was that organisation's.
