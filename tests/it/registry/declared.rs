@@ -3,6 +3,7 @@
 use tower_maskinporten::{BoxError, ClientRegistry, HttpClient, NamedClient};
 
 use super::*;
+use crate::world::{API, Recorder};
 
 fn fits_a_states_bounds<T: Clone + Send + Sync + 'static>() {}
 
@@ -98,6 +99,23 @@ fn the_file_in_the_documentation_can_be_taken_as_it_stands() {
         clients.names().collect::<Vec<_>>(),
         ["instances", "persons"]
     );
+}
+
+#[tokio::test]
+async fn a_secret_header_is_marked_for_what_is_below() {
+    let recorder = Recorder::new();
+    let clients = ClientRegistry::builder(&anybody()).client("a", |c| {
+        c.maskinporten(SCOPES)
+            .base_url(API)
+            .secret_header("X-Key", "canary")
+    });
+    let client = clients.build_over(recorder.clone()).unwrap().get("a");
+
+    client.unwrap().get("x").await.unwrap();
+
+    let key = &recorder.seen()[0].headers["x-key"];
+    assert_eq!(key, "canary");
+    assert!(key.is_sensitive());
 }
 
 #[test]

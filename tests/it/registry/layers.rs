@@ -1,14 +1,19 @@
 //! The order of a client's layers, by what each of them does over real sockets. Time is real here:
 //! counts are exact, and times have bounds that a busy machine keeps.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, LOCATION, WWW_AUTHENTICATE};
+use futures_util::future::join_all;
+use http::header::{LOCATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use maskinporten::{Error, ErrorKind, TokenContext};
 use maskinporten_sim::{Entry, Fault, Route, Sim};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tower::timeout::error::Elapsed;
 use tower_maskinporten::{
     BoxError, ClientRegistry, HttpBody, HttpClient, NamedClient, NamedClientBuilder,
@@ -337,24 +342,63 @@ async fn a_token_that_is_not_accepted_is_replaced_where_that_is_declared() {
     assert_eq!(plain.get("echo").await.unwrap().status(), 401);
 }
 
-#[tokio::test]
-async fn connections_are_shared_by_the_clients_of_a_registry_and_its_clones() {
-    let (server, client) = served().await;
-    let clients = ClientRegistry::builder(&client)
-        .client("a", |c| c.maskinporten(SCOPES).base_url(api(&server)))
-        .build()
-        .unwrap();
+// ===== what clients share =====
 
-    let a = clients.get("a").unwrap();
+#[tokio::test]
+async fn all_clones_of_a_client_share_one_token() {
+    let (server, client) = served().await;
+    let echo = echo(&server, &client, |c| c);
+
     let all = (0..20).map(|_| {
-        let a = a.clone();
-        tokio::spawn(async move { a.get("echo").await.unwrap().status() })
+        let echo = echo.clone();
+        tokio::spawn(async move { echo.get("echo").await.unwrap().status() })
     });
-    for status in futures_util::future::join_all(all).await {
+    for status in join_all(all).await {
         assert_eq!(status.unwrap(), 200);
     }
+
     assert_eq!(server.sim().journal().grants(), 1);
-    assert!(calls(server.sim()).iter().all(|call| {
-        call.authorization().is_some() && call.header(AUTHORIZATION.as_str()).is_none()
-    }));
+    assert_eq!(calls(server.sim()).len(), 20);
+}
+
+#[tokio::test]
+async fn the_clients_of_a_registry_share_their_connections() {
+    let (_server, client) = served().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&connections);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            counted.fetch_add(1, Ordering::Relaxed);
+            tokio::spawn(answer_all(stream));
+        }
+    });
+    let clients = ["a", "b"]
+        .into_iter()
+        .fold(ClientRegistry::builder(&client), |clients, name| {
+            clients.client(name, |c| c.maskinporten(SCOPES).base_url(&address))
+        });
+    let clients = clients.build().unwrap();
+
+    for name in ["a", "b"].repeat(5) {
+        let answer = clients.get(name).unwrap().get("x").await.unwrap();
+        assert_eq!(answer.into_body().bytes().await.unwrap(), "ok");
+    }
+
+    // One is enough, unless the next request was quicker than the pool.
+    let connections = connections.load(Ordering::Relaxed);
+    assert!(connections < 10, "{connections}");
+}
+
+/// Answers the requests of a connection, which have no bodies.
+async fn answer_all(mut stream: TcpStream) {
+    let mut read = Vec::new();
+    while stream.read_buf(&mut read).await.unwrap() > 0 {
+        if read.ends_with(b"\r\n\r\n") {
+            read.clear();
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+            stream.write_all(answer).await.unwrap();
+        }
+    }
 }
