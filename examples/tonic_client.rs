@@ -21,7 +21,7 @@ use tonic::{Code, Status};
 use tonic_health::ServingStatus;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
-use tower::ServiceBuilder;
+use tower::Layer;
 use tower_maskinporten::MaskinportenAuthLayer;
 
 const SCOPE: &str = "example:health.read";
@@ -32,9 +32,9 @@ async fn main() -> Result<(), BoxError> {
     let (origin, _serving) = grpc(server.sim()).await?;
 
     let channel = Channel::from_shared(origin.clone())?.connect_lazy();
-    // Above its channel a request has no host yet, so the layer is told where the channel leads.
-    let layer = MaskinportenAuthLayer::new(&client, [SCOPE], &origin)?.assume_origin(&origin)?;
-    let mut health = HealthClient::new(ServiceBuilder::new().layer(layer).service(channel));
+    let layer = MaskinportenAuthLayer::new(&client, [SCOPE], &origin)?;
+    // Above its channel a request has no host, unless the generated client is told where the channel leads.
+    let mut health = HealthClient::with_origin(layer.layer(channel), origin.parse()?);
 
     println!("1. A call");
     let answer = health.check(HealthCheckRequest::default()).await?;
