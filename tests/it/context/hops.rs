@@ -2,6 +2,7 @@
 //! skipped.
 
 use std::fmt::Debug;
+use std::slice;
 
 use http::header::{AUTHORIZATION, LOCATION};
 use http::{HeaderValue, Request, Response, StatusCode};
@@ -94,7 +95,7 @@ async fn a_hop_that_lost_its_context_is_refused_where_one_is_required() {
                 } else {
                     let error = answer.unwrap_err();
                     assert_eq!(kind_of(&error), Some(ErrorKind::Request), "{next} {new}");
-                    assert_eq!(whose(&api), [expected.clone()], "{next} {new}");
+                    assert_eq!(whose(&api), slice::from_ref(&expected), "{next} {new}");
                 }
             }
         }
@@ -147,7 +148,7 @@ async fn a_bound_context_that_is_kept_is_refused_at_the_hop_to_another_origin() 
             };
 
             assert_eq!(kind_of(&error), Some(ErrorKind::Origin));
-            assert_eq!(whose(&api), [expected.clone()]);
+            assert_eq!(whose(&api), slice::from_ref(&expected));
         }
     }
 }
