@@ -91,6 +91,8 @@ pub use source::{FixedToken, SourceIdentity, TokenSource};
 
 mod cache;
 
+mod quiet;
+
 mod provider;
 pub use provider::{TokenHandle, TokenProvider};
 

@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use crate::cache::backoff;
 use crate::clock::{AnyClock, Moment};
 use crate::error::{Error, ErrorKind, Result};
+use crate::quiet::Quiet;
 use crate::random;
 
 /// How many flights are in the air at once.
@@ -45,6 +46,7 @@ pub(crate) struct Breaker {
     /// Told of each place that becomes free. The line is not strictly kept: who comes when a place is
     /// free takes it.
     freed: Notify,
+    told: Quiet,
 }
 
 #[derive(Debug, Default)]
@@ -240,12 +242,17 @@ impl Clearance {
             // Whoever is in line hears of it now: that all may go, or that none may.
             self.breaker.freed.notify_waiters();
         }
-        if let Some((error, pause)) = opened {
+        if let Some((error, pause)) = opened
+            && let Some(suppressed) = self.breaker.told.may_tell(clock.now())
+        {
             // Under no lock: a subscriber is somebody else's code.
             tracing::warn!(
                 target: "maskinporten::token",
                 %error,
+                code = error.code(),
+                hint = error.hint(),
                 pause_ms = pause.as_millis(),
+                suppressed,
                 "tokens are not fetched for a while: one after another has failed"
             );
         }

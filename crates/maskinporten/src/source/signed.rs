@@ -208,7 +208,7 @@ impl SignedGrant {
                 };
                 let told = format!("the server's clock is {by} s {way} this machine's");
                 error = error.with_detail("clock", told);
-                self.skew.correct(skew);
+                self.skew.correct(skew, self.clock.now());
                 // Once: what was refused with this reading would be refused with it again. Others
                 // may have taken it meanwhile, and this one was still sent without.
                 if skew != skew_then {

@@ -3,27 +3,36 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use crate::clock::Moment;
+use crate::quiet::Quiet;
+
 /// The authority's clock minus ours, in whole seconds: zero until a refusal for the time's sake.
 #[derive(Debug, Default)]
-pub(crate) struct Skew(AtomicI64);
+pub(crate) struct Skew {
+    seconds: AtomicI64,
+    told: Quiet,
+}
 
 impl Skew {
     pub(crate) fn seconds(&self) -> i64 {
-        self.0.load(Ordering::Relaxed)
+        self.seconds.load(Ordering::Relaxed)
     }
 
     /// The authority is another one now.
     pub(crate) fn forget(&self) {
-        self.0.store(0, Ordering::Relaxed);
+        self.seconds.store(0, Ordering::Relaxed);
     }
 
     /// Takes a new reading.
-    pub(super) fn correct(&self, seconds: i64) {
-        let before = self.0.swap(seconds, Ordering::Relaxed);
-        if before != seconds {
+    pub(super) fn correct(&self, seconds: i64, now: Moment) {
+        let before = self.seconds.swap(seconds, Ordering::Relaxed);
+        if before != seconds
+            && let Some(suppressed) = self.told.may_tell(now)
+        {
             tracing::warn!(
                 target: "maskinporten::token",
                 skew_s = seconds,
+                suppressed,
                 "this machine's clock differs from the token server's; assertions follow the server's"
             );
         }
