@@ -1,18 +1,26 @@
 //! [`MaskinportenClient`]: the provider everyone starts with; tokens by hand.
 
 use std::sync::Arc;
+#[cfg(feature = "metrics")]
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::{AtomicBool, Ordering};
+#[cfg(feature = "metrics")]
+use std::time::Duration;
 
 use http::{HeaderValue, Uri};
 
 use crate::advice;
 use crate::authorizer::Authorizer;
 use crate::cache::{Breaker, CAPACITY, Cache, Identity, Origin, Slot};
+#[cfg(feature = "metrics")]
+use crate::clock::Moment;
 use crate::clock::{AnyClock, Clock};
 use crate::credentials::{Credentials, Live, Parts, Proof};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::health::Health;
+#[cfg(feature = "metrics")]
+use crate::metrics;
 use crate::origin::IntoOrigins;
 use crate::provider::{Keeper, TokenHandle, TokenProvider};
 use crate::request::{IntoTokenRequest, TokenKind, TokenRequest};
@@ -22,6 +30,7 @@ use crate::settings::Platform;
 use crate::settings::{AltinnSettings, LegacySettings, MaskinportenSettings};
 use crate::signer::Signer;
 use crate::source::{AltinnExchange, SidecarTokens, SignedGrant, Skew, TokenSource};
+use crate::stats::{Stats, Tallies};
 use crate::token::AccessToken;
 use crate::transport::Transport;
 
@@ -61,6 +70,12 @@ struct Inner {
     clock: AnyClock,
     skew: Arc<Skew>,
     cache: Cache,
+    /// What its gauges are told apart by.
+    name: Arc<str>,
+    tallies: Tallies,
+    /// When a flight that ended last had everything published, in nanoseconds.
+    #[cfg(feature = "metrics")]
+    published_at: AtomicU64,
 }
 
 /// What an exchange needs beside a token.
@@ -215,12 +230,10 @@ impl MaskinportenClient {
     pub async fn warm_up(&self) -> Result<()> {
         let slots = self.0.cache.held();
         // All set off before the first is waited for.
-        for slot in &slots {
-            slot.warm_up();
-        }
+        let waits: Vec<_> = slots.into_iter().map(Slot::set_off).collect();
         let mut outcome = Ok(());
-        for slot in slots {
-            let fetched = slot.acquire().await;
+        for wait in waits {
+            let fetched = wait.await;
             outcome = outcome.and(fetched.map(drop));
         }
         outcome
@@ -240,6 +253,34 @@ impl MaskinportenClient {
             health.key_ends_at = credentials.ends_at();
         }
         health
+    }
+
+    /// What this client has done since it was built, and what it holds now.
+    ///
+    /// Counting costs a request whose token is there next to nothing, and is always on. To read the
+    /// numbers takes time for every token that is kept.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.0.stats()
+    }
+
+    /// The name that its gauges bear: see [`MaskinportenClientBuilder::name`].
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Hands what was counted and what is held to the recorder of the `metrics` facade. For whoever
+    /// answers `/metrics`, just before the recorder is asked to render.
+    ///
+    /// What happens beside the path of most requests is recorded as it happens. Tokens that were there
+    /// are only counted, and published here and when a flight ends; so are the gauges, for which that is
+    /// at most once a second.
+    #[cfg(feature = "metrics")]
+    pub fn publish_metrics(&self) {
+        // The recorder may have been installed after the client was built.
+        metrics::describe();
+        self.0.publish();
     }
 
     /// Declares void what is known for a request: its Maskinporten token, the Altinn token made of
@@ -325,6 +366,7 @@ impl Inner {
                 origin,
                 Arc::clone(&self.breaker),
                 self.clock.clone(),
+                Arc::clone(self.tallies.of(TokenKind::Maskinporten)),
             )
         };
         Ok(self.cache.slot(TokenKind::Maskinporten, request, make))
@@ -356,12 +398,61 @@ impl Inner {
                 origin,
                 Arc::clone(&altinn.breaker),
                 self.clock.clone(),
+                Arc::clone(self.tallies.of(TokenKind::Altinn)),
             )
         };
         let parent = self.maskinporten_slot(request)?;
         let slot = self.cache.slot(TokenKind::Altinn, request, || make(parent));
         altinn.warn_without_service_owner(request);
         Ok(slot)
+    }
+
+    fn stats(&self) -> Stats {
+        let (now, wall) = (self.clock.now(), self.clock.wall());
+        let of = |kind| {
+            let (entries, soonest) = self.cache.holds(kind, now);
+            let mut stats = self.tallies.of(kind).stats();
+            stats.entries = entries;
+            stats.soonest_end = soonest.and_then(|end| wall.checked_add(now.until(end)));
+            stats
+        };
+        let credentials = self.credentials.as_ref();
+        Stats {
+            maskinporten: of(TokenKind::Maskinporten),
+            altinn: of(TokenKind::Altinn),
+            reloads: self.tallies.reloads.stats(),
+            has_settings_error: credentials.is_some_and(|live| live.trouble().is_some()),
+            key_ends_at: credentials.and_then(|live| live.ends_at()),
+            clock_skew: self.skew.seconds(),
+        }
+    }
+
+    #[cfg(feature = "metrics")]
+    fn publish(&self) {
+        for kind in [TokenKind::Maskinporten, TokenKind::Altinn] {
+            self.tallies.of(kind).publish();
+        }
+        metrics::hold(&self.name, &self.stats());
+    }
+
+    /// The same when a flight has ended, for those who never ask.
+    #[cfg(feature = "metrics")]
+    fn publish_once_a_second(&self) {
+        let now = self.clock.now();
+        let last = self.published_at.load(Ordering::Relaxed);
+        let due = Moment::from_nanoseconds(last).after(PUBLISHED_EVERY);
+        // Every token that is kept is looked at, so not for each of thousands that are fetched.
+        let is_due = last == 0 || now >= due;
+        let mine = |last| {
+            let now = now.as_nanoseconds();
+            let swapped =
+                self.published_at
+                    .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed);
+            swapped.is_ok()
+        };
+        if is_due && mine(last) {
+            self.publish();
+        }
     }
 
     fn forget_outages(&self) {
@@ -382,7 +473,15 @@ pub struct MaskinportenClientBuilder {
     transport: Option<Transport>,
     clock: AnyClock,
     max_identities: Option<usize>,
+    name: Option<Arc<str>>,
 }
+
+/// What a client is called where nobody says otherwise.
+const DEFAULT_NAME: &str = "default";
+
+/// How often flights that end have everything published.
+#[cfg(feature = "metrics")]
+const PUBLISHED_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 enum TokensFrom {
@@ -468,6 +567,16 @@ impl MaskinportenClientBuilder {
         self
     }
 
+    /// What the client is called, for a process that has several: the label `client` of its gauges. The
+    /// default is `default`.
+    ///
+    /// Two clients of one name overwrite each other's gauges. It stands in metrics for all to read: neither
+    /// a secret nor anything there may be thousands of.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into().into());
+        self
+    }
+
     /// Checks everything and puts it together; nothing is sent.
     ///
     /// # Errors
@@ -482,7 +591,9 @@ impl MaskinportenClientBuilder {
             transport,
             clock,
             max_identities,
+            name,
         } = self;
+        let tallies = Tallies::default();
         let cache = Cache::new(max_identities.unwrap_or(CAPACITY), clock.clone());
         let skew = Arc::new(Skew::default());
         let mut credentials = None;
@@ -520,6 +631,7 @@ impl MaskinportenClientBuilder {
                             transport: transport.clone(),
                             clock: clock.clone(),
                             token_endpoint: token_endpoint.as_deref().map(pinned).transpose()?,
+                            reloads: Arc::clone(&tallies.reloads),
                         };
                         let live = Live::new(*settings, watched, parts)?;
                         credentials = Some(Arc::clone(&live));
@@ -543,7 +655,23 @@ impl MaskinportenClientBuilder {
             clock,
             skew,
             cache,
+            name: name.unwrap_or_else(|| DEFAULT_NAME.into()),
+            tallies,
+            #[cfg(feature = "metrics")]
+            published_at: AtomicU64::new(0),
         });
+        #[cfg(feature = "metrics")]
+        {
+            metrics::describe();
+            for kind in [TokenKind::Maskinporten, TokenKind::Altinn] {
+                let client = Arc::downgrade(&inner);
+                inner.tallies.of(kind).published_by(move || {
+                    if let Some(client) = client.upgrade() {
+                        client.publish_once_a_second();
+                    }
+                });
+            }
+        }
         if let Some(credentials) = &inner.credentials {
             let client = Arc::downgrade(&inner);
             credentials.on_new_client(move || {

@@ -69,6 +69,27 @@ pub enum ErrorKind {
     Closed,
 }
 
+impl ErrorKind {
+    /// As spans and metrics spell it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Settings => "settings",
+            Self::Key => "key",
+            Self::Request => "request",
+            Self::Origin => "origin",
+            Self::Unreachable => "unreachable",
+            Self::Unavailable => "unavailable",
+            Self::Protocol => "protocol",
+            Self::Rejected => "rejected",
+            Self::ScopeRejected => "scope_rejected",
+            Self::OrganisationRejected => "organisation_rejected",
+            Self::Exchange => "exchange",
+            Self::Runtime => "runtime",
+            Self::Closed => "closed",
+        }
+    }
+}
+
 /// Why there is no token: one error for everything that can keep a request from it.
 ///
 /// - It is one word wide and `Clone`: one failed fetch has many owners.

@@ -30,6 +30,8 @@
 //! # Features
 //!
 //! - `client` (default): the default [`Transport`], hyper over rustls, with proxies; its connector.
+//! - `metrics`: counters, gauges and histograms through the facade of that name. What they count is in
+//!   [`Stats`] without it.
 
 mod settings;
 pub use settings::{
@@ -90,6 +92,14 @@ mod source;
 pub use source::{FixedToken, SourceIdentity, TokenSource};
 
 mod cache;
+
+mod stats;
+pub use stats::{Durations, Failures, Lookups, Reloads, Requests, Stats, TokenStats};
+
+#[cfg(feature = "metrics")]
+mod metrics;
+#[cfg(feature = "metrics")]
+pub use metrics::{Metric, MetricKind};
 
 mod quiet;
 

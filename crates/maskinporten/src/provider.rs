@@ -14,6 +14,7 @@ use crate::origin::Origin;
 use crate::request::{TokenContext, TokenKind, TokenRequest};
 use crate::scope::ScopeSet;
 use crate::source::TokenSource;
+use crate::stats::Tally;
 use crate::token::AccessToken;
 
 /// Who knows where tokens are kept.
@@ -90,6 +91,7 @@ impl TokenHandle {
             cache::Origin::Source(Arc::new(source)),
             Arc::new(Breaker::default()),
             AnyClock::default(),
+            Tally::new(TokenKind::Maskinporten),
         );
         Ok(Self {
             slot,
@@ -106,7 +108,7 @@ impl TokenHandle {
     /// What the fetch failed with, or what an earlier one failed with whose
     /// [`retry_at`](crate::Error::retry_at) has not come.
     pub async fn access_token(&self) -> Result<AccessToken> {
-        let snapshot = Arc::clone(&self.slot).acquire().await?;
+        let snapshot = Arc::clone(&self.slot).serve().await?;
         Ok(snapshot.token.clone())
     }
 
@@ -116,7 +118,7 @@ impl TokenHandle {
     ///
     /// As [`access_token`](Self::access_token).
     pub async fn header_value(&self) -> Result<HeaderValue> {
-        let snapshot = Arc::clone(&self.slot).acquire().await?;
+        let snapshot = Arc::clone(&self.slot).serve().await?;
         Ok(snapshot.token.bearer().clone())
     }
 

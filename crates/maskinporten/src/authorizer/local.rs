@@ -114,7 +114,8 @@ impl LocalAuthorizer {
     pub fn try_set(&mut self, headers: &mut HeaderMap) -> Attempt {
         let decided = self.seat.gate.decide_existing(headers);
         decided.unwrap_or_else(|| {
-            let (seat, view) = (&self.seat, self.view.get_or_insert_default());
+            let seat = &self.seat;
+            let view = self.view.get_or_insert_with(|| seat.own_view());
             let set = view.set_over(&seat.slot, seat.guard, headers);
             set.map_or(Attempt::Wait, Attempt::Set)
         })
@@ -149,8 +150,9 @@ impl LocalAuthorizer {
             self.used = true;
             return self.seat.set(headers);
         }
-        let view = self.view.get_or_insert_default();
-        view.set(&self.seat.slot, self.seat.guard, headers)
+        let seat = &self.seat;
+        let view = self.view.get_or_insert_with(|| seat.own_view());
+        view.set(&seat.slot, seat.guard, headers)
     }
 
     /// The calling thread's seat.

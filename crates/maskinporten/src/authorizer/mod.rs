@@ -23,7 +23,7 @@ use crate::scope::ScopeSet;
 use guard::Guard;
 pub use local::LocalAuthorizer;
 pub use receipt::{Receipt, RejectedToken, Verdict};
-use seat::{Table, View};
+use seat::Table;
 pub use ticket::{Acquire, Renewal, Ticket};
 
 /// What becomes of an `Authorization` header that a request already has.
@@ -494,7 +494,7 @@ impl Gate {
         };
         // The guard is entered under this very slot: what the response says is said of its token.
         let guard = guard::enter(slot.id(), &self.guard);
-        match View::default().set_over(&slot, guard, headers) {
+        match seat::set_over_in_passing(&slot, guard, headers) {
             Some(receipt) => Passage::Go(receipt),
             None => Passage::Wait(Acquire::new(slot, guard)),
         }

@@ -10,6 +10,7 @@ use crate::cache::{self, Look, STRIPES, Sighting, Slot};
 use crate::clock::Horizon;
 use crate::header;
 use crate::origin::{Origin, Target};
+use crate::stats::{Counter, Lookup};
 
 /// What a stripe of threads holds: the way to the gate, and a view of the token.
 ///
@@ -42,6 +43,8 @@ pub(super) struct View {
     seen: Sighting<HeaderValue>,
     /// The soft moment, for a glance at the clock.
     fresh: Horizon,
+    /// Where the tokens that it gives are counted, by nobody else.
+    counter: Counter,
 }
 
 impl Table {
@@ -61,7 +64,7 @@ impl Table {
                 plain: self.gate.plain(),
                 slot: Arc::clone(&self.gate.slot),
                 guard: guard::enter(self.gate.slot.id(), &self.gate.guard),
-                view: Mutex::default(),
+                view: Mutex::new(View::new(&self.gate.slot)),
                 gate: Arc::clone(&self.gate),
                 table: Arc::downgrade(self),
             })
@@ -98,7 +101,7 @@ impl Seat {
         decided.unwrap_or_else(|| {
             let set = match self.view.try_lock() {
                 Some(mut view) => view.set_over(&self.slot, self.guard, headers),
-                None => View::default().set_over(&self.slot, self.guard, headers),
+                None => set_over_in_passing(&self.slot, self.guard, headers),
             };
             set.map_or(Attempt::Wait, Attempt::Set)
         })
@@ -118,14 +121,15 @@ impl Seat {
     pub(super) fn set(&self, headers: &mut HeaderMap) -> Option<Receipt> {
         match self.view.try_lock() {
             Some(mut view) => view.set(&self.slot, self.guard, headers),
-            None => self.set_past_the_view(headers),
+            // Another thread of this stripe is looking at it just now.
+            None => set_past_a_view(&self.slot, self.guard, headers, header::set),
         }
     }
 
-    /// Sets the header without a view: another thread of this stripe is looking at it just now.
+    /// A view for one who does not share it.
     #[cold]
-    fn set_past_the_view(&self, headers: &mut HeaderMap) -> Option<Receipt> {
-        View::default().set(&self.slot, self.guard, headers)
+    pub(super) fn own_view(&self) -> Box<View> {
+        Box::new(View::new(&self.slot))
     }
 
     pub(super) fn acquire(&self) -> Acquire {
@@ -133,7 +137,58 @@ impl Seat {
     }
 }
 
+/// Sets the header without a view, whatever is there, where the token may be used now.
+pub(super) fn set_over_in_passing(
+    slot: &Arc<Slot>,
+    guard: u64,
+    headers: &mut HeaderMap,
+) -> Option<Receipt> {
+    set_past_a_view(slot, guard, headers, over)
+}
+
+/// Sets a header whatever is there, and so always.
+fn over(headers: &mut HeaderMap, bearer: &HeaderValue) -> bool {
+    header::set_over(headers, bearer);
+    true
+}
+
+#[cold]
+fn set_past_a_view(
+    slot: &Arc<Slot>,
+    guard: u64,
+    headers: &mut HeaderMap,
+    set: fn(&mut HeaderMap, &HeaderValue) -> bool,
+) -> Option<Receipt> {
+    let mut seen = Sighting::of_nothing(HeaderValue::from_static(""));
+    let now = slot.clock().now();
+    let result = match slot.look(&mut seen, now) {
+        Look::Nothing => return None,
+        Look::Ageing => {
+            slot.refresh_if_due(now);
+            Lookup::Stale
+        }
+        Look::Fresh => Lookup::Hit,
+    };
+    if !set(headers, &seen.value) {
+        return None;
+    }
+    slot.tally().looked_up(result);
+    Some(Receipt {
+        guard,
+        generation: seen.generation,
+    })
+}
+
 impl View {
+    /// Of no token yet.
+    pub(super) fn new(slot: &Arc<Slot>) -> Self {
+        Self {
+            seen: Sighting::of_nothing(HeaderValue::from_static("")),
+            fresh: Horizon::PAST,
+            counter: Counter::of(slot.tally()),
+        }
+    }
+
     /// Sets the header, where the token may be used now and no sensitive one is in the way.
     #[inline]
     pub(super) fn set(
@@ -142,8 +197,11 @@ impl View {
         guard: u64,
         headers: &mut HeaderMap,
     ) -> Option<Receipt> {
-        let set = self.is_good(slot) && header::set(headers, &self.seen.value);
-        set.then(|| self.receipt(guard))
+        if !self.is_fresh(slot) {
+            return self.set_anew(slot, guard, headers, header::set);
+        }
+        let set = header::set(headers, &self.seen.value);
+        set.then(|| self.receipt(guard, Lookup::Hit))
     }
 
     /// Sets the header, whatever is there, where the token may be used now.
@@ -153,51 +211,62 @@ impl View {
         guard: u64,
         headers: &mut HeaderMap,
     ) -> Option<Receipt> {
-        let good = self.is_good(slot);
-        good.then(|| header::set_over(headers, &self.seen.value))?;
-        Some(self.receipt(guard))
+        if !self.is_fresh(slot) {
+            return self.set_anew(slot, guard, headers, over);
+        }
+        header::set_over(headers, &self.seen.value);
+        Some(self.receipt(guard, Lookup::Hit))
     }
 
+    /// Sets the header of the token as it is now: the one that was seen is another, or no longer fresh.
+    #[cold]
+    fn set_anew(
+        &mut self,
+        slot: &Arc<Slot>,
+        guard: u64,
+        headers: &mut HeaderMap,
+        set: fn(&mut HeaderMap, &HeaderValue) -> bool,
+    ) -> Option<Receipt> {
+        let result = self.look(slot)?;
+        set(headers, &self.seen.value).then(|| self.receipt(guard, result))
+    }
+
+    /// Whether the token that was seen last may be used, without another question.
     #[inline]
-    fn is_good(&mut self, slot: &Arc<Slot>) -> bool {
+    fn is_fresh(&self, slot: &Slot) -> bool {
         // A slot's generation is 0 until there is a token, and a view's moments are past until then.
         let same = slot.generation() == self.seen.generation;
-        let fresh = same && self.fresh.is_ahead(slot.clock());
-        fresh || self.look(slot)
+        same && self.fresh.is_ahead(slot.clock())
     }
 
+    /// Counts a header that is set.
     #[inline]
-    fn receipt(&self, guard: u64) -> Receipt {
+    fn receipt(&mut self, guard: u64, result: Lookup) -> Receipt {
+        self.counter.count(result);
         Receipt {
             guard,
             generation: self.seen.generation,
         }
     }
 
-    /// Looks at the slot and at the clock anew, and says whether there is a token that may be used.
-    #[cold]
-    fn look(&mut self, slot: &Arc<Slot>) -> bool {
+    /// Looks at the slot and at the clock anew: whether there is a token that may be used, fresh or ageing.
+    fn look(&mut self, slot: &Arc<Slot>) -> Option<Lookup> {
         // The glance first: whatever passes between the two makes the horizon nearer, never farther.
         let (glance, now) = slot.clock().glance_and_now();
-        self.fresh = match slot.look(&mut self.seen, now) {
+        let (fresh, result) = match slot.look(&mut self.seen, now) {
             // Without a token to go on with, whoever waits starts the flight, and nobody who only looks.
-            Look::Nothing => return false,
+            Look::Nothing => return None,
             Look::Ageing => {
                 slot.refresh_if_due(now);
-                Horizon::PAST
+                (Horizon::PAST, Lookup::Stale)
             }
             // Also where the clocks have moved apart: they are trusted again from here on.
-            Look::Fresh => Horizon::at(self.seen.window.soft, now, glance),
+            Look::Fresh => {
+                let fresh = Horizon::at(self.seen.window.soft, now, glance);
+                (fresh, Lookup::Hit)
+            }
         };
-        true
-    }
-}
-
-impl Default for View {
-    fn default() -> Self {
-        Self {
-            seen: Sighting::of_nothing(HeaderValue::from_static("")),
-            fresh: Horizon::PAST,
-        }
+        self.fresh = fresh;
+        Some(result)
     }
 }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use http::{HeaderMap, HeaderValue};
 
 use super::{Receipt, guard};
-use crate::cache::Slot;
+use crate::cache::{Slot, Snapshot};
 use crate::error::Result;
 use crate::header;
 use crate::signer::BoxFuture;
@@ -34,7 +34,8 @@ impl Ticket {
     ///
     /// There is a ticket at once where a token is at hand, which may be a newer one.
     pub fn look_again(self) -> Acquire {
-        Acquire::new(self.slot, self.receipt.guard)
+        let Self { receipt, slot, .. } = self;
+        Acquire::waiting(receipt.guard, Arc::clone(&slot), slot.acquire_again())
     }
 }
 
@@ -44,8 +45,16 @@ pub struct Acquire(BoxFuture<'static, Result<Ticket>>);
 
 impl Acquire {
     pub(super) fn new(slot: Arc<Slot>, guard: u64) -> Self {
+        Self::waiting(guard, Arc::clone(&slot), slot.serve())
+    }
+
+    fn waiting(
+        guard: u64,
+        slot: Arc<Slot>,
+        wait: impl Future<Output = Result<Arc<Snapshot>>> + Send + 'static,
+    ) -> Self {
         Self(Box::pin(async move {
-            let snapshot = Arc::clone(&slot).acquire().await?;
+            let snapshot = wait.await?;
             Ok(Ticket {
                 value: snapshot.token.bearer().clone(),
                 receipt: Receipt {
@@ -92,6 +101,7 @@ impl Renewal {
         let mut wait: BoxFuture<'static, Option<Ticket>> = Box::pin(async move {
             let renewed = Arc::clone(&slot).renewed(rejected.generation).await?;
             let snapshot = renewed.ok()?;
+            slot.tally().replayed();
             Some(Ticket {
                 value: snapshot.token.bearer().clone(),
                 receipt: Receipt {

@@ -81,12 +81,16 @@ pub(crate) fn start(
         // channel closes without an outcome then.
         let landed = slot.upgrade().and_then(|slot| match fetched {
             Ok((token, asked)) => slot.publish(takeoff, token, asked).map(Ok),
-            Err(error) => slot.fail(takeoff, error).map(Err),
+            Err(error) => {
+                errand.tell_of(&error);
+                slot.fail(takeoff, error).map(Err)
+            }
         });
         if let Some(outcome) = landed {
             // Nobody may be waiting any more: the slot has it all the same.
             sender.send_replace(Some(outcome));
         }
+        errand.tally().landed();
     });
     Ok(Flight {
         outcome: receiver,
@@ -158,8 +162,11 @@ async fn fetch(
     let clock = errand.clock();
     let started = clock.now();
     attempts(clock, last_error, || async {
-        let asked = clock.now();
-        let token = errand.fetch(parent).await?;
+        let request = errand.tally().request(clock);
+        let asked = request.began();
+        let outcome = errand.fetch(parent).await;
+        request.ended(outcome.as_ref());
+        let token = outcome?;
         tracing::debug!(
             target: "maskinporten::token",
             lifetime_s = token.lifetime().as_secs(),

@@ -163,6 +163,20 @@ impl Cache {
         flight::all_gone(flights).await;
     }
 
+    /// How many slots of a kind are kept, and when the first of their tokens that are good ends.
+    pub(crate) fn holds(&self, kind: TokenKind, now: Moment) -> (usize, Option<Moment>) {
+        let (mut count, mut soonest) = (0, None);
+        // One shard after the other, and nothing is taken out: a slot that is held for a moment looks as if
+        // somebody used it.
+        for shard in &self.of(kind).shards {
+            let shard = shard.read();
+            let ends = shard.values().filter_map(|slot| slot.good_until(now));
+            soonest = ends.chain(soonest).min();
+            count += shard.len();
+        }
+        (count, soonest)
+    }
+
     fn of(&self, kind: TokenKind) -> &Slots {
         match kind {
             TokenKind::Maskinporten => &self.maskinporten,

@@ -24,8 +24,10 @@ use crate::cache::window::Window;
 use crate::clock::{AnyClock, Moment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::header;
+use crate::quiet::Quiet;
 use crate::random;
 use crate::source::{AltinnExchange, TokenSource};
+use crate::stats::{Lookup, Tally};
 use crate::token::AccessToken;
 
 /// How often a flight that goes down without an outcome is started anew for one caller.
@@ -55,6 +57,8 @@ pub(crate) struct Slot {
     id: u64,
     me: Weak<Self>,
     errand: Arc<Errand>,
+    /// Where what happens here is counted.
+    tally: Arc<Tally>,
     /// When it was last looked up, in seconds: written at most once in each.
     used_at: AtomicU64,
     /// Whether anybody has asked for its own sake, and not only for what is made of it.
@@ -68,6 +72,9 @@ pub(crate) struct Errand {
     origin: Origin,
     breaker: Arc<Breaker>,
     clock: AnyClock,
+    tally: Arc<Tally>,
+    /// How often it is told that it brought nothing.
+    failures: Quiet,
     /// Whether an API has not accepted the last token, and no other was asked for since.
     rejected: AtomicBool,
 }
@@ -85,6 +92,7 @@ impl Slot {
         origin: Origin,
         breaker: Arc<Breaker>,
         clock: AnyClock,
+        tally: Arc<Tally>,
     ) -> Arc<Self> {
         Arc::new_cyclic(|slot| {
             let id = registry::enter(Weak::clone(slot));
@@ -99,8 +107,11 @@ impl Slot {
                     origin,
                     breaker,
                     clock,
+                    tally: Arc::clone(&tally),
+                    failures: Quiet::default(),
                     rejected: AtomicBool::new(false),
                 }),
+                tally,
                 used_at: AtomicU64::new(0),
                 wanted: AtomicBool::new(false),
             }
@@ -121,6 +132,11 @@ impl Slot {
     #[inline]
     pub(crate) fn clock(&self) -> &AnyClock {
         &self.clock
+    }
+
+    #[inline]
+    pub(crate) fn tally(&self) -> &Arc<Tally> {
+        &self.tally
     }
 
     /// The token, if there is one that may be used now.
@@ -144,15 +160,48 @@ impl Slot {
     /// Starts the renewal of an ageing token, unless one runs or has just failed.
     pub(crate) fn refresh_if_due(&self, now: Moment) {
         let revision = || self.revision();
-        let start = |takeoff| self.start(takeoff, now);
+        let mut started = None;
+        let start = |takeoff| self.start(takeoff, now, &mut started);
         self.life.refresh_if_due(now, revision, start);
     }
 
     /// The token, fetched where there is none. Dropping the future harms nobody else: it only waits.
     pub(crate) async fn acquire(self: Arc<Self>) -> Result<Arc<Snapshot>> {
+        self.set_off().await
+    }
+
+    /// The same for a caller, and not for another token that is made of this one: that it was given none
+    /// is told.
+    pub(crate) async fn serve(self: Arc<Self>) -> Result<Arc<Snapshot>> {
+        let acquired = Arc::clone(&self).acquire().await;
+        if let Err(error) = &acquired {
+            self.tally.complain(error, self.clock.now());
+        }
+        acquired
+    }
+
+    /// The same for one who has had a token and then waited for something else: it was counted.
+    pub(crate) async fn acquire_again(self: Arc<Self>) -> Result<Arc<Snapshot>> {
+        let mut uncounted = Counted::none();
+        let found = self.ask(&mut uncounted);
+        self.wait(found, uncounted).await
+    }
+
+    /// Starts whatever flight somebody who needs a token now would wait for, at once, and gives the wait.
+    pub(crate) fn set_off(self: Arc<Self>) -> impl Future<Output = Result<Arc<Snapshot>>> + Send {
+        let mut counted = Counted::by(&self.tally);
+        let found = self.ask(&mut counted);
+        self.wait(found, counted)
+    }
+
+    async fn wait(
+        self: Arc<Self>,
+        mut found: Found<AccessToken, Error, Flight>,
+        mut counted: Counted,
+    ) -> Result<Arc<Snapshot>> {
         let mut lost = 0;
         loop {
-            let (flight, takeoff) = match self.ask() {
+            let (flight, takeoff) = match found {
                 Found::Good(snapshot) => return Ok(snapshot),
                 Found::Failed(error) => return Err(error),
                 Found::Closed => {
@@ -165,17 +214,25 @@ impl Slot {
                 Some(Ok(Some(snapshot))) => match snapshot.serves_who_waited(self.clock.now()) {
                     true => return Ok(snapshot),
                     // Nobody looked for as long as it lived.
-                    false => continue,
+                    false => {
+                        found = self.ask(&mut counted);
+                        continue;
+                    }
                 },
-                Some(Err(error)) => return Err(error),
+                Some(Err(error)) => {
+                    counted.result = Some(Lookup::Failed);
+                    return Err(error);
+                }
                 Some(Ok(None)) => Lost::Outlived,
                 None => Lost::Gone,
             };
             // One that was declared void was not lost: its end was meant.
             lost += usize::from(self.life.is_of_now(takeoff));
             if lost == ELECTIONS {
+                counted.result = Some(Lookup::Failed);
                 return Err(self.give_up(takeoff, why));
             }
+            found = self.ask(&mut counted);
         }
     }
 
@@ -196,11 +253,6 @@ impl Slot {
             let pause = backoff::pause(&error, in_a_row, None, wall, random::unit());
             self.setback(error, pause.time, pause.counts)
         })
-    }
-
-    /// Starts whatever flight somebody who needs a token now would wait for.
-    pub(crate) fn warm_up(&self) {
-        let _ = self.ask();
     }
 
     /// A token newer than the one that was rejected; none where forcing one again is too early.
@@ -226,6 +278,7 @@ impl Slot {
     /// A late word about an older token changes nothing, and neither does one that comes too soon
     /// after the last.
     pub(crate) fn report_rejected(&self, rejected: u64) {
+        self.tally.rejected();
         self.reject(rejected);
     }
 
@@ -242,6 +295,10 @@ impl Slot {
     /// Whether a flight is on its way to it.
     pub(crate) fn is_fetching(&self, now: Moment) -> bool {
         self.life.is_fetching(now)
+    }
+
+    pub(crate) fn good_until(&self, now: Moment) -> Option<Moment> {
+        self.life.current(now).map(|current| current.window.hard)
     }
 
     pub(crate) fn standing(&self, now: Moment) -> Standing<Error> {
@@ -276,20 +333,19 @@ impl Slot {
         self.used_at.load(Ordering::Relaxed)
     }
 
-    fn ask(&self) -> Found<AccessToken, Error, Flight> {
+    fn ask(&self, counted: &mut Counted) -> Found<AccessToken, Error, Flight> {
         let now = self.clock.now();
-        let start = |takeoff| self.start(takeoff, now);
-        self.life.ask(now, self.revision(), start)
+        let mut started = None;
+        let start = |takeoff| self.start(takeoff, now, &mut started);
+        let found = self.life.ask(now, self.revision(), start);
+        counted.note(&found, started.is_some(), now);
+        found
     }
 
     fn reject(&self, rejected: u64) -> Rejection<AccessToken, Flight> {
         let now = self.clock.now();
-        let mut started = false;
-        let start = |takeoff| {
-            let flight = self.start(takeoff, now);
-            started = flight.is_ok();
-            flight
-        };
+        let mut started = None;
+        let start = |takeoff| self.start(takeoff, now, &mut started);
         // Before the flight can read it: the one that starts now, or the one that is in the air.
         let was_rejected = self.errand.rejected.swap(true, Ordering::Relaxed);
         let rejection = self.life.reject(rejected, now, self.revision(), start);
@@ -297,7 +353,7 @@ impl Slot {
             self.errand.rejected.store(was_rejected, Ordering::Relaxed);
         }
         // Once for however many met it, and under no lock.
-        if started {
+        if started.is_some() {
             tracing::warn!(
                 target: "maskinporten::token",
                 generation = rejected,
@@ -307,9 +363,12 @@ impl Slot {
         rejection
     }
 
-    fn start(&self, takeoff: Takeoff, now: Moment) -> Result<Flight> {
+    /// Sends a flight, and leaves it in `started`.
+    fn start(&self, takeoff: Takeoff, now: Moment, started: &mut Option<Flight>) -> Result<Flight> {
         let slot = Weak::clone(&self.me);
-        flight::start(slot, Arc::clone(&self.errand), takeoff, now)
+        let flight = flight::start(slot, Arc::clone(&self.errand), takeoff, now)?;
+        *started = Some(flight.clone());
+        Ok(flight)
     }
 }
 
@@ -387,6 +446,52 @@ impl fmt::Debug for Slot {
     }
 }
 
+// ===== what a caller's look-up comes to =====
+
+/// One look-up, counted when it is dropped: by what came of it, or, where its caller gave up, by what it
+/// waited for.
+struct Counted {
+    tally: Option<Arc<Tally>>,
+    result: Option<Lookup>,
+}
+
+impl Counted {
+    fn by(tally: &Arc<Tally>) -> Self {
+        Self {
+            tally: Some(Arc::clone(tally)),
+            result: None,
+        }
+    }
+
+    fn none() -> Self {
+        Self {
+            tally: None,
+            result: None,
+        }
+    }
+
+    /// Takes what was found, the first time or once more after a flight was lost.
+    fn note(&mut self, found: &Found<AccessToken, Error, Flight>, started: bool, now: Moment) {
+        self.result = Some(match (found, self.result) {
+            (Found::Failed(_) | Found::Closed, _) => Lookup::Failed,
+            (Found::Awaited(..), _) if started => Lookup::Miss,
+            // What it waited for is there, whoever has fetched it.
+            (_, Some(waited)) => waited,
+            (Found::Awaited(..), None) => Lookup::Joined,
+            (Found::Good(snapshot), None) if now >= snapshot.window.soft => Lookup::Stale,
+            (Found::Good(_), None) => Lookup::Hit,
+        });
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if let (Some(tally), Some(result)) = (&self.tally, self.result) {
+            tally.looked_up(result);
+        }
+    }
+}
+
 // ===== impl Errand =====
 
 impl Errand {
@@ -430,6 +535,36 @@ impl Errand {
                 Ok(token)
             }
             Origin::Exchange(exchange) => exchange.fetch(parent).await,
+        }
+    }
+
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Tells that a flight brought nothing, once in a while.
+    pub(crate) fn tell_of(&self, error: &Error) {
+        let authority = self.tally.kind().authority();
+        // What comes from somebody's memory was told by whoever met it.
+        if error.retry_at().is_some() {
+            tracing::debug!(
+                target: "maskinporten::token",
+                authority,
+                %error,
+                "the token was not asked for: another failure is remembered"
+            );
+        } else if let Some(suppressed) = self.failures.may_tell(self.clock.now()) {
+            tracing::warn!(
+                target: "maskinporten::token",
+                authority,
+                scopes = %self.identity.request.scope_set(),
+                %error,
+                code = error.code(),
+                trace_id = error.trace_id(),
+                hint = error.hint(),
+                suppressed,
+                "no token was fetched"
+            );
         }
     }
 

@@ -415,6 +415,7 @@ impl Live {
         if is_new_client && let Some(drop_tokens) = self.new_client.get() {
             drop_tokens();
         }
+        self.parts.reloads.note(true);
         tracing::info!(
             target: "maskinporten::settings",
             source,
@@ -428,6 +429,7 @@ impl Live {
 
     /// Remembers why there is nothing new, and tells where that is news.
     fn troubled(&self, watch: &Watch, error: Error) {
+        self.parts.reloads.note(false);
         let now = self.parts.clock.now();
         let mut trouble = watch.trouble.lock();
         let is_told = trouble.as_ref().is_some_and(|trouble| {

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::metadata::Metadata;
 use crate::settings::{Authority, MaskinportenSettings};
 use crate::source::{Endpoint, SourceIdentity};
+use crate::stats::Reloading;
 use crate::transport::Transport;
 
 use super::ring::KeyRing;
@@ -32,6 +33,7 @@ pub(crate) struct Parts {
     pub(crate) clock: AnyClock,
     /// The token endpoint that code has pinned.
     pub(crate) token_endpoint: Option<Uri>,
+    pub(crate) reloads: Arc<Reloading>,
 }
 
 impl Material {

@@ -27,6 +27,16 @@ pub enum TokenKind {
     Altinn,
 }
 
+impl TokenKind {
+    /// Who issues it, as logs and metrics spell it.
+    pub(crate) fn authority(self) -> &'static str {
+        match self {
+            Self::Maskinporten => "maskinporten",
+            Self::Altinn => "altinn",
+        }
+    }
+}
+
 /// Everything about a token that a caller decides: protocol, not policy.
 ///
 /// - A [`TokenRequest`] is checked when it is made; one that exists can be sent.

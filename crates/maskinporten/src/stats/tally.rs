@@ -1,0 +1,348 @@
+//! [`Tally`]: where everything about one authority's tokens is counted that is not a view's own.
+
+use std::sync::Arc;
+#[cfg(feature = "metrics")]
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use super::cell::Cells;
+use super::{Lookups, Outcome, Reloads, Requests, TokenStats};
+use crate::clock::{AnyClock, Moment};
+use crate::error::Error;
+#[cfg(feature = "metrics")]
+use crate::metrics;
+use crate::quiet::Quiet;
+use crate::request::TokenKind;
+
+/// What came of a look-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lookup {
+    Hit,
+    Stale,
+    Joined,
+    Miss,
+    Failed,
+}
+
+impl Lookup {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Hit,
+        Self::Stale,
+        Self::Joined,
+        Self::Miss,
+        Self::Failed,
+    ];
+}
+
+/// What one client counts.
+#[derive(Debug)]
+pub(crate) struct Tallies {
+    maskinporten: Arc<Tally>,
+    altinn: Arc<Tally>,
+    pub(crate) reloads: Arc<Reloading>,
+}
+
+/// What is counted of one authority's tokens.
+pub(crate) struct Tally {
+    kind: TokenKind,
+    cells: Cells,
+    /// Look-ups beside those in cells, by their place in [`Lookup::ALL`].
+    lookups: [AtomicU64; Lookup::ALL.len()],
+    // Taken for one addition by functions that are not async.
+    requests: Mutex<Requests>,
+    rejected: AtomicU64,
+    replays: AtomicU64,
+    /// How often it is told that a caller had no token.
+    complaints: Quiet,
+    /// The hits and stale ones that were published.
+    #[cfg(feature = "metrics")]
+    published: Mutex<(u64, u64)>,
+    /// Publishes what its client has and holds.
+    #[cfg(feature = "metrics")]
+    publisher: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+/// How readings of the credentials' place are counted.
+#[derive(Debug, Default)]
+pub(crate) struct Reloading {
+    ok: AtomicU64,
+    failed: AtomicU64,
+}
+
+// ===== impl Tallies =====
+
+impl Tallies {
+    pub(crate) fn of(&self, kind: TokenKind) -> &Arc<Tally> {
+        match kind {
+            TokenKind::Maskinporten => &self.maskinporten,
+            TokenKind::Altinn => &self.altinn,
+        }
+    }
+}
+
+impl Default for Tallies {
+    fn default() -> Self {
+        Self {
+            maskinporten: Tally::new(TokenKind::Maskinporten),
+            altinn: Tally::new(TokenKind::Altinn),
+            reloads: Arc::default(),
+        }
+    }
+}
+
+// ===== impl Tally =====
+
+impl Tally {
+    pub(crate) fn new(kind: TokenKind) -> Arc<Self> {
+        Arc::new(Self {
+            kind,
+            cells: Cells::default(),
+            lookups: Default::default(),
+            requests: Mutex::default(),
+            rejected: AtomicU64::new(0),
+            replays: AtomicU64::new(0),
+            complaints: Quiet::default(),
+            #[cfg(feature = "metrics")]
+            published: Mutex::default(),
+            #[cfg(feature = "metrics")]
+            publisher: OnceLock::new(),
+        })
+    }
+
+    pub(crate) fn kind(&self) -> TokenKind {
+        self.kind
+    }
+
+    /// Counts a look-up that no view has made.
+    pub(crate) fn looked_up(&self, result: Lookup) {
+        self.lookups[result as usize].fetch_add(1, Ordering::Relaxed);
+        // Tokens that were there are published with those of the cells.
+        #[cfg(feature = "metrics")]
+        if !matches!(result, Lookup::Hit | Lookup::Stale) {
+            metrics::looked_up(self.kind, result, 1);
+        }
+    }
+
+    /// Begins a request for a token. It is counted when what is given is dropped.
+    pub(crate) fn request<'a>(&'a self, clock: &'a AnyClock) -> Asking<'a> {
+        Asking {
+            tally: self,
+            clock,
+            began: clock.now(),
+            is_over: false,
+        }
+    }
+
+    /// Counts an answer that did not accept its request's token.
+    pub(crate) fn rejected(&self) {
+        self.rejected.fetch_add(1, Ordering::Relaxed);
+        #[cfg(feature = "metrics")]
+        metrics::rejected(self.kind, 1);
+    }
+
+    /// Counts a newer token that was given in place of a rejected one.
+    pub(crate) fn replayed(&self) {
+        self.replays.fetch_add(1, Ordering::Relaxed);
+        #[cfg(feature = "metrics")]
+        metrics::replayed(self.kind, 1);
+    }
+
+    /// Tells that a caller had no token, once in a while.
+    pub(crate) fn complain(&self, error: &Error, now: Moment) {
+        if let Some(suppressed) = self.complaints.may_tell(now) {
+            tracing::error!(
+                target: "maskinporten::token",
+                authority = self.kind.authority(),
+                %error,
+                code = error.code(),
+                hint = error.hint(),
+                suppressed,
+                "a caller was given an error instead of a token"
+            );
+        }
+    }
+
+    /// What was counted; what is held now is the cache's to tell.
+    pub(crate) fn stats(&self) -> TokenStats {
+        TokenStats {
+            lookups: self.lookups(),
+            requests: self.requests.lock().clone(),
+            rejected: self.rejected.load(Ordering::Relaxed),
+            replays: self.replays.load(Ordering::Relaxed),
+            entries: 0,
+            soonest_end: None,
+        }
+    }
+
+    pub(super) fn cells(&self) -> &Cells {
+        &self.cells
+    }
+
+    fn lookups(&self) -> Lookups {
+        let (hit, stale) = self.cells.sum();
+        let other = |result: Lookup| self.lookups[result as usize].load(Ordering::Relaxed);
+        Lookups {
+            hit: hit + other(Lookup::Hit),
+            stale: stale + other(Lookup::Stale),
+            joined: other(Lookup::Joined),
+            miss: other(Lookup::Miss),
+            failed: other(Lookup::Failed),
+        }
+    }
+}
+
+// ===== what is published =====
+
+#[cfg(feature = "metrics")]
+impl Tally {
+    /// Has what was counted and what is held published whenever a flight ends.
+    pub(crate) fn published_by(&self, publisher: impl Fn() + Send + Sync + 'static) {
+        // Set once, by the client that was made with it.
+        let _ = self.publisher.set(Box::new(publisher));
+    }
+
+    /// Publishes the tokens that were there since the last time.
+    pub(crate) fn publish(&self) {
+        let (hit, stale) = {
+            let mut published = self.published.lock();
+            let now = self.lookups();
+            let grown = (now.hit - published.0, now.stale - published.1);
+            *published = (now.hit, now.stale);
+            grown
+        };
+        // Under no lock: a recorder is somebody else's code.
+        metrics::looked_up(self.kind, Lookup::Hit, hit);
+        metrics::looked_up(self.kind, Lookup::Stale, stale);
+    }
+}
+
+impl Tally {
+    /// Notes that a flight has ended.
+    pub(crate) fn landed(&self) {
+        #[cfg(feature = "metrics")]
+        match self.publisher.get() {
+            Some(publish) => publish(),
+            None => self.publish(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Tally").field(&self.kind).finish()
+    }
+}
+
+// ===== impl Asking =====
+
+/// A request for a token that is under way.
+pub(crate) struct Asking<'a> {
+    tally: &'a Tally,
+    clock: &'a AnyClock,
+    began: Moment,
+    is_over: bool,
+}
+
+impl Asking<'_> {
+    /// When it was begun.
+    pub(crate) fn began(&self) -> Moment {
+        self.began
+    }
+
+    /// Tells what came of it.
+    pub(crate) fn ended<T>(mut self, outcome: Result<&T, &Error>) {
+        self.is_over = true;
+        self.note(match outcome {
+            Ok(_) => Outcome::Ok,
+            Err(error) => Outcome::Failed(error),
+        });
+    }
+
+    fn note(&self, outcome: Outcome<'_>) {
+        let took = self.began.until(self.clock.now());
+        self.tally.requests.lock().note(outcome, took);
+        #[cfg(feature = "metrics")]
+        metrics::requested(self.tally.kind, outcome, took);
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        // Also where a deadline, an abort or a panic has cut it off.
+        if !self.is_over {
+            self.note(Outcome::Lost);
+        }
+    }
+}
+
+// ===== impl Reloading =====
+
+impl Reloading {
+    /// Counts a reading that found something new, usable or not.
+    pub(crate) fn note(&self, is_ok: bool) {
+        let count = match is_ok {
+            true => &self.ok,
+            false => &self.failed,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        #[cfg(feature = "metrics")]
+        metrics::reloaded(is_ok, 1);
+    }
+
+    pub(crate) fn stats(&self) -> Reloads {
+        Reloads {
+            ok: self.ok.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::Counter;
+
+    #[test]
+    fn cells_are_bounded_by_the_counters_alive_at_once_and_lose_no_count() {
+        let tally = Tally::new(TokenKind::Maskinporten);
+        let mut last = 0;
+        for round in 1..=100 {
+            let mut counters: Vec<_> = (0..8).map(|_| Counter::of(&tally)).collect();
+            counters
+                .iter_mut()
+                .for_each(|counter| counter.count(Lookup::Hit));
+            counters[0].count(Lookup::Stale);
+            drop(counters);
+            let Lookups { hit, stale, .. } = tally.lookups();
+            assert_eq!((hit, stale), (8 * round, round));
+            assert!(hit > last);
+            last = hit;
+        }
+        assert_eq!(tally.cells.len(), 8);
+    }
+
+    #[test]
+    fn what_counters_of_many_threads_count_adds_up_while_they_come_and_go() {
+        let tally = Tally::new(TokenKind::Altinn);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..100 {
+                        let mut counter = Counter::of(&tally);
+                        (0..100).for_each(|_| counter.count(Lookup::Hit));
+                    }
+                });
+            }
+            let mut last = 0;
+            while last < 40_000 {
+                let seen = tally.lookups().hit;
+                assert!(seen >= last);
+                last = seen;
+            }
+        });
+        assert_eq!(tally.lookups().hit, 40_000);
+        assert!(tally.cells.len() <= 4);
+    }
+}
