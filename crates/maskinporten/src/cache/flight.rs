@@ -18,12 +18,14 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
+use tracing::Instrument as _;
 
 use crate::advice;
 use crate::cache::attempts::{DEADLINE, attempts};
 use crate::cache::breaker::Clearance;
 use crate::cache::life::{InFlight, Takeoff};
 use crate::cache::slot::{Errand, Slot, Snapshot};
+use crate::cache::trail::{self, Trail};
 use crate::clock::{AnyClock, Moment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::token::AccessToken;
@@ -53,6 +55,16 @@ struct Course {
     /// Its leave to fly. Given back by whoever ends the flight: a task that is aborted on a runtime that
     /// stands still drops nothing.
     clearance: OnceLock<Clearance>,
+    trail: Trail,
+}
+
+/// Held by a flight's task, and dropped with it, whether it has begun or not.
+struct EndsTrail(Arc<Course>);
+
+impl Drop for EndsTrail {
+    fn drop(&mut self) {
+        self.0.trail.end();
+    }
 }
 
 /// When a flight is given up for lost, in nanoseconds: it moves on as the flight does.
@@ -74,23 +86,37 @@ pub(crate) fn start(
     let (sender, receiver) = watch::channel(None);
     let course = Arc::new(Course::default());
     course.overdue_at.set(now, DEADLINE);
-    let seen = Arc::clone(&course);
+    let seen = EndsTrail(Arc::clone(&course));
     let task = runtime.spawn(async move {
-        let fetched = fly(&errand, takeoff, &seen).await;
-        // Whoever could use it may be gone by now, and those who still wait may want another: the
-        // channel closes without an outcome then.
-        let landed = slot.upgrade().and_then(|slot| match fetched {
-            Ok((token, asked)) => slot.publish(takeoff, token, asked).map(Ok),
-            Err(error) => {
-                errand.tell_of(&error);
-                slot.fail(takeoff, error).map(Err)
+        // Made here, under no lock: a subscriber is somebody else's code.
+        let span = trail::span(&errand, takeoff);
+        seen.0.trail.begin(&span);
+        let flight = async {
+            if takeoff.renews() {
+                tracing::debug!(
+                    target: "maskinporten::token",
+                    authority = errand.tally().kind().authority(),
+                    "the token is renewed ahead of its end"
+                );
             }
-        });
-        if let Some(outcome) = landed {
-            // Nobody may be waiting any more: the slot has it all the same.
-            sender.send_replace(Some(outcome));
-        }
-        errand.tally().landed();
+            let fetched = fly(&errand, takeoff, &seen.0).await;
+            trail::record(&fetched);
+            // Whoever could use it may be gone by now, and those who still wait may want another: the
+            // channel closes without an outcome then.
+            let landed = slot.upgrade().and_then(|slot| match fetched {
+                Ok((token, asked)) => slot.publish(takeoff, token, asked).map(Ok),
+                Err(error) => {
+                    errand.tell_of(&error);
+                    slot.fail(takeoff, error).map(Err)
+                }
+            });
+            if let Some(outcome) = landed {
+                // Nobody may be waiting any more: the slot has it all the same.
+                sender.send_replace(Some(outcome));
+            }
+            errand.tally().landed();
+        };
+        flight.instrument(span).await;
     });
     Ok(Flight {
         outcome: receiver,
@@ -179,6 +205,12 @@ async fn fetch(
 }
 
 impl Flight {
+    /// Notes that the span in which this is called waits for the flight, or goes on without waiting. Called
+    /// under no lock: a subscriber is somebody else's code.
+    pub(crate) fn follow_caller(&self) {
+        self.course.trail.follow_caller();
+    }
+
     /// What the flight brought; none where it ended, or stands still, without an outcome.
     pub(crate) async fn outcome(mut self, clock: &AnyClock) -> Option<Outcome> {
         // One that was started elsewhere may be joined where there is no timer to wait by.

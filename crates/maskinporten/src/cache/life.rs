@@ -132,6 +132,13 @@ pub(crate) struct Takeoff {
     renews_until: Option<Moment>,
 }
 
+impl Takeoff {
+    /// Whether there was a good token then.
+    pub(crate) fn renews(&self) -> bool {
+        self.renews_until.is_some()
+    }
+}
+
 /// What somebody who needs a token finds.
 pub(crate) enum Found<T, E, F> {
     /// A token that may be used.

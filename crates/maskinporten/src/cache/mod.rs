@@ -18,6 +18,7 @@ mod sighting;
 mod slot;
 mod stripe;
 mod sync;
+mod trail;
 mod window;
 
 use std::collections::HashMap;
@@ -41,6 +42,7 @@ pub(crate) use registry::{find, keeps};
 pub(crate) use sighting::{Look, Sighting};
 pub(crate) use slot::{Origin, Slot, Snapshot};
 pub(crate) use stripe::{STRIPES, of_this_thread};
+pub(crate) use trail::record_key;
 
 /// All that tells one token from another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

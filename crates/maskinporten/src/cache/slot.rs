@@ -26,7 +26,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::header;
 use crate::quiet::Quiet;
 use crate::random;
-use crate::source::{AltinnExchange, TokenSource};
+use crate::request::TokenRequest;
+use crate::source::{AltinnExchange, SourceIdentity, TokenSource};
 use crate::stats::{Lookup, Tally};
 use crate::token::AccessToken;
 
@@ -163,6 +164,10 @@ impl Slot {
         let mut started = None;
         let start = |takeoff| self.start(takeoff, now, &mut started);
         self.life.refresh_if_due(now, revision, start);
+        // Under no lock: a subscriber is somebody else's code.
+        if let Some(flight) = started {
+            flight.follow_caller();
+        }
     }
 
     /// The token, fetched where there is none. Dropping the future harms nobody else: it only waits.
@@ -339,6 +344,13 @@ impl Slot {
         let start = |takeoff| self.start(takeoff, now, &mut started);
         let found = self.life.ask(now, self.revision(), start);
         counted.note(&found, started.is_some(), now);
+        // Under no lock: a subscriber is somebody else's code.
+        match (&found, &started) {
+            (Found::Awaited(flight, _), _) | (Found::Good(_), Some(flight)) => {
+                flight.follow_caller();
+            }
+            _ => {}
+        }
         found
     }
 
@@ -353,7 +365,8 @@ impl Slot {
             self.errand.rejected.store(was_rejected, Ordering::Relaxed);
         }
         // Once for however many met it, and under no lock.
-        if started.is_some() {
+        if let Some(flight) = started {
+            flight.follow_caller();
             tracing::warn!(
                 target: "maskinporten::token",
                 generation = rejected,
@@ -538,8 +551,29 @@ impl Errand {
         }
     }
 
+    pub(crate) fn request(&self) -> &TokenRequest {
+        &self.identity.request
+    }
+
+    /// Whose tokens are fetched now: after another client's credentials were taken, no longer those that
+    /// the slot was made for.
+    pub(crate) fn source_identity(&self) -> SourceIdentity {
+        match &self.origin {
+            Origin::Source(source) => source.identity(),
+            Origin::Exchange(exchange) => exchange.parent().errand.source_identity(),
+        }
+    }
+
     pub(crate) fn tally(&self) -> &Tally {
         &self.tally
+    }
+
+    /// Whether whatever is asked keeps tokens of its own, as a sidecar does.
+    pub(crate) fn is_from_sidecar(&self) -> bool {
+        match &self.origin {
+            Origin::Source(source) => source.keeps_tokens(),
+            Origin::Exchange(exchange) => exchange.parent().errand.is_from_sidecar(),
+        }
     }
 
     /// Tells that a flight brought nothing, once in a while.

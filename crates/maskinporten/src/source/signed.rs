@@ -8,7 +8,7 @@ use http::Response;
 
 use crate::advice::Retry;
 use crate::assertion::{self, Assertion};
-use crate::cache::{ATTEMPT_TIMEOUT, DEADLINE};
+use crate::cache::{self, ATTEMPT_TIMEOUT, DEADLINE};
 use crate::clock::AnyClock;
 use crate::credentials::{Live, Material};
 use crate::discovery::Discovery;
@@ -165,6 +165,7 @@ impl SignedGrant {
 
         let request_to_send = grant::request(&metadata.token_endpoint, &jws);
         let sent = self.clock.wall();
+        cache::record_key(|| shown(signer));
         let response = self
             .transport
             .round_trip(request_to_send, ATTEMPT_TIMEOUT)
