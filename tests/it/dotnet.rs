@@ -582,14 +582,19 @@ async fn an_altinn_token_without_the_service_owners_scope_is_warned_of_once() {
         .unwrap();
     let user = SystemUser::new("311169963").unwrap();
     let for_a_customer = TokenRequest::scopes([SCOPE]).unwrap().system_user(user);
-    // Whether there is such a system user is another matter.
+    // Whether there is such a system user is another matter, and told as such.
     drop(client.altinn_token(for_a_customer).await);
-    assert_eq!(lines(&file), [""; 0]);
+    let of_scopes = || {
+        let mut told = lines(&file);
+        told.retain(|line| !line.contains("MP-303"));
+        told
+    };
+    assert_eq!(of_scopes(), [""; 0]);
 
     for _ in 0..3 {
         client.altinn_token([SCOPE]).await.unwrap();
     }
-    let told = lines(&file);
+    let told = of_scopes();
     assert_eq!(told.len(), 1, "{told:?}");
     for text in [
         "maskinporten::token",
@@ -601,7 +606,7 @@ async fn an_altinn_token_without_the_service_owners_scope_is_warned_of_once() {
     }
 
     client.altinn_token(["krr:read"]).await.unwrap();
-    assert_eq!(lines(&file).len(), 1, "a client says it once");
+    assert_eq!(of_scopes().len(), 1, "a client says it once");
 }
 
 #[test]

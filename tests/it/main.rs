@@ -28,6 +28,7 @@ mod grpc;
 mod identity;
 mod layer;
 mod metadata;
+mod observability;
 mod orders;
 mod origin;
 mod redirect;

@@ -1,5 +1,6 @@
-//! Nothing secret is said: a whole tour of the crates in a process of its own, with every log record
-//! of every crate and every `Debug` and `Display` there is; then a search through all of it.
+//! Nothing secret is said: a whole tour of the crates in a process of its own, with every log record and
+//! span of every crate, every metric, and every `Debug` and `Display` there is; then a search through all of
+//! it.
 //!
 //! The process notes its secrets in a file as it meets them. What it said is searched by another
 //! process, for each of them, whole or in pieces, and for anything that has the shape of a JWS.
@@ -30,6 +31,7 @@ use maskinporten::{
     TokenRequest, TokioClock, Transport,
 };
 use maskinporten_sim::{Fault, Route, SimClient, SimServer};
+use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::Value;
 use tower::{Layer, Service, ServiceExt};
 use tower_maskinporten::{AltinnAuthLayer, MaskinportenAuthLayer};
@@ -164,11 +166,13 @@ fn secrets_and_words(test: &str) -> (Vec<String>, String) {
 fn nothing_secret_is_said_on_a_tour_of_everything() {
     if child::is_here() {
         listen();
+        let metrics = PrometheusBuilder::new().install_recorder().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build();
-        return runtime.unwrap().block_on(tour(&Secrets::of_process()));
+        runtime.unwrap().block_on(tour(&Secrets::of_process()));
+        return println!("{}", metrics.render());
     }
     let (secrets, said) =
         secrets_and_words("secrecy::nothing_secret_is_said_on_a_tour_of_everything");
@@ -176,8 +180,13 @@ fn nothing_secret_is_said_on_a_tour_of_everything() {
     assert!(secrets.len() > 80, "{}", secrets.len());
     for word in [
         "TRACE hyper_util::",
-        "TRACE rustls::",
-        "DEBUG maskinporten::token: token fetched",
+        // In the span of a flight.
+        "}: rustls::",
+        "}: maskinporten::token: token fetched",
+        "maskinporten.token{maskinporten.authority=",
+        "altinn.exchange{maskinporten.authority=",
+        "maskinporten_token_requests_total{authority=\"altinn\",outcome=\"ok\"",
+        "maskinporten_key_expiry_timestamp_seconds{client=\"default\"}",
         "WARN maskinporten::token: an api did not accept the token",
         "BearerAuth",
         "MP-200",
@@ -304,6 +313,8 @@ async fn good_days(secrets: &Secrets, server: &SimServer, settings: Maskinporten
     secrets.note_token(&client.altinn_token(["a:read"]).await.unwrap());
     say(&client.header_value(["a:read"]).await.unwrap());
     say(&client);
+    say(&client.stats());
+    client.publish_metrics();
 }
 
 /// Refusals and outages, likewise.
