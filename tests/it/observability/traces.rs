@@ -232,7 +232,7 @@ async fn the_spans_of_an_exchange_tell_whose_token_and_how_it_went() {
     };
     assert_eq!(exchange.name, "altinn.exchange");
     assert_eq!(token.name, "maskinporten.token");
-    assert_eq!(token.follows, [exchange.id.clone()]);
+    assert_eq!(token.follows, std::slice::from_ref(&exchange.id));
     let field = |span: &Span, name: &str| span.fields.get(name).cloned();
     for span in [exchange, token] {
         assert_eq!(
