@@ -114,7 +114,9 @@ impl Origin {
 
 /// Where a request goes: scheme, host and port, in whatever type its client keeps them.
 ///
-/// An [`http::Uri`] is one. A client with addresses of another type says what it will connect to:
+/// An [`http::Uri`] is one. A client with addresses of another type says what it will connect to. A
+/// websocket's handshake is a request to the http server of its host and port (RFC 6455 §4.1), so `ws` is
+/// `http` here and `wss` is `https`:
 ///
 /// ```
 /// use maskinporten::{Origin, Target};
@@ -122,6 +124,7 @@ impl Origin {
 /// let origin: Origin = "https://api.example.no".parse()?;
 /// assert!(origin.admits(Target::new("https", "api.example.no", None)));
 /// assert!(!origin.admits(Target::new("https", "api.example.no", Some(8443))));
+/// assert!(origin.admits(Target::new("wss", "api.example.no", None)));
 /// # Ok::<(), maskinporten::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +141,7 @@ impl<'a> Target<'a> {
     /// brackets; without a port, the scheme's own.
     #[must_use]
     pub fn new(scheme: &'a str, host: &'a str, port: Option<u16>) -> Self {
+        let scheme = scheme_of(scheme);
         Self {
             scheme,
             host,
@@ -152,10 +156,11 @@ impl<'a> Target<'a> {
 
 impl<'a> From<&'a Uri> for Target<'a> {
     fn from(uri: &'a Uri) -> Self {
+        let scheme = scheme_of(uri.scheme_str().unwrap_or_default());
         Self {
-            scheme: uri.scheme_str().unwrap_or_default(),
+            scheme,
             host: uri.host().unwrap_or_default(),
-            port: port_of(uri),
+            port: port_of(uri, scheme),
         }
     }
 }
@@ -173,6 +178,15 @@ impl fmt::Display for Target<'_> {
             Some(port) => write!(f, ":{port}"),
             None => Ok(()),
         }
+    }
+}
+
+/// The scheme of the server that is asked: a websocket's is the one that its handshake goes to.
+fn scheme_of(scheme: &str) -> &str {
+    match scheme {
+        "ws" => "http",
+        "wss" => "https",
+        other => other,
     }
 }
 
@@ -197,12 +211,12 @@ fn shown(address: &str) -> String {
 }
 
 /// The port, the scheme's own where none is written; none where it cannot be told.
-fn port_of(uri: &Uri) -> Option<u16> {
+fn port_of(uri: &Uri, scheme: &str) -> Option<u16> {
     let authority = uri.authority()?;
     // `port_u16` gives nothing for a port it cannot read either, which is not the usual port.
     let after_user = authority.as_str().rsplit('@').next()?;
     match after_user.strip_prefix(authority.host())? {
-        "" => usual_port(uri.scheme_str()?),
+        "" => usual_port(scheme),
         port => {
             let digits = port.strip_prefix(':')?;
             // A number may be parsed with a sign, and no port is written with one.
@@ -374,6 +388,32 @@ mod tests {
         check("api.example.no:443", false);
         check("/path", false);
         check("*", false);
+    }
+
+    #[test]
+    fn a_websocket_is_of_the_origin_that_its_handshake_goes_to() {
+        let check = |origin: &str, uri: &str, admitted: bool| {
+            let origin: Origin = origin.parse().unwrap();
+            let uri: Uri = uri.parse().unwrap();
+            assert_eq!(origin.admits(&uri), admitted, "{origin} {uri}");
+        };
+        check("https://api.example.no", "wss://api.example.no/feed", true);
+        check("https://api.example.no", "wss://api.example.no:443/", true);
+        check("wss://api.example.no", "https://api.example.no/", true);
+        check(
+            "https://api.example.no:8443",
+            "wss://api.example.no:8443/",
+            true,
+        );
+        check("http://localhost:8080", "ws://localhost:8080/", true);
+        check("http://localhost", "ws://localhost/", true);
+        check("https://api.example.no", "ws://api.example.no/", false);
+        check("https://api.example.no", "ws://api.example.no:443/", false);
+        check("https://api.example.no", "wss://api.example.no:80/", false);
+        check("https://api.example.no", "wss://elsewhere.example/", false);
+        check("http://localhost", "wss://localhost/", false);
+        assert!("ws://api.example.no".parse::<Origin>().is_err());
+        assert!(Origin::of(Target::new("ws", "api.example.no", None)).is_err());
     }
 
     #[test]
