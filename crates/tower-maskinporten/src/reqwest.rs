@@ -55,7 +55,8 @@ pub trait ReqwestAuthorizer: sealed_authorizer::Sealed {
         request: &mut Request,
     ) -> impl Future<Output = Result<Receipt, Error>> + Send;
 
-    /// Reads what a response says about the token, as [`Receipt::answered`] does.
+    /// Reads what a response says about the token, as [`Receipt::answered`] does; and where it came from,
+    /// as [`Receipt::came_from`] does.
     fn answered(&self, receipt: Receipt, response: &mut Response);
 
     /// A redirect policy for the client below: a hop within the listed origins is followed, up to ten of
@@ -188,6 +189,7 @@ impl sealed::Duplicate for Request {
 
 impl sealed::Answer for Response {
     fn report(&mut self, receipt: Receipt) {
+        receipt.came_from(target(self.url()));
         let verdict = Verdict::of(self.status(), self.headers());
         if verdict != Verdict::Silent {
             let url = self.url().clone();
