@@ -17,6 +17,7 @@ mod world;
 
 mod answers;
 mod cancel;
+mod clients;
 mod context;
 mod crowd;
 mod dotnet;
