@@ -2,6 +2,8 @@
 //!
 //! The first `with` of its builder is outermost: the auth layer goes last.
 
+use std::fmt;
+
 use async_trait::async_trait;
 use http::Extensions;
 use maskinporten::{Authorizer, Error, Receipt, TokenContext};
@@ -80,5 +82,22 @@ pub(crate) async fn send(
 }
 
 fn failed(error: Error) -> reqwest_middleware::Error {
-    reqwest_middleware::Error::middleware(error)
+    reqwest_middleware::Error::middleware(NotAuthorised(error))
+}
+
+/// What stands between a client's error and ours: theirs passes over whatever it holds and goes on with
+/// the cause of that, where ours would not be found.
+#[derive(Debug)]
+struct NotAuthorised(Error);
+
+impl fmt::Display for NotAuthorised {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the request was not authorised")
+    }
+}
+
+impl std::error::Error for NotAuthorised {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
 }
