@@ -99,10 +99,11 @@ impl ReqwestAuthorizer for Authorizer {
         let authorizer = self.clone();
         Policy::custom(move |attempt| {
             let listed = authorizer.lists(target(attempt.url()));
+            // The first address is among the previous ones.
             match attempt.previous().len() {
-                HOPS.. => attempt.error(TooManyRedirects),
-                _ if listed => attempt.follow(),
-                _ => attempt.stop(),
+                _ if !listed => attempt.stop(),
+                ..=HOPS => attempt.follow(),
+                _ => attempt.error(TooManyRedirects),
             }
         })
     }
