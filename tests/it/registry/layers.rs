@@ -225,6 +225,26 @@ async fn a_redirect_within_the_origin_is_followed_with_token_and_key() {
 }
 
 #[tokio::test]
+async fn a_body_goes_along_where_the_method_does() {
+    let (server, client) = served().await;
+    let echo = echo(&server, &client, |c| c.redirects(1));
+    for (status, method, length) in [
+        (307, "POST", Some("5")),
+        (308, "POST", Some("5")),
+        (303, "GET", None),
+    ] {
+        server.sim().clear_journal();
+        answer(server.sim(), status, LOCATION, "/api/next");
+        let request = Request::post("/echo").body("hello").unwrap();
+        assert_eq!(echo.send(request).await.unwrap().status(), 200, "{status}");
+        let calls = calls(server.sim());
+        assert_eq!(calls.len(), 2, "{status}");
+        assert_eq!(calls[1].method(), method, "{status}");
+        assert_eq!(calls[1].header("content-length"), length, "{status}");
+    }
+}
+
+#[tokio::test]
 async fn no_redirect_is_followed_where_none_is_declared() {
     let (server, client) = served().await;
     let echo = echo(&server, &client, |c| c);

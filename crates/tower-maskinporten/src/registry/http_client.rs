@@ -18,7 +18,7 @@ use tower::retry::RetryLayer;
 use tower::timeout::TimeoutLayer;
 use tower::util::{BoxCloneSyncService, Either, ServiceExt};
 use tower_http::follow_redirect::FollowRedirectLayer;
-use tower_http::follow_redirect::policy::{FilterCredentials, Limited, PolicyExt};
+use tower_http::follow_redirect::policy::{FilterCredentials, Limited, PolicyExt, clone_body_fn};
 use tower_layer::layer_fn;
 use tower_service::Service;
 
@@ -57,7 +57,9 @@ impl HttpClient {
             let limit = Limited::new(plan.redirects as usize);
             let policy = limit.and::<_, Full<Bytes>, BoxError>(FilterCredentials::new());
             let policy = policy.and::<_, Full<Bytes>, BoxError>(KeepContext::new());
-            FollowRedirectLayer::with_policy(policy)
+            // A body that cannot be sent again would end the way at a 307 or 308.
+            let whole = clone_body_fn(|body: &Full<Bytes>| Some(body.clone()));
+            FollowRedirectLayer::with_policy(policy.and::<_, Full<Bytes>, BoxError>(whole))
         });
         let auth = match plan.replay_on_unauthorized {
             true => Either::Left(ReplayAuthLayer::new(authorizer)),
