@@ -119,6 +119,7 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// The pages whose examples are compiled with this crate.
 #[cfg(all(
     doctest,
+    feature = "metrics",
     feature = "registry",
     feature = "reqwest-middleware",
     feature = "tower-http-07"
@@ -138,4 +139,7 @@ mod pages {
 
     #[doc = include_str!("../../../docs/named-clients.md")]
     struct NamedClients;
+
+    #[doc = include_str!("../../../docs/observability.md")]
+    struct Observability;
 }
