@@ -2,8 +2,6 @@
 //!
 //! The first `with` of its builder is outermost: the auth layer goes last.
 
-use std::fmt;
-
 use async_trait::async_trait;
 use http::Extensions;
 use maskinporten::{Authorizer, Error, Receipt, TokenContext};
@@ -81,23 +79,13 @@ pub(crate) async fn send(
     Ok((receipt, response))
 }
 
+/// Their error gives for its cause the cause of what it holds, where ours would not be found: so it holds
+/// ours with a sentence before it. It can still be downcast to ours.
 fn failed(error: Error) -> reqwest_middleware::Error {
-    reqwest_middleware::Error::middleware(NotAuthorised(error))
-}
+    use reqwest_middleware::Error::Middleware;
 
-/// What stands between a client's error and ours: theirs passes over whatever it holds and goes on with
-/// the cause of that, where ours would not be found.
-#[derive(Debug)]
-struct NotAuthorised(Error);
-
-impl fmt::Display for NotAuthorised {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the request was not authorised")
-    }
-}
-
-impl std::error::Error for NotAuthorised {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.0)
+    match reqwest_middleware::Error::middleware(error) {
+        Middleware(error) => Middleware(error.context("the request was not authorised")),
+        other => other,
     }
 }

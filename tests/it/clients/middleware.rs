@@ -55,7 +55,10 @@ async fn our_error_is_found_in_that_of_the_client_and_said_once() {
 
     let error = client.get(place.other.origin()).send().await.unwrap_err();
 
-    assert!(error.is_middleware());
+    let reqwest_middleware::Error::Middleware(held) = &error else {
+        panic!("{error:?}");
+    };
+    assert!(held.downcast_ref::<Error>().is_some());
     let ours = Error::find_in(&error).unwrap();
     assert_eq!(ours.kind(), ErrorKind::Origin);
     let mut chain = error.to_string();
