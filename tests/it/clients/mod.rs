@@ -43,6 +43,7 @@ mod reqwest;
 mod tonic;
 
 mod by_hand;
+mod named;
 mod proxy;
 mod redirects;
 mod stacked;
@@ -248,5 +249,11 @@ async fn the_judge_finds_what_was_shown_to_somebody_else() {
         .headers
         .append(AUTHORIZATION, "Bearer another".parse().unwrap());
     place.book.note(twice);
-    assert_eq!(place.leaks().len(), 3);
+    let mut gateways_key = seen.clone();
+    gateways_key.origin = place.other.origin();
+    let value = servers::SUBSCRIPTION_KEY.parse().unwrap();
+    gateways_key.headers.clear();
+    gateways_key.headers.insert(REFERER, value);
+    place.book.note(gateways_key);
+    assert_eq!(place.leaks().len(), 4);
 }

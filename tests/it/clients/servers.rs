@@ -64,6 +64,9 @@ impl Seen {
     }
 }
 
+/// What a gateway wants beside the token.
+pub(super) const SUBSCRIPTION_KEY: &str = "canary-of-a-gateway";
+
 /// All that all servers of a test were shown, in its order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Book(Arc<Mutex<Vec<Seen>>>);
@@ -78,20 +81,19 @@ impl Book {
     }
 
     /// What somebody was shown who was not to see it: tokens belong into one header at listed origins,
-    /// assertions into a body at the token endpoint, a plain token into the exchange's header, and this
-    /// key nowhere.
+    /// assertions into a body at the token endpoint, a plain token into the exchange's header, a
+    /// subscription key to listed origins, and this key nowhere.
     pub(super) fn leaks(&self, listed: &[String], token_server: &str, key: &str) -> Vec<String> {
         let is_jws = |text: &str| text.contains("eyJ");
         let leak = |seen: &Seen| {
             let in_header = seen.headers.get_all(AUTHORIZATION).iter().count();
             let beside = seen.beside_the_header();
-            let may_have_header = match &*seen.origin {
-                origin if origin == token_server => seen.path.contains("/exchange/"),
-                origin => listed.iter().any(|one| one == origin),
-            };
+            let is_listed = listed.contains(&seen.origin);
+            let is_exchange = seen.origin == token_server && seen.path.contains("/exchange/");
             let is_grant = seen.origin == token_server && seen.path == "/token";
-            let leaks = in_header > usize::from(may_have_header)
+            let leaks = in_header > usize::from(is_listed || is_exchange)
                 || (is_jws(&beside) && !is_grant)
+                || (beside.contains(SUBSCRIPTION_KEY) && !is_listed)
                 || beside.contains(key);
             leaks.then(|| format!("{}{}", seen.origin, seen.path))
         };
