@@ -102,7 +102,7 @@ async fn another_port_or_scheme_is_another_origin() {
     check("http://api.example.no/").await;
     check("http://api.example.no:443/").await;
     check("ftp://api.example.no/").await;
-    check("wss://api.example.no/").await;
+    check("ws://api.example.no/").await;
     check("https+unix://api.example.no/").await;
 }
 

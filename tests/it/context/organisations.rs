@@ -10,6 +10,7 @@ use futures_util::future::{BoxFuture, FutureExt, join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, Request, Response, StatusCode};
+use maskinporten::TokenRequest;
 use maskinporten_sim::{Body, Fault, Route, Sim};
 use proptest::prelude::*;
 use tower::{Layer, Service, ServiceExt};
@@ -81,9 +82,9 @@ fn script() -> impl Strategy<Value = Script> {
 
 type Call<'a> = BoxFuture<'a, (usize, std::result::Result<Response<Body>, BoxError>)>;
 
-/// Plays a script. Gives what has arrived, for whom it was sent and whose token it had, and how each
-/// request was answered.
-async fn played(script: &Script) -> (Vec<(String, String)>, Vec<(usize, StatusCode)>) {
+/// Plays a script. Gives what has arrived, for whom it was sent and whose token it had, how each request was
+/// answered, and how many tokens are kept in the end.
+async fn played(script: &Script) -> (Vec<(String, String)>, Vec<(usize, StatusCode)>, usize) {
     let mut numbers = organisations(ORGANISATIONS);
     let sim = Sim::new();
     for number in &numbers {
@@ -115,7 +116,14 @@ async fn played(script: &Script) -> (Vec<(String, String)>, Vec<(usize, StatusCo
         let sent_for = parts.headers["x-sent-for"].to_str().unwrap().to_owned();
         (sent_for, consumer(&parts.headers[AUTHORIZATION]))
     });
-    (sent_for.collect(), answers)
+    // One more newcomer, when nothing is in use any more: what is kept then is what is meant to be kept.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let newcomer = TokenRequest::scopes(SCOPES)
+        .unwrap()
+        .resource("urn:newcomer");
+    client.access_token(newcomer.unwrap()).await.unwrap();
+    let kept = client.stats().maskinporten.entries;
+    (sent_for.collect(), answers, kept)
 }
 
 async fn sent<'a, S>(
@@ -185,11 +193,12 @@ proptest! {
             .build()
             .unwrap();
 
-        let (sent, answers) = runtime.block_on(played(&script));
+        let (sent, answers, kept) = runtime.block_on(played(&script));
 
         for (sent_for, had) in &sent {
             prop_assert_eq!(sent_for, had);
         }
+        prop_assert!(kept <= script.max_identities + 1, "{} are kept", kept);
         prop_assert_eq!(answers.len(), script.steps.len());
         prop_assert!(sent.len() >= answers.len());
         // A token that has had to leave the map takes its renewal along; else each is replayed.
