@@ -103,6 +103,10 @@ async fn another_port_or_scheme_is_another_origin() {
     check("http://api.example.no:443/").await;
     check("ftp://api.example.no/").await;
     check("ws://api.example.no/").await;
+    check("ws://api.example.no:443/").await;
+    check("wss://api.example.no:80/").await;
+    check("WSS://api.example.no/").await;
+    check("wsss://api.example.no/").await;
     check("https+unix://api.example.no/").await;
 }
 
@@ -402,11 +406,17 @@ const LISTED: [&str; 4] = [
     "http://127.0.0.1:8080",
 ];
 
-/// Scheme, host and port as the `url` crate reads them.
+/// Scheme, host and port as the `url` crate reads them. A websocket's handshake is a request by http
+/// (RFC 6455 §4.1).
 fn read(uri: &str) -> Option<(String, String, u16)> {
     let url = Url::parse(uri).ok()?;
     let host = url.host_str()?.to_owned();
-    Some((url.scheme().to_owned(), host, url.port_or_known_default()?))
+    let scheme = match url.scheme() {
+        "ws" => "http",
+        "wss" => "https",
+        other => other,
+    };
+    Some((scheme.to_owned(), host, url.port_or_known_default()?))
 }
 
 /// A client whose token is there, so that nothing waits for it.
@@ -442,7 +452,7 @@ fn leaves_with_token(uri: &str) -> Option<bool> {
 
 /// Addresses near the listed ones, in every way an address can be near.
 fn addresses() -> impl Strategy<Value = String> {
-    let scheme = one_of("https|https|https|http|HTTPS|ftp|httpss");
+    let scheme = one_of("https|https|https|http|HTTPS|ftp|httpss|ws|wss|WSS");
     let slashes = one_of("://|://|://|://|:|:/|:///|//");
     let user = one_of("||||user@|user:pass@|api.example.no@|api.example.no:443@|@|%40@");
     let host = prop_oneof![
