@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use maskinporten_sim::{Fault, Route};
 use serde::Deserialize;
 use tower::{Layer, Service, ServiceExt};
-use tower_maskinporten::{MaskinportenAuthLayer, ReqwestAuthorizer};
+use tower_maskinporten::{MaskinportenAuthLayer, same_origin_redirects};
 
 const SCOPE: &str = "krr:read";
 
@@ -21,7 +21,7 @@ async fn main() -> Result<(), BoxError> {
     let layer = MaskinportenAuthLayer::new(&client, [SCOPE], server.url())?;
     let requests = reqwest::Client::builder()
         // Follows what stays at a listed origin, and nothing else. reqwest's own policy would do otherwise.
-        .redirect(layer.authorizer().redirect_policy())
+        .redirect(same_origin_redirects())
         // Nothing here is beyond this machine.
         .no_proxy()
         .build()?;

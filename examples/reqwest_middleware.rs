@@ -10,7 +10,7 @@ use maskinporten_sim::SimServer;
 use reqwest_middleware::ClientBuilder;
 use serde_json::Value;
 use tower_maskinporten::maskinporten::TokenContext;
-use tower_maskinporten::{MaskinportenAuthLayer, ReqwestAuthorizer};
+use tower_maskinporten::{MaskinportenAuthLayer, same_origin_redirects};
 
 const SCOPE: &str = "altinn:instances.read";
 
@@ -21,7 +21,7 @@ async fn main() -> Result<(), BoxError> {
 
     let layer = MaskinportenAuthLayer::new(&client, [SCOPE], server.url())?.optional_context();
     let requests = reqwest::Client::builder()
-        .redirect(layer.authorizer().redirect_policy())
+        .redirect(same_origin_redirects())
         // Nothing here is beyond this machine.
         .no_proxy()
         .build()?;

@@ -82,6 +82,11 @@ fn is_done(headers: &mut HeaderMap, displaced: HeaderValue) -> bool {
     !in_the_way
 }
 
+/// Whether a value may be one of those made here, and not a caller's password.
+pub(crate) fn is_own(value: &HeaderValue) -> bool {
+    value.is_sensitive() && value.as_bytes().starts_with(SCHEME.as_bytes())
+}
+
 /// Sets the header, whatever is there.
 pub(crate) fn set_over(headers: &mut HeaderMap, bearer: &HeaderValue) {
     headers.insert(AUTHORIZATION, bearer.clone());

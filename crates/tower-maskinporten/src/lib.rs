@@ -93,7 +93,7 @@ pub use keep_context::KeepContext;
 #[cfg(feature = "reqwest")]
 mod reqwest;
 #[cfg(feature = "reqwest")]
-pub use self::reqwest::ReqwestAuthorizer;
+pub use self::reqwest::{ReqwestAuthorizer, same_origin_redirects};
 
 #[cfg(feature = "reqwest-middleware")]
 mod middleware;

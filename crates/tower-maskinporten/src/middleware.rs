@@ -1,6 +1,9 @@
 //! The layers as middleware of `reqwest_middleware` 0.5.
 //!
 //! The first `with` of its builder is outermost: the auth layer goes last.
+//!
+//! A request's [`TokenContext`] comes with `RequestBuilder::with_extension` and `send`. `build` and `execute`
+//! leave it behind: a layer with `require_context()` then refuses the request.
 
 use async_trait::async_trait;
 use http::Extensions;
@@ -12,7 +15,7 @@ use crate::layer::{AltinnAuthLayer, MaskinportenAuthLayer};
 use crate::legacy::LegacyAuthLayer;
 use crate::outbound::sealed::{Answer, Duplicate};
 use crate::replay::ReplayAuthLayer;
-use crate::reqwest::{decide, finish};
+use crate::reqwest::{ask, came_from, finish};
 
 macro_rules! middleware {
     ($($layer:ident),*) => {$(
@@ -72,9 +75,15 @@ pub(crate) async fn send(
     extensions: &mut Extensions,
     next: Next<'_>,
 ) -> Result<(Receipt, Response)> {
-    let passage = decide(authorizer, extensions.get::<TokenContext>(), &mut request);
+    let context = extensions.get::<TokenContext>();
+    let passage = ask(&mut request, |target, headers| {
+        authorizer.authorize_shared(target, context, headers)
+    });
     let receipt = finish(passage, &mut request).await.map_err(failed)?;
     let mut response = next.run(request, extensions).await?;
+    if let Some(target) = came_from(response.url()) {
+        authorizer.answered_from(receipt, target);
+    }
     response.report(receipt);
     Ok((receipt, response))
 }

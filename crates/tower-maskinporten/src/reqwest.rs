@@ -1,8 +1,8 @@
 //! The layers over [`reqwest::Client`] 0.13 as a Service, and for its requests by hand.
 //!
 //! reqwest shows the extensions of its requests to nobody, so that a request has no
-//! [`TokenContext`](maskinporten::TokenContext) here: with `require_context()` it is refused. As
-//! middleware of `reqwest-middleware` it has one.
+//! [`TokenContext`](maskinporten::TokenContext) here, not even one that was in an [`http::Request`] before that
+//! became reqwest's: with `require_context()` it is refused. As middleware of `reqwest-middleware` it has one.
 
 use std::{fmt, mem};
 
@@ -56,16 +56,8 @@ pub trait ReqwestAuthorizer: sealed_authorizer::Sealed {
     ) -> impl Future<Output = Result<Receipt, Error>> + Send;
 
     /// Reads what a response says about the token, as [`Receipt::answered`] does; and where it came from,
-    /// as [`Receipt::came_from`] does.
+    /// as [`Authorizer::answered_from`] does.
     fn answered(&self, receipt: Receipt, response: &mut Response);
-
-    /// A redirect policy for the client below: a hop within the listed origins is followed, up to ten of
-    /// them; any other is not, and its answer, a 3xx, is what the caller gets.
-    ///
-    /// reqwest's default policy takes the `Authorization` header off on the way to another origin, and,
-    /// up to 0.13.5 at least, sends it again with the next redirect *within* that origin. A client that
-    /// carries tokens has this policy, or [`Policy::none`].
-    fn redirect_policy(&self) -> Policy;
 }
 
 mod sealed_authorizer {
@@ -76,7 +68,9 @@ impl sealed_authorizer::Sealed for Authorizer {}
 
 impl ReqwestAuthorizer for Authorizer {
     async fn authorize_request(&self, request: &mut Request) -> Result<Receipt, Error> {
-        let passage = decide(self, None, request);
+        let passage = ask(request, |target, headers| {
+            self.try_authorize(target, None, headers)
+        });
         finish(passage, request).await
     }
 
@@ -85,39 +79,57 @@ impl ReqwestAuthorizer for Authorizer {
         context: &TokenContext,
         request: &mut Request,
     ) -> Result<Receipt, Error> {
-        // A context that is given by hand is expected.
-        let expecting = self.clone().optional_context();
-        let passage = decide(&expecting, Some(context), request);
+        let passage = ask(request, |target, headers| {
+            self.try_authorize(target, Some(context), headers)
+        });
         finish(passage, request).await
     }
 
     fn answered(&self, receipt: Receipt, response: &mut Response) {
+        if let Some(target) = came_from(response.url()) {
+            self.answered_from(receipt, target);
+        }
         sealed::Answer::report(response, receipt);
-    }
-
-    fn redirect_policy(&self) -> Policy {
-        let authorizer = self.clone();
-        Policy::custom(move |attempt| {
-            let listed = authorizer.lists(target(attempt.url()));
-            // The first address is among the previous ones.
-            match attempt.previous().len() {
-                _ if !listed => attempt.stop(),
-                ..=HOPS => attempt.follow(),
-                _ => attempt.error(TooManyRedirects),
-            }
-        })
     }
 }
 
-/// What becomes of a request. Its headers are taken out for the moment: they and its address are borrowed
-/// from one value.
-pub(crate) fn decide(
-    authorizer: &Authorizer,
-    context: Option<&TokenContext>,
+/// A redirect policy for a client that carries tokens: a hop within the origin of the one before is followed,
+/// up to ten of them; any other is not, and its answer, a 3xx, is what the caller gets.
+///
+/// reqwest's default policy takes the `Authorization` header off on the way to another origin and, up to
+/// 0.13.5 at least, sends it again with the next redirect *within* that origin. A client that carries tokens
+/// has this policy, or [`Policy::none`].
+///
+/// ```
+/// use tower_maskinporten::same_origin_redirects;
+///
+/// let http_client = reqwest::Client::builder()
+///     .redirect(same_origin_redirects())
+///     .build();
+/// # let _ = http_client;
+/// ```
+#[must_use]
+pub fn same_origin_redirects() -> Policy {
+    Policy::custom(|attempt| {
+        let origin = |url: &Url| url.origin();
+        let stays = attempt.previous().last().map(origin) == Some(origin(attempt.url()));
+        // The first address is among the previous ones.
+        match attempt.previous().len() {
+            _ if !stays => attempt.stop(),
+            ..=HOPS => attempt.follow(),
+            _ => attempt.error(TooManyRedirects),
+        }
+    })
+}
+
+/// Asks what becomes of a request. Its headers are taken out for the moment: they and its address are
+/// borrowed from one value.
+pub(crate) fn ask(
     request: &mut Request,
+    ask: impl FnOnce(Target<'_>, &mut HeaderMap) -> Passage,
 ) -> Passage {
     let mut headers = mem::take(request.headers_mut());
-    let passage = authorizer.authorize_shared(target(request.url()), context, &mut headers);
+    let passage = ask(target(request.url()), &mut headers);
     *request.headers_mut() = headers;
     passage
 }
@@ -131,7 +143,7 @@ pub(crate) async fn finish(passage: Passage, request: &mut Request) -> Result<Re
     }
 }
 
-/// What [`ReqwestAuthorizer::redirect_policy`] ends a loop with.
+/// What [`same_origin_redirects`] ends a loop with.
 #[derive(Debug)]
 struct TooManyRedirects;
 
@@ -146,6 +158,13 @@ impl std::error::Error for TooManyRedirects {}
 /// Where reqwest will connect to.
 pub(crate) fn target(url: &Url) -> Target<'_> {
     Target::new(url.scheme(), url.host_str().unwrap_or_default(), url.port())
+}
+
+/// Where an answer came from; none for one that was made of an [`http::Response`] and came from nowhere,
+/// as a cache or a test makes them.
+pub(crate) fn came_from(url: &Url) -> Option<Target<'_>> {
+    let told = url.host_str() != Some("no.url.provided.local");
+    told.then(|| target(url))
 }
 
 // ===== as a Service =====
@@ -171,10 +190,9 @@ impl sealed::Authorise for Request {
     }
 
     fn authorize_shared(&mut self, authorizer: &LocalAuthorizer) -> Passage {
-        let mut headers = mem::take(self.headers_mut());
-        let passage = authorizer.authorize_to(target(self.url()), None, &mut headers);
-        *Request::headers_mut(self) = headers;
-        passage
+        ask(self, |target, headers| {
+            authorizer.authorize_to(target, None, headers)
+        })
     }
 
     fn headers_mut(&mut self) -> &mut HeaderMap {
@@ -190,11 +208,10 @@ impl sealed::Duplicate for Request {
 
 impl sealed::Answer for Response {
     fn report(&mut self, receipt: Receipt) {
-        receipt.came_from(target(self.url()));
         let verdict = Verdict::of(self.status(), self.headers());
         if verdict != Verdict::Silent {
             let url = self.url().clone();
-            receipt.heed(verdict, Some(target(&url)), Response::extensions_mut(self));
+            receipt.heed(verdict, came_from(&url), Response::extensions_mut(self));
         }
     }
 

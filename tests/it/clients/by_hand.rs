@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::server::{self, ErrorResponse};
 use tokio_tungstenite::tungstenite::{self, http as tungstenite_http};
 use tokio_tungstenite::{accept_hdr_async, client_async};
-use tower_maskinporten::ReqwestAuthorizer;
+use tower_maskinporten::{ReqwestAuthorizer, same_origin_redirects};
 
 use super::place::{PATIENCE, Place};
 use super::servers::{AUTHORITY, Io, Protocol, dial};
@@ -177,7 +177,7 @@ async fn a_generated_clients_hook_authorises_its_requests() {
     for kind in KINDS {
         let place = Place::new(kind, Protocol::Http1, false).await;
         let authorizer = authorizer(&place, &place.home.origin());
-        let client = as_service::client(authorizer.redirect_policy());
+        let client = as_service::client(same_origin_redirects());
         let inner = Inner { authorizer };
         let request = |origin: String| {
             as_service::request(&Call {

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use maskinporten::{Authorizer, Error, ErrorKind, TokenKind};
+use maskinporten::{Error, ErrorKind, TokenKind};
 use reqwest::redirect::Policy;
 use reqwest_middleware::ClientBuilder;
-use tower_maskinporten::ReqwestAuthorizer;
+use tower_maskinporten::same_origin_redirects;
 
 use super::place::{Guarded, Place, layered};
 use super::reqwest::{client, request};
@@ -21,13 +21,13 @@ pub(super) const COLUMN: Column = Column {
 };
 
 fn connect(_: &Place, guarded: &Guarded) -> Sender {
-    connect_by(guarded, Authorizer::redirect_policy)
+    connect_by(guarded, same_origin_redirects)
 }
 
 /// The same with a client of another redirect policy.
-pub(super) fn connect_by(guarded: &Guarded, policy: fn(&Authorizer) -> Policy) -> Sender {
+pub(super) fn connect_by(guarded: &Guarded, policy: fn() -> Policy) -> Sender {
     let client = layered!(guarded, layer => {
-        let client = client(policy(layer.authorizer()));
+        let client = client(policy());
         ClientBuilder::new(client).with(layer).build()
     });
     Arc::new(move |call| {

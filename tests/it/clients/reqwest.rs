@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt, stream};
-use maskinporten::{Authorizer, Error, TokenKind};
+use maskinporten::{Error, TokenKind};
 use reqwest::redirect::Policy;
 use reqwest::{Body, Certificate, Client, Method, Request};
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, ServiceExt};
-use tower_maskinporten::ReqwestAuthorizer;
+use tower_maskinporten::same_origin_redirects;
 
 use super::cells::STREAMED;
 use super::place::{Guarded, Place, layered};
@@ -25,13 +25,13 @@ pub(super) const COLUMN: Column = Column {
 };
 
 fn connect(_: &Place, guarded: &Guarded) -> Sender {
-    connect_by(guarded, Authorizer::redirect_policy)
+    connect_by(guarded, same_origin_redirects)
 }
 
 /// The same with a client of another redirect policy.
-pub(super) fn connect_by(guarded: &Guarded, policy: fn(&Authorizer) -> Policy) -> Sender {
+pub(super) fn connect_by(guarded: &Guarded, policy: fn() -> Policy) -> Sender {
     let service = layered!(guarded, layer => {
-        let client = client(policy(layer.authorizer()));
+        let client = client(policy());
         BoxCloneSyncService::new(layer.layer(client))
     });
     Arc::new(move |call| {

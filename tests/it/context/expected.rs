@@ -84,13 +84,18 @@ async fn where_a_context_is_required_nothing_leaves_without_one() {
         .oneshot(get_in(&TokenContext::skip()))
         .await
         .unwrap();
-    // One that says nothing asks for the layer's own token, by name.
-    service.oneshot(get_in(&TokenContext::new())).await.unwrap();
+    // One that names nobody asks for the layer's own token, as none would.
+    let nobody = TokenContext::new().scopes(SCOPES).unwrap();
+    for context in [TokenContext::new(), nobody] {
+        let (kind, said, _) = refusal(service.oneshot(get_in(&context)).await);
+        assert_eq!(kind, ErrorKind::Request);
+        assert!(said.contains("names nobody"), "{said}");
+    }
     let foreign = service.oneshot(get(B)).await;
     assert_eq!(refusal(foreign).0, ErrorKind::Origin);
 
     let consumers: Vec<_> = api.authorizations();
-    assert_eq!(consumers.len(), 3);
+    assert_eq!(consumers.len(), 2);
     assert!(consumers[1].is_empty(), "the second was to be skipped");
     assert_eq!(sim.journal().grants(), 2);
 }

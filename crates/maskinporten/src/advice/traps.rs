@@ -232,8 +232,8 @@ traps! {
         "build the layer with a MaskinportenClient, or send the request without a TokenContext";
     CONTEXT_MISSING: Request, You, No,
         "a request without a TokenContext, where every request must carry one",
-        "put a TokenContext into the request's extensions; where it was put, a layer outside has lost it on the \
-         way, as tower-http's FollowRedirect does: give that one the policy `KeepContext`";
+        "put a TokenContext that names somebody into the request's extensions; where it was put, a layer outside \
+         has lost it on the way, as tower-http's FollowRedirect does: give that one the policy `KeepContext`";
     CONTEXT_UNEXPECTED: Request, You, No,
         "a request with a TokenContext, where none was expected",
         "say where the layer is built what a request without one gets: `require_context()` refuses it, \

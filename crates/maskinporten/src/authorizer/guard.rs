@@ -86,14 +86,6 @@ pub(super) fn find(number: u64) -> Option<(Arc<Slot>, Arc<Guard>)> {
     Some((cache::find(slot)?, guard))
 }
 
-/// Whether an answer that came from there to a request of this number came from an origin that is not
-/// listed.
-pub(super) fn strayed(number: u64, came_from: Target<'_>) -> bool {
-    let book = BOOK.lock();
-    let entry = book.as_ref().and_then(|book| book.entries.get(&number));
-    entry.is_some_and(|entry| !entry.guard.lists(came_from))
-}
-
 #[derive(Default)]
 struct Book {
     entries: HashMap<u64, Entry>,

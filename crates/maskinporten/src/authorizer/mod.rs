@@ -4,6 +4,7 @@ mod guard;
 mod local;
 mod receipt;
 mod seat;
+mod strayed;
 mod ticket;
 
 use std::fmt;
@@ -15,6 +16,7 @@ use http::{Extensions, HeaderMap, Uri};
 use crate::advice;
 use crate::cache::{self, Slot};
 use crate::error::{Error, Result};
+use crate::header;
 use crate::origin::{IntoOrigins, Origin, Target};
 use crate::provider::{MadeFor, TokenProvider};
 use crate::request::{IntoTokenRequest, TokenContext, TokenKind};
@@ -224,7 +226,8 @@ impl Authorizer {
         }))
     }
 
-    /// Refuses every request to a listed origin that has no [`TokenContext`]: for a service that always
+    /// Refuses every request to a listed origin that has no [`TokenContext`], or one that names no
+    /// organisation, system user or consent and is no [`skip`](TokenContext::skip): for a service that always
     /// acts on behalf of somebody. A context that gets lost on the way is noticed, and no request has the
     /// layer's own token instead.
     #[must_use]
@@ -289,8 +292,7 @@ impl Authorizer {
         target: impl Into<Target<'a>>,
         headers: &mut HeaderMap,
     ) -> Result<Receipt> {
-        let decided = self.table.gate.admit_without(target.into());
-        let passage = decided.unwrap_or_else(|| self.table.set(headers));
+        let passage = self.try_authorize(target, None, headers);
         passage.finish(headers).await
     }
 
@@ -308,10 +310,24 @@ impl Authorizer {
         target: impl Into<Target<'a>>,
         headers: &mut HeaderMap,
     ) -> Result<Receipt> {
-        let gate = &self.table.gate;
-        let admitted = gate.admit_in(context, target.into());
-        let passage = admitted.unwrap_or_else(|| gate.settle(context, headers));
+        let passage = self.try_authorize(target, Some(context), headers);
         passage.finish(headers).await
+    }
+
+    /// As [`authorize`](Self::authorize) and [`authorize_with`](Self::authorize_with), where the wait is the
+    /// caller's.
+    pub fn try_authorize<'a>(
+        &self,
+        target: impl Into<Target<'a>>,
+        context: Option<&TokenContext>,
+        headers: &mut HeaderMap,
+    ) -> Passage {
+        let (gate, target) = (&self.table.gate, target.into());
+        let admitted = gate.admit_in(context, target);
+        admitted.unwrap_or_else(|| match context {
+            Some(context) => gate.settle(context, headers),
+            None => self.table.set(headers),
+        })
     }
 
     /// As a layer authorises: a request's own context is among its extensions, and has to be
@@ -324,6 +340,16 @@ impl Authorizer {
     ) -> Passage {
         let decided = self.table.gate.decide(target.into(), context, headers);
         decided.unwrap_or_else(|| self.table.set(headers))
+    }
+
+    /// For a client that follows redirects itself and knows where the answer to a request with a token came
+    /// from: where that is an origin that is not listed, it is said as a warning, at most once in 30 s. The
+    /// request has then been redirected below whoever guards it, and its token may have gone along.
+    pub fn answered_from<'a>(&self, receipt: Receipt, target: impl Into<Target<'a>>) {
+        let target = target.into();
+        if receipt != Receipt::NONE && !self.table.gate.guard.lists(target) {
+            strayed::report(target);
+        }
     }
 
     /// Whether what goes there may have the token; never where it is only let through.
@@ -387,10 +413,7 @@ impl Gate {
         context: Option<&TokenContext>,
         headers: &mut HeaderMap,
     ) -> Option<Passage> {
-        let admitted = match context {
-            Some(context) => self.admit_in(context, target),
-            None => self.admit_without(target),
-        };
+        let admitted = self.admit_in(context, target);
         if admitted.is_some() {
             return admitted;
         }
@@ -407,42 +430,45 @@ impl Gate {
         context.map(|context| self.settle(context, headers))
     }
 
-    /// What becomes of a request without a context by where it goes; none where it may have the token.
-    fn admit_without(&self, target: Target<'_>) -> Option<Passage> {
-        match self.admit(target) {
-            Admission::Listed if self.contexts == Contexts::Required => {
-                let message = "the request has no token context, and must have one";
-                let error = Error::request(message).with_advice(&advice::CONTEXT_MISSING);
-                Some(Passage::Refused(error))
-            }
-            Admission::Listed => None,
-            Admission::Bare => Some(Passage::Go(Receipt::NONE)),
-            Admission::Refused(error) => Some(Passage::Refused(error)),
-        }
-    }
-
     /// Whether the header that is to be replaced is the work of another layer: whoever built both believes
     /// that its token leaves. A caller's own header is replaced, as they should know.
     fn stands_below_another(&self, headers: &HeaderMap) -> bool {
         let existing = headers.get(AUTHORIZATION);
         let existing = existing.filter(|_| self.existing == ExistingHeader::Replace);
-        existing.is_some_and(|existing| existing.is_sensitive() && cache::keeps(existing))
+        existing.is_some_and(|existing| header::is_own(existing) && cache::keeps(existing))
     }
 
-    /// What becomes of a request with a context by where it goes; none where it may have a token.
-    fn admit_in(&self, context: &TokenContext, target: Target<'_>) -> Option<Passage> {
+    /// What becomes of a request by where it goes and by whether it says whose it is; none where it may have a
+    /// token.
+    fn admit_in(&self, context: Option<&TokenContext>, target: Target<'_>) -> Option<Passage> {
         let leads_away = |bound: &&Origin| !self.guard.leads_to(bound, target);
-        if let Some(bound) = context.origin().filter(leads_away) {
+        let bound = context.and_then(TokenContext::origin);
+        if let Some(bound) = bound.filter(leads_away) {
             let message =
                 format!("the request's token context is for {bound}, and it goes elsewhere");
             let error = Error::origin(message).with_advice(&advice::CONTEXT_ELSEWHERE);
             return Some(Passage::Refused(error));
         }
         match self.admit(target) {
-            Admission::Listed => None,
+            Admission::Listed => self.refuse_anonymous(context).map(Passage::Refused),
             Admission::Bare => Some(Passage::Go(Receipt::NONE)),
             Admission::Refused(error) => Some(Passage::Refused(error)),
         }
+    }
+
+    /// Why a request that does not say whose it is may not leave; none where it may.
+    fn refuse_anonymous(&self, context: Option<&TokenContext>) -> Option<Error> {
+        if self.contexts != Contexts::Required {
+            return None;
+        }
+        let message = match context {
+            None => "the request has no token context, and must have one",
+            Some(context) if context.is_skip() || context.names_somebody() => return None,
+            Some(_) => {
+                "the request's token context names nobody: no organisation, system user or consent"
+            }
+        };
+        Some(Error::request(message).with_advice(&advice::CONTEXT_MISSING))
     }
 
     fn admit(&self, target: Target<'_>) -> Admission {

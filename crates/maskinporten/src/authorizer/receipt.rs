@@ -1,16 +1,12 @@
 //! [`Receipt`]: which token a request left with, and what its response says about that token.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::{Extensions, HeaderMap, Response, StatusCode, Version};
-
-use parking_lot::Mutex;
 
 use super::guard;
 use super::ticket::Renewal;
 use crate::cache::{NO_TOKEN, Slot};
-use crate::clock::{Clock as _, SystemClock};
 use crate::header;
 use crate::origin::Target;
 
@@ -89,15 +85,6 @@ impl Receipt {
         listed.then(|| self.reject(&slot))
     }
 
-    /// For a client that follows redirects itself and knows where its answer came from: where that is an
-    /// origin that is not listed, it says so as a warning, at most once in 30 s. The request has then
-    /// been redirected below whoever guards it, and its token may have gone along.
-    pub fn came_from(self, target: Target<'_>) {
-        if self != Self::NONE && guard::strayed(self.guard, target) {
-            report_strayed(target);
-        }
-    }
-
     fn reject(self, slot: &Arc<Slot>) -> RejectedToken {
         slot.report_rejected(self.generation);
         RejectedToken {
@@ -105,28 +92,6 @@ impl Receipt {
             replayed: false,
         }
     }
-}
-
-#[cold]
-fn report_strayed(target: Target<'_>) {
-    /// How often it is said: one redirect tends to be followed by more.
-    const REPORTED_EVERY: Duration = Duration::from_secs(30);
-    static REPORTED_AT: Mutex<Option<Duration>> = Mutex::new(None);
-
-    let now = SystemClock.monotonic();
-    let mut reported_at = REPORTED_AT.lock();
-    if reported_at.is_some_and(|at| now < at + REPORTED_EVERY) {
-        return;
-    }
-    *reported_at = Some(now);
-    // Under no lock: a subscriber is somebody else's code.
-    drop(reported_at);
-    tracing::warn!(
-        target: "maskinporten::token",
-        origin = %target,
-        "the client below an auth layer followed a redirect to an origin that is not listed, and may have \
-         taken the token along: give it the authorizer's `redirect_policy()`, or one that follows nothing"
-    );
 }
 
 /// What a response says about the token that its request had.

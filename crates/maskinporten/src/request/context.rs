@@ -183,6 +183,11 @@ impl TokenContext {
         self.skip
     }
 
+    /// Whether it says on whose behalf it asks.
+    pub(crate) fn names_somebody(&self) -> bool {
+        self.consumer_org.is_some() || self.authorization_details.is_some()
+    }
+
     /// The origin that it is bound to.
     pub(crate) fn origin(&self) -> Option<&Origin> {
         self.origin.as_deref()
