@@ -35,6 +35,7 @@ macro_rules! each_runs {
 }
 
 each_runs! {
+    axum_service
     batch
     dan_client
     events_subscription
