@@ -14,6 +14,7 @@ mod hostile_answers;
 mod identities;
 mod impatient_callers;
 mod outage;
+mod resident;
 mod revoked_token;
 mod rotation;
 
@@ -77,6 +78,11 @@ const PROMISES: &[Promise] = &[
         id: "P11",
         text: "whatever the token server sends: little memory, a typed error, within the deadline",
         measure: hostile_answers::measure,
+    },
+    Promise {
+        id: "P13",
+        text: "green in three commands; a service with tokens and 1 000 calls a second stays small",
+        measure: resident::measure,
     },
 ];
 
@@ -215,7 +221,7 @@ mod tests {
 
     #[test]
     fn no_name_means_every_promise() {
-        let every = ["P1", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "P11"];
+        let every = ["P1", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "P11", "P13"];
         assert_eq!(chosen(&[]), every);
         assert_eq!(chosen(&["--json"]), every);
     }
@@ -231,7 +237,7 @@ mod tests {
 
         assert_eq!(
             error,
-            "unknown promise P99; known are P1, P3, P4, P5, P6, P7, P8, P9, P11"
+            "unknown promise P99; known are P1, P3, P4, P5, P6, P7, P8, P9, P11, P13"
         );
     }
 

@@ -1,13 +1,15 @@
-//! The measuring programs: bench targets without a harness, built as users build and run directly.
+//! The measuring programs: bench targets without a harness, built as users build and run directly; and
+//! what one of them measures from outside.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use serde_json::Value;
 
 use crate::cargo::Workspace;
 use crate::{Result, command, system};
 
-/// A measuring program that has been built.
+/// A program that has been built.
 #[derive(Debug)]
 pub(super) struct Program<'a> {
     workspace: &'a Workspace,
@@ -25,12 +27,35 @@ impl<'a> Program<'a> {
         Ok(Self { workspace, path })
     }
 
+    /// Builds the binary `binary` of `package` in the release profile.
+    pub(super) fn build_binary(
+        workspace: &'a Workspace,
+        package: &str,
+        binary: &str,
+    ) -> Result<Self> {
+        let args =
+            format!("build --locked --release --message-format=json -p {package} --bin {binary}");
+        let messages = command::read(&mut workspace.cargo(&args))?;
+        let path = executable(&messages, binary)
+            .ok_or_else(|| format!("cargo built no binary {binary} of {package}"))?;
+        Ok(Self { workspace, path })
+    }
+
     /// What the program prints, as JSON.
     pub(super) fn json(&self, args: &str) -> Result<Value> {
-        let printed = command::read(&mut self.workspace.program(&self.path, args))?;
-        serde_json::from_str(&printed).map_err(|error| {
-            format!("{} {args} printed no JSON: {error}", self.path.display()).into()
-        })
+        self.printed(&mut self.workspace.program(&self.path, args))
+    }
+
+    /// What the program prints of another one, which it starts itself.
+    pub(super) fn json_of(&self, other: &Self) -> Result<Value> {
+        let mut program = self.workspace.program(&self.path, "");
+        self.printed(program.arg(&other.path))
+    }
+
+    fn printed(&self, command: &mut Command) -> Result<Value> {
+        let printed = command::read(command)?;
+        serde_json::from_str(&printed)
+            .map_err(|error| format!("{} printed no JSON: {error}", self.path.display()).into())
     }
 
     /// How many instructions a run of the program takes, the same to the digit on every machine
