@@ -1,0 +1,268 @@
+//! [`MaskinportenClientBuilder`]: the parts of a client, checked and put together.
+
+use std::sync::Arc;
+#[cfg(feature = "metrics")]
+use std::sync::atomic::AtomicU64;
+
+use http::Uri;
+
+use super::{Altinn, Inner, MaskinportenClient};
+use crate::advice;
+use crate::cache::{CAPACITY, Cache};
+use crate::clock::{AnyClock, Clock};
+use crate::credentials::{Credentials, Live, Parts, Proof};
+use crate::error::{Error, Result};
+#[cfg(feature = "metrics")]
+use crate::metrics;
+#[cfg(feature = "metrics")]
+use crate::request::TokenKind;
+use crate::settings::{AltinnSettings, LegacySettings, MaskinportenSettings};
+use crate::signer::Signer;
+use crate::source::{SidecarTokens, SignedGrant, Skew, TokenSource};
+use crate::stats::Tallies;
+use crate::transport::Transport;
+
+/// The parts of a [`MaskinportenClient`]: settings or a source, and what differs from the default.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct MaskinportenClientBuilder {
+    tokens_from: Option<TokensFrom>,
+    token_endpoint: Option<String>,
+    altinn: Option<AltinnSettings>,
+    transport: Option<Transport>,
+    clock: AnyClock,
+    max_identities: Option<usize>,
+    name: Option<Arc<str>>,
+}
+
+/// What a client is called where nobody says otherwise.
+const DEFAULT_NAME: &str = "default";
+
+#[derive(Debug)]
+enum TokensFrom {
+    Credentials(Box<Credentials>),
+    Source(Arc<dyn TokenSource>),
+}
+
+impl MaskinportenClientBuilder {
+    /// Takes authority, client id and key from settings, as they are.
+    pub fn settings(self, settings: MaskinportenSettings) -> Self {
+        self.credentials(Credentials::from(settings))
+    }
+
+    /// Takes client, key and, where they exchange, Altinn from settings of the .NET package.
+    ///
+    /// # Errors
+    ///
+    /// As [`LegacySettings::altinn`].
+    pub fn legacy_settings(self, settings: &LegacySettings) -> Result<Self> {
+        let builder = self.settings(settings.settings());
+        Ok(match settings.altinn()? {
+            Some(altinn) => builder.altinn(altinn),
+            None => builder,
+        })
+    }
+
+    /// Takes what was found, and goes on watching the place where it was.
+    pub fn credentials(mut self, credentials: Credentials) -> Self {
+        self.tokens_from = Some(TokensFrom::Credentials(Box::new(credentials)));
+        self
+    }
+
+    /// Signs elsewhere: a vault, an HSM. The key never comes here.
+    pub fn signer(
+        self,
+        authority: impl Into<String>,
+        client_id: impl Into<String>,
+        signer: impl Signer,
+    ) -> Self {
+        self.settings(MaskinportenSettings::new(authority, client_id).with_signer(signer))
+    }
+
+    /// Takes tokens from a source of one's own instead of signing for them.
+    pub fn source(mut self, source: impl TokenSource) -> Self {
+        self.tokens_from = Some(TokensFrom::Source(Arc::new(source)));
+        self
+    }
+
+    /// Sends grants to this address, whatever the authority publishes, which is then not asked.
+    ///
+    /// For an authority without metadata, or one whose token endpoint has another origin than its
+    /// issuer. The audience stays the authority, to the last slash.
+    pub fn token_endpoint(mut self, url: impl Into<String>) -> Self {
+        self.token_endpoint = Some(url.into());
+        self
+    }
+
+    /// Where Altinn exchanges tokens. The default is the Altinn of the authority's environment.
+    pub fn altinn(mut self, altinn: AltinnSettings) -> Self {
+        self.altinn = Some(altinn);
+        self
+    }
+
+    /// How token server and Altinn are reached. The default is built from feature `client`.
+    pub fn transport(mut self, transport: Transport) -> Self {
+        self.transport = Some(transport);
+        self
+    }
+
+    /// What time it is. The default is the machine's clocks.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = AnyClock::Custom(Arc::new(clock));
+        self
+    }
+
+    /// How many different tokens are kept, of Maskinporten's and of Altinn's each. The default is 1 024.
+    ///
+    /// For a service that asks on behalf of many organisations. Beyond it spent tokens go first, then
+    /// those that were asked for least recently. One that a layer or a handle stands for, that
+    /// somebody waits for or that is being fetched always stays.
+    pub fn max_identities(mut self, count: usize) -> Self {
+        self.max_identities = Some(count);
+        self
+    }
+
+    /// What the client is called, for a process that has several: the label `client` of its gauges. The
+    /// default is `default`.
+    ///
+    /// Two clients of one name overwrite each other's gauges. It stands in metrics for all to read: neither
+    /// a secret nor anything there may be thousands of.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into().into());
+        self
+    }
+
+    /// Checks everything and puts it together; nothing is sent.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) and
+    /// [`ErrorKind::Key`](crate::ErrorKind::Key), naming everything that is wrong.
+    pub fn build(self) -> Result<MaskinportenClient> {
+        let Self {
+            tokens_from,
+            token_endpoint,
+            altinn,
+            transport,
+            clock,
+            max_identities,
+            name,
+        } = self;
+        let tallies = Tallies::default();
+        let cache = Cache::new(max_identities.unwrap_or(CAPACITY), clock.clone());
+        let skew = Arc::new(Skew::default());
+        let mut credentials = None;
+        let mut environment = None;
+        let (source, altinn): (Arc<dyn TokenSource>, _) = match tokens_from {
+            None => {
+                let message = "the client was given neither settings, a signer nor a source";
+                return Err(Error::settings(message).with_advice(&advice::NO_SETTINGS));
+            }
+            Some(TokensFrom::Source(source)) => {
+                let altinn = match altinn {
+                    Some(settings) => Some(Altinn::new(settings, or_default(transport)?)?),
+                    None => None,
+                };
+                (source, altinn)
+            }
+            Some(TokensFrom::Credentials(found)) => {
+                let transport = or_default(transport)?;
+                environment = found.environment()?;
+                let altinn = match altinn.or_else(|| AltinnSettings::of(environment?)) {
+                    Some(settings) => {
+                        if let Some(environment) = environment {
+                            settings.check_against(environment)?;
+                        }
+                        Some(Altinn::new(settings, transport.clone())?)
+                    }
+                    None => None,
+                };
+                let source: Arc<dyn TokenSource> = match found.into_parts() {
+                    (Proof::Sidecar(sidecar), _) => {
+                        Arc::new(SidecarTokens::new(&sidecar, transport, clock.clone()))
+                    }
+                    (Proof::Settings(settings), watched) => {
+                        let parts = Parts {
+                            transport: transport.clone(),
+                            clock: clock.clone(),
+                            token_endpoint: token_endpoint.as_deref().map(pinned).transpose()?,
+                            reloads: Arc::clone(&tallies.reloads),
+                        };
+                        let live = Live::new(*settings, watched, parts)?;
+                        credentials = Some(Arc::clone(&live));
+                        Arc::new(SignedGrant::new(
+                            live,
+                            transport,
+                            clock.clone(),
+                            Arc::clone(&skew),
+                        ))
+                    }
+                };
+                (source, altinn)
+            }
+        };
+        let inner = Arc::new(Inner {
+            source,
+            credentials,
+            environment,
+            breaker: Arc::default(),
+            altinn,
+            clock,
+            skew,
+            cache,
+            name: name.unwrap_or_else(|| DEFAULT_NAME.into()),
+            tallies,
+            #[cfg(feature = "metrics")]
+            published_at: AtomicU64::new(0),
+        });
+        #[cfg(feature = "metrics")]
+        {
+            metrics::describe();
+            for kind in [TokenKind::Maskinporten, TokenKind::Altinn] {
+                let client = Arc::downgrade(&inner);
+                inner.tallies.of(kind).published_by(move || {
+                    if let Some(client) = client.upgrade() {
+                        client.publish_once_a_second();
+                    }
+                });
+            }
+        }
+        if let Some(credentials) = &inner.credentials {
+            let client = Arc::downgrade(&inner);
+            credentials.on_new_client(move || {
+                if let Some(client) = client.upgrade() {
+                    client.cache.invalidate();
+                    client.forget_outages();
+                    client.skew.forget();
+                }
+            });
+        }
+        Ok(MaskinportenClient(inner))
+    }
+}
+
+/// Checks the address of a pinned token endpoint; whether it is https is the transport's to judge.
+fn pinned(url: &str) -> Result<Uri> {
+    let uri = url.trim().parse::<Uri>().ok();
+    let whole = uri.filter(|uri| uri.scheme().is_some() && uri.host().is_some());
+    whole.ok_or_else(|| {
+        let shown: String = url.chars().take(120).collect();
+        Error::settings(format!("the token endpoint {shown:?} is no address"))
+            .with_advice(&advice::AUTHORITY)
+    })
+}
+
+#[cfg(feature = "client")]
+fn or_default(transport: Option<Transport>) -> Result<Transport> {
+    match transport {
+        Some(transport) => Ok(transport),
+        None => Transport::builder().build(),
+    }
+}
+
+#[cfg(not(feature = "client"))]
+fn or_default(transport: Option<Transport>) -> Result<Transport> {
+    transport.ok_or_else(|| {
+        Error::settings("the client was given no transport, and the feature `client` is off")
+    })
+}
