@@ -1,5 +1,5 @@
 //! A service that calls three APIs: three named clients in its state, ready when their tokens are there,
-//! and a route that tells how they stand.
+//! and a route of metrics that tells how they stand.
 //!
 //! `cargo run --example axum_service` starts a Maskinporten, an Altinn and the APIs on this machine, calls
 //! its own routes over a socket and ends with 0, or with another code if anything is not as it should be.
@@ -16,9 +16,10 @@ use http::{Request, StatusCode};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use maskinporten_sim::SimServer;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tower_maskinporten::maskinporten::{
-    AltinnSettings, Error, MaskinportenClient, MaskinportenSettings,
+    AltinnSettings, Durations, Error, MaskinportenClient, MaskinportenSettings,
 };
 use tower_maskinporten::{BoxError, ClientRegistry, HttpBody};
 
@@ -26,15 +27,24 @@ const PERSONS: &str = "krr:global/kontaktinformasjon.read";
 const NOTICES: &str = "skatteetaten:mvameldingvalidering";
 const INSTANCES: &str = "altinn:serviceowner/instances.read";
 
-/// What the routes share. The lines marked with a dot are all that is wired beyond axum's own.
+/// What the routes share. The lines marked with a dot are there for the tokens' sake, and no others.
 #[derive(Clone)]
 struct App {
     tokens: MaskinportenClient, // ·
     clients: ClientRegistry,    // ·
+    metrics: PrometheusHandle,
+}
+
+/// Takes in what is counted, from now on.
+fn recorder() -> Result<PrometheusHandle, BoxError> {
+    let recorder = PrometheusBuilder::new();
+    let durations = Matcher::Full("maskinporten_token_request_duration_seconds".to_owned()); // ·
+    let recorder = recorder.set_buckets_for_metric(durations, &Durations::BOUNDS)?; // ·
+    Ok(recorder.install_recorder()?)
 }
 
 /// Declares the clients. Nothing is fetched yet, and nothing is left to find out later.
-fn app(tokens: MaskinportenClient, api: &str) -> Result<App, Error> {
+fn app(metrics: PrometheusHandle, tokens: MaskinportenClient, api: &str) -> Result<App, Error> {
     let [persons, notices, instances] =
         ["persons", "notices", "instances"].map(|path| format!("{api}api/{path}/"));
     let clients = ClientRegistry::builder(&tokens) // ·
@@ -42,7 +52,11 @@ fn app(tokens: MaskinportenClient, api: &str) -> Result<App, Error> {
         .client("notices", |c| c.maskinporten([NOTICES]).base_url(&notices)) // ·
         .client("instances", |c| c.altinn([INSTANCES]).base_url(&instances)) // ·
         .build()?; // ·
-    Ok(App { tokens, clients })
+    Ok(App {
+        tokens,
+        clients,
+        metrics,
+    })
 }
 
 async fn serve(listener: TcpListener, app: App) -> Result<(), BoxError> {
@@ -90,11 +104,8 @@ async fn ready(State(app): State<App>) -> StatusCode {
 }
 
 async fn metrics(State(app): State<App>) -> String {
-    let health = app.tokens.health(); // ·
-    format!(
-        "tokens_good {}\ntokens_failing {}\n",
-        health.good, health.failing
-    )
+    app.tokens.publish_metrics(); // ·
+    app.metrics.render()
 }
 
 /// A call that brought no answer. Why is for the log; whoever asked learns whether to ask again.
@@ -124,7 +135,10 @@ async fn main() -> Result<(), BoxError> {
         return rehearse().await;
     };
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
-    serve(listener, app(MaskinportenClient::discover()?, &api)?).await
+    // Before the client, which tells the recorder what its metrics mean.
+    let metrics = recorder()?;
+    let tokens = MaskinportenClient::discover()?;
+    serve(listener, app(metrics, tokens, &api)?).await
 }
 
 /// The port and the address of the APIs, where the environment has them.
@@ -145,6 +159,7 @@ async fn rehearse() -> Result<(), BoxError> {
     let registered = world.sim().new_client([PERSONS, NOTICES, INSTANCES]);
     let settings = registered.settings_json().to_string();
     let section = MaskinportenSettings::DEFAULT_SECTION;
+    let metrics = recorder()?;
     let tokens = MaskinportenClient::builder()
         .settings(MaskinportenSettings::from_json(&settings, section)?)
         .altinn(AltinnSettings::platform(&world.sim().altinn_platform())?)
@@ -152,7 +167,7 @@ async fn rehearse() -> Result<(), BoxError> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
     tokio::select! {
-        served = serve(listener, app(tokens, &world.url())?) => served,
+        served = serve(listener, app(metrics, tokens, &world.url())?) => served,
         called = call_routes(&url) => called,
     }?;
     let journal = world.sim().journal();
