@@ -127,6 +127,8 @@ async fn weigh(command: Command, life: Duration) -> Value {
     let (load, during) = tokio::join!(load(service.addr), watch(&service));
 
     let renewals = world.sim().journal().grants() - grants;
+    // As whoever collects metrics does; the twin has none.
+    let scraped = is_answered(&mut connect(service.addr).await, "/metrics").await;
     let end = service.status();
     json!({
         "calls": load.took.len(),
@@ -135,6 +137,7 @@ async fn weigh(command: Command, life: Duration) -> Value {
         "median_ms": load.percentile(0.5),
         "p99_ms": load.percentile(0.99),
         "renewals": renewals,
+        "scraped": scraped,
         "threads": end["Threads"],
         "peak_kib": end["VmHWM"],
         "idle": idle,
@@ -264,10 +267,7 @@ async fn load(addr: SocketAddr) -> Load {
 
 /// The calls of one connection, each at its moment or as soon as the one before it is over.
 async fn connection(addr: SocketAddr, number: u32, start: Instant) -> (Vec<f64>, usize) {
-    let stream = TcpStream::connect(addr).await.unwrap();
-    stream.set_nodelay(true).unwrap();
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
-    tokio::spawn(connection);
+    let mut sender = connect(addr).await;
     let each = Duration::from_secs(1) / CALLS_A_SECOND;
     let (mut took, mut failed) = (Vec::new(), 0);
     for round in 0..CALLS_A_SECOND * SECONDS / CONNECTIONS {
@@ -279,6 +279,14 @@ async fn connection(addr: SocketAddr, number: u32, start: Instant) -> (Vec<f64>,
         took.push(due.elapsed().as_secs_f64() * 1e3);
     }
     (took, failed)
+}
+
+async fn connect(addr: SocketAddr) -> SendRequest<Empty<Bytes>> {
+    let stream = TcpStream::connect(addr).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    sender
 }
 
 /// Whether the API's answer came back. A connection that was closed fails every further call.

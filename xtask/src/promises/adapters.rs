@@ -48,7 +48,7 @@ fn allocations(samples: &Value, client: &str) -> Result<Finding> {
             .fold(f64::MAX, f64::min)
     };
     let [bare, floor, ours] = [0, 1, 2].map(least);
-    let what = format!("heap allocations beyond the floor, {client}");
+    let what = format!("allocations beyond the floor, {client}");
     let finding = Finding::judged(what, ours - floor, NONE);
     let (bare, forced) = (bare / calls, (floor - bare) / calls);
     Ok(finding.with_note(format!(
@@ -94,7 +94,7 @@ mod tests {
         check(
             "/clients/tonic/allocations",
             json!(vec![[5_000, 5_000, 5_001]; 15]),
-            &["heap allocations beyond the floor, tonic"],
+            &["allocations beyond the floor, tonic"],
         );
     }
 

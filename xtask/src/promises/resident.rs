@@ -93,6 +93,9 @@ fn judge(samples: &Value) -> Result<Vec<Finding>> {
             return Err(format!("{member} is {there}, {least} are needed").into());
         }
     }
+    if samples["ours"]["scraped"] != true {
+        return Err("the service did not tell its metrics".into());
+    }
     let ours = |member: &str| number(samples, &format!("/ours/{member}"));
     let (peak, twin) = (ours("peak_kib")?, number(samples, "/twin/peak_kib")?);
     let (own, files) = (ours("end/RssAnon")?, ours("end/RssFile")?);
@@ -121,7 +124,7 @@ mod tests {
 
     fn samples() -> Value {
         let weight = |peak: u32| {
-            json!({"calls": 20_000, "failed": 0, "took_s": 20.002, "p99_ms": 7.8, "renewals": 4,
+            json!({"calls": 20_000, "failed": 0, "took_s": 20.002, "p99_ms": 7.8, "renewals": 4, "scraped": true,
                 "peak_kib": peak, "end": {"RssAnon": 2_600, "RssFile": 7_000}})
         };
         json!({"connections": 20, "seconds": 20, "ours": weight(9_600), "twin": weight(7_100)})
@@ -158,6 +161,13 @@ mod tests {
         let mut short = samples();
         short["seconds"] = json!(19);
         assert!(judge(&short).is_err());
+    }
+
+    #[test]
+    fn a_service_without_its_metrics_is_another_one() {
+        let mut silent = samples();
+        silent["ours"]["scraped"] = json!(false);
+        assert!(judge(&silent).is_err());
     }
 
     #[test]
