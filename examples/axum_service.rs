@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 use tower_maskinporten::maskinporten::{
     AltinnSettings, Durations, Error, MaskinportenClient, MaskinportenSettings,
 };
-use tower_maskinporten::{BoxError, ClientRegistry, HttpBody};
+use tower_maskinporten::{BoxError, ClientRegistry};
 
 const PERSONS: &str = "krr:global/kontaktinformasjon.read";
 const NOTICES: &str = "skatteetaten:mvameldingvalidering";
@@ -75,24 +75,23 @@ async fn serve(listener: TcpListener, app: App) -> Result<(), BoxError> {
 // ===== the routes =====
 
 async fn person(State(app): State<App>, Path(id): Path<u64>) -> Result<Response, Failed> {
-    let persons = app.clients.get("persons")?; // ·
-    passed_on(persons.get(&id.to_string()).await)
+    app.ask("persons", &id.to_string()).await
 }
 
 async fn notices(State(app): State<App>) -> Result<Response, Failed> {
-    let notices = app.clients.get("notices")?; // ·
-    passed_on(notices.get("").await)
+    app.ask("notices", "").await
 }
 
 async fn instances(State(app): State<App>) -> Result<Response, Failed> {
-    let instances = app.clients.get("instances")?; // ·
-    passed_on(instances.get("").await)
+    app.ask("instances", "").await
 }
 
-/// What an API says, as it says it.
-fn passed_on(answer: Result<Response<HttpBody>, BoxError>) -> Result<Response, Failed> {
-    let answer = answer?;
-    Ok((answer.status(), Body::new(answer.into_body())).into_response())
+impl App {
+    /// What an API says, as it says it.
+    async fn ask(&self, name: &str, path: &str) -> Result<Response, Failed> {
+        let answer = self.clients.get(name)?.get(path).await?; // ·
+        Ok((answer.status(), Body::new(answer.into_body())).into_response())
+    }
 }
 
 async fn ready(State(app): State<App>) -> StatusCode {
@@ -137,7 +136,7 @@ async fn main() -> Result<(), BoxError> {
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
     // Before the client, which tells the recorder what its metrics mean.
     let metrics = recorder()?;
-    let tokens = MaskinportenClient::discover()?;
+    let tokens = MaskinportenClient::discover()?; // ·
     serve(listener, app(metrics, tokens, &api)?).await
 }
 
@@ -152,6 +151,8 @@ fn told() -> Result<Option<(u16, String)>, BoxError> {
         _ => Ok(None),
     }
 }
+
+// ===== what is only here to run it =====
 
 /// Serves from a world on this machine, and calls every route.
 async fn rehearse() -> Result<(), BoxError> {
