@@ -2,8 +2,10 @@
 
 use std::collections::HashSet;
 use std::convert::Infallible;
+use std::future::Ready;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -15,7 +17,7 @@ use maskinporten::ErrorKind;
 use maskinporten_sim::{Body, Fault, Route, Sim};
 use tokio::time::Instant;
 use tower::timeout::error::Elapsed;
-use tower::{Service, service_fn};
+use tower::{Service, ServiceExt, service_fn};
 use tower_maskinporten::{ClientRegistry, HttpClient, NamedClient, NamedClientBuilder};
 
 use super::*;
@@ -300,4 +302,54 @@ async fn the_whole_time_ends_all_attempts_and_an_attempts_time_ends_one() {
     assert_eq!(began.elapsed().as_secs(), 10);
     // The pauses between them are less than a second together.
     assert_eq!(attempts.load(Ordering::Relaxed), 3);
+}
+
+/// As a limit that is used up.
+#[derive(Clone)]
+struct NeverReady;
+
+impl Service<Request<Full<Bytes>>> for NeverReady {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Pending
+    }
+
+    fn call(&mut self, _: Request<Full<Bytes>>) -> Self::Future {
+        unreachable!("it is never ready")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_whole_time_covers_the_wait_for_the_service_underneath() {
+    let client = over(NeverReady, &fixed("token"), |c| c.timeout(seconds(10)));
+
+    let began = Instant::now();
+    let error = client.get("a").await.unwrap_err();
+    assert!(error.is::<Elapsed>(), "{error:?}");
+    assert_eq!(began.elapsed().as_secs(), 10);
+
+    let began = Instant::now();
+    let mut service = client.into_client();
+    let request = Request::get(API).body(Full::default()).unwrap();
+    let error = service.ready().await.unwrap().call(request).await;
+    assert!(error.unwrap_err().is::<Elapsed>());
+    assert_eq!(began.elapsed().as_secs(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempts_time_covers_the_wait_for_the_service_underneath() {
+    let client = over(NeverReady, &fixed("token"), |c| {
+        c.timeout(seconds(60))
+            .attempt_timeout(seconds(4))
+            .retries(1)
+    });
+
+    let began = Instant::now();
+    let error = client.get("a").await.unwrap_err();
+
+    assert!(error.is::<Elapsed>(), "{error:?}");
+    assert_eq!(began.elapsed().as_secs(), 8, "two attempts");
 }

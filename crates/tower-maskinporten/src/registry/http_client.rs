@@ -15,7 +15,6 @@ use http_body_util::{BodyExt, Full};
 use maskinporten::{Authorizer, BoxFuture};
 use tower::ServiceBuilder;
 use tower::retry::RetryLayer;
-use tower::timeout::TimeoutLayer;
 use tower::util::{BoxCloneSyncService, Either, ServiceExt};
 use tower_http::follow_redirect::FollowRedirectLayer;
 use tower_http::follow_redirect::policy::{FilterCredentials, Limited, PolicyExt, clone_body_fn};
@@ -26,6 +25,7 @@ use super::declaration::Plan;
 use super::headers::SecretHeadersLayer;
 use super::named::NamedClient;
 use super::retry::RetryPolicy;
+use super::time_limit::TimeLimitLayer;
 use crate::BoxError;
 use crate::keep_context::KeepContext;
 use crate::replay::ReplayAuthLayer;
@@ -34,7 +34,8 @@ use crate::service::BearerAuth;
 /// An HTTP client with all its layers, whose types are forgotten: `Clone + Send + Sync + 'static`, so that
 /// it fits the state of a web framework.
 ///
-/// It is a service of whole addresses; [`NamedClient`] takes paths as well.
+/// It is a service of whole addresses; [`NamedClient`] takes paths as well. It is always ready: a request
+/// waits for the service underneath when it is sent, and that wait is part of its time.
 #[derive(Clone)]
 pub struct HttpClient(Erased);
 
@@ -68,12 +69,12 @@ impl HttpClient {
         let origin = plan.base.origin().clone();
         let secrets = SecretHeadersLayer::new(origin, Arc::clone(&plan.headers));
         let service = ServiceBuilder::new()
-            .layer(TimeoutLayer::new(plan.timeout))
+            .layer(TimeLimitLayer::new(plan.timeout))
             .option_layer(retry)
             .option_layer(redirects)
             .layer(auth)
             .layer(secrets)
-            .option_layer(plan.attempt_timeout.map(TimeoutLayer::new))
+            .option_layer(plan.attempt_timeout.map(TimeLimitLayer::new))
             .map_response(|response: Response<B>| response.map(HttpBody::new))
             .map_err(Into::<BoxError>::into)
             .service(transport);

@@ -22,6 +22,8 @@ mod headers;
 
 mod retry;
 
+mod time_limit;
+
 mod http_client;
 pub use http_client::{HttpBody, HttpClient};
 

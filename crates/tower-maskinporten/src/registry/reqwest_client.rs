@@ -12,13 +12,11 @@ use reqwest::{Request, Response};
 use reqwest_middleware::{
     ClientBuilder, ClientWithMiddleware, Error as ClientError, Middleware, Next, RequestBuilder,
 };
-use tower::timeout::Timeout;
-use tower::timeout::error::Elapsed;
-use tower::{ServiceExt, service_fn};
 
 use super::declaration::Plan;
 use super::named::NamedClient;
 use super::retry::{self, RetryPolicy};
+use super::time_limit::within;
 use crate::middleware::send;
 use crate::replay::ReplayAuthLayer;
 use crate::reqwest::target;
@@ -94,25 +92,9 @@ impl Middleware for TimeLimit {
         extensions: &mut Extensions,
         next: Next<'_>,
     ) -> Result<Response, ClientError> {
-        // What is lent to the one call leaves with it.
-        let mut sending = Some((next, extensions));
-        let send = service_fn(|request| {
-            let sending = sending.take();
-            async move {
-                match sending {
-                    Some((next, extensions)) => next.run(request, extensions).await,
-                    None => Err(ClientError::middleware(Elapsed::new())),
-                }
-            }
-        });
-        let failed = match Timeout::new(send, self.0).oneshot(request).await {
-            Ok(response) => return Ok(response),
-            Err(failed) => failed,
-        };
-        // Either the client's own error or the time's: a limit has no others.
-        match failed.downcast::<ClientError>() {
-            Ok(own) => Err(*own),
-            Err(_) => Err(ClientError::middleware(Elapsed::new())),
+        match within(self.0, next.run(request, extensions)).await {
+            Ok(sent) => sent,
+            Err(elapsed) => Err(ClientError::middleware(elapsed)),
         }
     }
 }
