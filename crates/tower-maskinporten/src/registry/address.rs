@@ -58,7 +58,7 @@ impl BaseUrl {
 
     /// The same for a text, whose path may leave its first slash out.
     pub(super) fn join_text(&self, text: &str) -> Result<Uri, Error> {
-        if !text.contains("://") {
+        if !is_absolute(text) {
             return self.below(text);
         }
         let uri = text.parse::<Uri>();
@@ -89,6 +89,15 @@ impl BaseUrl {
             None => refuse("holds only what a URL may hold; all else is percent-encoded"),
         }
     }
+}
+
+/// Whether it starts with a scheme (RFC 3986 §3.1) and a host: a query may well hold an address.
+fn is_absolute(text: &str) -> bool {
+    let Some((scheme, _)) = text.split_once("://") else {
+        return false;
+    };
+    let may_follow = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
+    scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.chars().all(may_follow)
 }
 
 fn with_path(uri: &Uri, path: &str) -> Option<Uri> {
@@ -202,6 +211,21 @@ mod tests {
         for address in ["https://elsewhere.example/", "https://api.example.no/v2"] {
             check("https://api.example.no/v1", address, Some(address));
         }
+    }
+
+    #[test]
+    fn a_path_may_have_an_address_in_its_query() {
+        let elsewhere = "https://elsewhere.example/";
+        for path in [
+            "/search?return=https://elsewhere.example/",
+            "search?return=https://elsewhere.example/",
+            "?https://elsewhere.example/",
+            "proxy/https://elsewhere.example/",
+        ] {
+            let below = format!("https://api.example.no/{}", path.trim_start_matches('/'));
+            check("https://api.example.no/", path, Some(&below));
+        }
+        check("https://api.example.no/", elsewhere, Some(elsewhere));
     }
 
     #[test]
