@@ -176,6 +176,10 @@ fn a_value_that_cannot_be_used_is_told_with_its_reason() {
         r#", base_url: "https://…@api.example.no" is no origin: it names a user"#,
     );
     check(
+        r#"base_url = "wss://api.example.no""#,
+        ", base_url: a base URL is of https, or of http on this machine",
+    );
+    check(
         r#"base_url = "api.example.no""#,
         ", base_url: is no URL: it starts with https:// and a host",
     );

@@ -28,6 +28,10 @@ impl BaseUrl {
         };
         let origin = format!("{scheme}://{authority}").parse::<Origin>();
         let origin = origin.map_err(|error| error.to_string())?;
+        // An origin may be named by wss as well, which no HTTP client asks.
+        if !matches!(uri.scheme_str(), Some("https" | "http")) {
+            return refuse("a base URL is of https, or of http on this machine");
+        }
         if uri.query().is_some() {
             return refuse("a base URL has no query");
         }
@@ -265,5 +269,9 @@ mod tests {
         check("https://user:secret@api.example.no/v1", Err(user));
         let other = r#""ftp://api.example.no" is no origin: its scheme is not https"#;
         check("ftp://api.example.no", Err(other));
+        let websocket = "a base URL is of https, or of http on this machine";
+        check("wss://api.example.no/feed", Err(websocket));
+        check("ws://localhost:8080", Err(websocket));
+        check("HTTPS://api.example.no", Ok("https://api.example.no/"));
     }
 }
