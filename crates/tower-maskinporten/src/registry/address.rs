@@ -35,8 +35,8 @@ impl BaseUrl {
         if uri.query().is_some() {
             return refuse("a base URL has no query");
         }
-        if climbs(uri.path()) {
-            return refuse("a base URL does not climb by `..`");
+        if let Some(why) = objection(uri.path()) {
+            return Err(format!("a base URL {why}"));
         }
         let path = format!("{}/", uri.path().trim_end_matches('/'));
         let uri = with_path(&uri, &path).ok_or("is no URL")?;
@@ -81,8 +81,8 @@ impl BaseUrl {
         if path.starts_with(['/', '\\']) {
             return refuse("starts with one slash");
         }
-        if climbs(path) {
-            return refuse("does not climb by `..`");
+        if let Some(why) = objection(path) {
+            return refuse(why);
         }
         if rest == "*" {
             return refuse("is a path");
@@ -112,14 +112,45 @@ fn with_path(uri: &Uri, path: &str) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
-/// Whether a segment of the path leads upwards for a server that reads it leniently: percent-encoded,
-/// once or twice, with a backslash for a slash, or with parameters behind it.
-fn climbs(path: &str) -> bool {
-    let path = path.to_ascii_lowercase().replace("%25", "%");
-    let path = path.replace("%2e", ".").replace("%3b", ";");
-    let path = path.replace("%2f", "/").replace("%5c", "/");
-    let mut segments = path.split(['/', '\\']);
-    segments.any(|segment| segment.split(';').next() == Some(".."))
+/// How often a path may be percent-encoded: each proxy on the way may decode it once, and there are
+/// seldom two of them.
+const MOST_ENCODINGS: usize = 4;
+
+/// Why a path is not sent: a segment leads upwards for a server that reads it leniently, with a
+/// backslash for a slash, with parameters behind it, or decoded once more than it should be.
+fn objection(path: &str) -> Option<&'static str> {
+    let mut path = path.as_bytes().to_vec();
+    for _ in 0..=MOST_ENCODINGS {
+        let decoded = decoded(&path);
+        if decoded != path {
+            path = decoded;
+            continue;
+        }
+        // A lenient reader takes the overlong `%c0%ae` for a dot (RFC 3629 §10).
+        let Ok(path) = String::from_utf8(path) else {
+            return Some("is UTF-8 where it is percent-encoded");
+        };
+        let mut segments = path.split(['/', '\\']);
+        let climbs = segments.any(|segment| segment.split(';').next() == Some(".."));
+        return climbs.then_some("does not climb by `..`");
+    }
+    Some("is percent-encoded four times over at most")
+}
+
+/// What is left when it is percent-decoded once (RFC 3986 §2.1); what is no such encoding stays.
+fn decoded(mut text: &[u8]) -> Vec<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let mut decoded = Vec::with_capacity(text.len());
+    while let [first, rest @ ..] = text {
+        let byte = match rest {
+            [high, low, ..] if *first == b'%' => digit(*high).zip(digit(*low)),
+            _ => None,
+        };
+        let byte = byte.and_then(|(high, low)| u8::try_from(16 * high + low).ok());
+        text = if byte.is_some() { &rest[2..] } else { rest };
+        decoded.push(byte.unwrap_or(*first));
+    }
+    decoded
 }
 
 #[cfg(test)]
@@ -185,11 +216,47 @@ mod tests {
             "/..;x=1/admin",
             "/..%3bx/admin",
             "/%252e%252e/admin",
+            // Once decoded `%2e%2e/`, twice decoded `../`.
+            "%25%32%65%25%32%65/admin",
+            "%252%65%252%65/admin",
+            "/%2525252e%2525252e/admin",
+            "/..%255cadmin",
         ] {
             check("https://api.example.no/v1/", path, None);
         }
         let base = BaseUrl::parse("https://api.example.no/v1/").unwrap();
         assert!(base.join_text("a\\..\\admin").is_err());
+    }
+
+    #[test]
+    fn a_path_that_is_not_what_it_seems_is_not_sent() {
+        let base = BaseUrl::parse("https://api.example.no/").unwrap();
+        let check = |path: &str, expected: Option<&str>| {
+            let said = base.join_text(path).err().map(|error| error.to_string());
+            let said = said.as_deref();
+            let said =
+                said.and_then(|said| said.strip_prefix("a path below https://api.example.no/ "));
+            assert_eq!(said, expected, "{path}");
+        };
+        let overlong = Some("is UTF-8 where it is percent-encoded");
+        check("%c0%ae%c0%ae/admin", overlong);
+        check("%25c0%25ae/admin", overlong);
+        check("%e6", overlong);
+        let five_times = Some("is percent-encoded four times over at most");
+        check("%25252541", None);
+        check("%2525252541", five_times);
+        check("%25252525252e%25252525252e/admin", five_times);
+        for path in [
+            "%C3%A6/100%25",
+            "a%2Fb",
+            "50%",
+            "%zz%4",
+            "%",
+            "?%c0%ae",
+            "%20..",
+        ] {
+            check(path, None);
+        }
     }
 
     #[test]

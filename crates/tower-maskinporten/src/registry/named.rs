@@ -72,7 +72,8 @@ impl<C> NamedClient<C> {
     /// # Errors
     ///
     /// [`ErrorKind::Request`](maskinporten::ErrorKind::Request) where the path climbs by `..`, in whatever
-    /// spelling, or starts with two slashes, or holds what no URL holds.
+    /// spelling, or starts with two slashes, or holds what no URL holds; where it is not UTF-8 once it is
+    /// percent-decoded, or has still not come to rest after four times.
     pub fn uri(&self, path: &str) -> Result<Uri, Error> {
         self.plan.base.join_text(path)
     }
