@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use http::header::RETRY_AFTER;
+use http::header::{AGE, DATE, RETRY_AFTER};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -160,10 +160,16 @@ async fn an_error_that_nobody_knows_is_not_tried_again() {
 #[tokio::test(start_paused = true)]
 async fn a_servers_wish_is_waited_for_up_to_half_a_minute() {
     for (patience, attempts, at_least) in [
+        ("0", 2, 0),
         ("1", 2, 1),
         ("30", 2, 30),
         ("31", 1, 0),
         ("99999999999", 1, 0),
+        // More than a number holds; and what is no wish at all.
+        ("99999999999999999999", 1, 0),
+        ("soon", 1, 0),
+        ("-1", 1, 0),
+        ("", 1, 0),
     ] {
         let recorder = down(Some(patience));
         let client = over(recorder.clone(), &fixed("token"), |c| c.retries(1));
@@ -174,11 +180,40 @@ async fn a_servers_wish_is_waited_for_up_to_half_a_minute() {
         assert!(waited >= seconds(at_least), "{patience}: {waited:?}");
         assert!(waited < seconds(at_least + 1), "{patience}: {waited:?}");
     }
-    // A date is none of the wishes that are read: the pause is the client's own.
-    let recorder = down(Some("Wed, 21 Oct 2099 07:28:00 GMT"));
-    let client = over(recorder.clone(), &fixed("token"), |c| c.retries(1));
-    assert_eq!(send(&client, Method::GET).await, 503);
-    assert_eq!(recorder.seen().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_date_that_is_wished_for_is_read_by_the_servers_own_clock() {
+    const WISH: &str = "Wed, 21 Oct 2099 07:28:00 GMT";
+    for (date, age, attempts, at_least) in [
+        (Some("Wed, 21 Oct 2099 07:27:55 GMT"), None, 2, 5),
+        (Some("Wed, 21 Oct 2099 07:27:30 GMT"), None, 2, 30),
+        (Some("Wed, 21 Oct 2099 07:27:29 GMT"), None, 1, 0),
+        (Some("Wed, 21 Oct 2099 07:28:00 GMT"), None, 2, 0),
+        (Some("Thu, 22 Oct 2099 07:28:00 GMT"), None, 2, 0),
+        (Some("Wed, 21 Oct 2099 07:27:55 GMT"), Some("60"), 1, 0),
+        (Some("today"), None, 1, 0),
+        (None, None, 1, 0),
+    ] {
+        let recorder = Recorder::answering(move |_: &Parts| {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            let said = [(RETRY_AFTER, Some(WISH)), (DATE, date), (AGE, age)];
+            let said = said
+                .into_iter()
+                .filter_map(|(name, value)| Some((name, value?)));
+            let said = said.map(|(name, value)| (name, HeaderValue::from_static(value)));
+            response.headers_mut().extend(said);
+            response
+        });
+        let client = over(recorder.clone(), &fixed("token"), |c| c.retries(1));
+        let began = Instant::now();
+        assert_eq!(send(&client, Method::GET).await, 503);
+        assert_eq!(recorder.seen().len(), attempts, "{date:?}");
+        let waited = began.elapsed();
+        assert!(waited >= seconds(at_least), "{date:?}: {waited:?}");
+        assert!(waited < seconds(at_least + 1), "{date:?}: {waited:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

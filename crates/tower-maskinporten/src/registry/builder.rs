@@ -417,7 +417,7 @@ impl NamedClientBuilder {
     /// (RFC 9110 §9.2.2), and none where nothing is said.
     ///
     /// Each attempt asks for the token again. A server's `Retry-After` of up to 30 s is waited for; what asks
-    /// for more is passed on. In an outage few further attempts are made: one a second, and one for every five
+    /// for more, or cannot be read, is passed on. A date is read against the answer's own `Date`. In an outage few further attempts are made: one a second, and one for every five
     /// requests that were answered well in the last 10 s.
     pub fn retries(self, retries: u32) -> Self {
         self.say("retries", |draft| draft.retries(retries))

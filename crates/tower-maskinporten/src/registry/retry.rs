@@ -1,7 +1,7 @@
 //! [`RetryPolicy`]: when a named client sends a request again.
 //!
 //! - After 429, 502, 503 and 504, where the server asks for no more than 30 s of patience
-//!   (`Retry-After`, RFC 9110 §10.2.3); after a connection that failed, an attempt whose time was up, and
+//!   (`Retry-After`, RFC 9110 §10.2.3) in words that can be read; after a connection that failed, an attempt whose time was up, and
 //!   a token that could not be had for a reason that passes.
 //! - Never after what is the same a moment later: a refusal of the token server, an address that is not
 //!   listed, any other status.
@@ -16,8 +16,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::RETRY_AFTER;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::header::{AGE, DATE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use maskinporten::Error;
 use tower::retry::Policy;
 use tower::retry::backoff::{Backoff, ExponentialBackoff, ExponentialBackoffMaker, MakeBackoff};
@@ -81,10 +81,10 @@ impl RetryPolicy {
             self.budget.deposit();
             return None;
         }
-        // A date would need a clock; the pause that is made anyway stands in for it.
-        let said = headers.get(RETRY_AFTER);
-        let seconds = said.and_then(|said| said.to_str().ok()?.trim().parse().ok());
-        Some(seconds.map_or(Duration::ZERO, Duration::from_secs))
+        match headers.get(RETRY_AFTER) {
+            Some(wish) => read(wish, headers),
+            None => Some(Duration::ZERO),
+        }
     }
 
     /// The pause before the next attempt, where there is to be one.
@@ -105,6 +105,22 @@ impl RetryPolicy {
         pause.as_mut().reset(end);
         Some(pause)
     }
+}
+
+/// A server's wish: seconds, or a date that is compared with the server's own, so that no clock of ours
+/// is asked. One that cannot be read is no leave to come back.
+fn read(wish: &HeaderValue, headers: &HeaderMap) -> Option<Duration> {
+    let wish = wish.to_str().ok()?.trim();
+    if let Ok(seconds) = wish.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    // A cache that answered in the server's place (`Age`) did so at another time.
+    if headers.contains_key(AGE) {
+        return None;
+    }
+    let date = |text: &str| httpdate::parse_http_date(text).ok();
+    let now = date(headers.get(DATE)?.to_str().ok()?)?;
+    Some(date(wish)?.duration_since(now).unwrap_or_default())
 }
 
 /// The wait of a [`RetryPolicy`].
