@@ -294,6 +294,14 @@ impl Error {
         Self::settings(message).with_advice(&advice::NAMED_CLIENTS)
     }
 
+    /// There is no Tokio runtime where one is needed: to send a request on, or to wait.
+    ///
+    /// The message is one lower-case phrase without a secret.
+    #[must_use]
+    pub fn runtime(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Runtime, message).with_advice(&advice::NO_RUNTIME)
+    }
+
     /// The same with what caused it, for [`source`](StdError::source).
     #[must_use]
     pub fn caused_by(self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {

@@ -1,19 +1,23 @@
 //! The order of a client's layers, by what each of them does over real sockets. Time is real here:
 //! counts are exact, and times have bounds that a busy machine keeps.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::header::{LOCATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http_body_util::Full;
 use maskinporten::{Error, ErrorKind, TokenContext};
 use maskinporten_sim::{Entry, Fault, Route, Sim};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tower::Service;
 use tower::timeout::error::Elapsed;
 use tower_maskinporten::{
     BoxError, ClientRegistry, HttpBody, HttpClient, NamedClient, NamedClientBuilder,
@@ -107,6 +111,31 @@ async fn an_attempt_whose_time_is_up_is_followed_by_another_within_the_whole_tim
 
     assert_eq!(echo.get("echo").await.unwrap().status(), 200);
     assert!(calls(server.sim()).iter().any(Entry::is_accepted));
+}
+
+#[test]
+fn outside_a_runtime_there_is_a_typed_error_and_no_panic() {
+    let clients = ClientRegistry::builder(&anybody()).client("a", |c| {
+        c.maskinporten(SCOPES)
+            .base_url("https://api.example.no")
+            .attempt_timeout(seconds(1))
+            .retries(2)
+    });
+    let client = clients.build().unwrap().get("a").unwrap();
+
+    let mut cx = Context::from_waker(Waker::noop());
+    let Poll::Ready(Err(error)) = pin!(client.get("b")).poll(&mut cx) else {
+        panic!("nothing can be sent here");
+    };
+    assert_eq!(kind_of(&error), Some(ErrorKind::Runtime));
+    assert!(Error::find_in(&*error).unwrap().hint().is_some());
+
+    // Where a request is made does not matter, only where it is sent.
+    let request = Request::get("https://elsewhere.example/").body(Full::default());
+    let sending = client.into_client().call(request.unwrap());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let error = runtime.block_on(sending).unwrap_err();
+    assert_eq!(kind_of(&error), Some(ErrorKind::Origin));
 }
 
 // ===== who is shown what =====

@@ -1,5 +1,8 @@
 //! The same over reqwest, with real sockets: each of its middleware by what it does.
 
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
 use bytes::Bytes;
 use futures_util::stream;
 use http::header::{LOCATION, WWW_AUTHENTICATE};
@@ -174,6 +177,23 @@ async fn the_whole_time_covers_the_wait_for_a_token() {
 
     failed::<Elapsed>(&error);
     assert_eq!(calls(server.sim()).len(), 0);
+}
+
+#[test]
+fn outside_a_runtime_there_is_a_typed_error_and_no_panic() {
+    let clients = ClientRegistry::builder(&anybody()).client("a", |c| {
+        c.maskinporten(SCOPES).base_url("https://api.example.no")
+    });
+    let reqwest = reqwest::Client::builder().no_proxy();
+    let client = clients.build_reqwest(reqwest).unwrap().get("a").unwrap();
+
+    let mut cx = Context::from_waker(Waker::noop());
+    let sending = pin!(client.get("b").unwrap().send());
+    let Poll::Ready(Err(error)) = sending.poll(&mut cx) else {
+        panic!("nothing can be sent here");
+    };
+    assert_eq!(failed::<Error>(&error).kind(), ErrorKind::Runtime);
+    assert!(Error::find_in(&error).is_some());
 }
 
 #[tokio::test]

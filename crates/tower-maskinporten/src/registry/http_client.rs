@@ -124,7 +124,8 @@ impl NamedClient<HttpClient> {
     ///
     /// What kept the request from its token, as a [`maskinporten::Error`] that
     /// [`find_in`](maskinporten::Error::find_in) finds; [`Elapsed`](tower::timeout::error::Elapsed) where
-    /// the time is up; else what the client underneath says.
+    /// the time is up; else what the client underneath says. Outside a Tokio runtime it is
+    /// [`ErrorKind::Runtime`](maskinporten::ErrorKind::Runtime).
     pub async fn send<B: Into<Bytes>>(
         &self,
         request: Request<B>,

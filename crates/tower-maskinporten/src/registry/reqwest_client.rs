@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::{Extensions, HeaderName, HeaderValue, Method};
-use maskinporten::{Authorizer, Origin, Result};
+use maskinporten::{Authorizer, Error, Origin, Result};
 use reqwest::{Request, Response};
 use reqwest_middleware::{
     ClientBuilder, ClientWithMiddleware, Error as ClientError, Middleware, Next, RequestBuilder,
@@ -16,7 +16,7 @@ use reqwest_middleware::{
 use super::declaration::Plan;
 use super::named::NamedClient;
 use super::retry::{self, RetryPolicy};
-use super::time_limit::within;
+use super::time_limit::{Ended, within};
 use crate::middleware::send;
 use crate::replay::ReplayAuthLayer;
 use crate::reqwest::target;
@@ -94,8 +94,19 @@ impl Middleware for TimeLimit {
     ) -> Result<Response, ClientError> {
         match within(self.0, next.run(request, extensions)).await {
             Ok(sent) => sent,
-            Err(elapsed) => Err(ClientError::middleware(elapsed)),
+            Err(Ended::Time(elapsed)) => Err(ClientError::middleware(elapsed)),
+            Err(Ended::NoRuntime(error)) => Err(not_sent(error)),
         }
+    }
+}
+
+/// With a sentence before it, so that ours is found among its causes.
+fn not_sent(error: Error) -> ClientError {
+    match ClientError::middleware(error) {
+        ClientError::Middleware(error) => {
+            ClientError::Middleware(error.context("the request was not sent"))
+        }
+        other => other,
     }
 }
 

@@ -4,7 +4,8 @@
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use maskinporten::BoxFuture;
+use maskinporten::{BoxFuture, Error};
+use tokio::runtime::Handle;
 use tower::timeout::error::Elapsed;
 use tower::util::ServiceExt;
 use tower_layer::Layer;
@@ -56,14 +57,28 @@ where
     fn call(&mut self, request: R) -> Self::Future {
         let (inner, limit) = (self.inner.clone(), self.limit);
         Box::pin(async move {
-            let answered = within(limit, inner.oneshot(request)).await?;
-            answered.map_err(Into::into)
+            match within(limit, inner.oneshot(request)).await {
+                Ok(answered) => answered.map_err(Into::into),
+                Err(Ended::Time(elapsed)) => Err(elapsed.into()),
+                Err(Ended::NoRuntime(error)) => Err(error.into()),
+            }
         })
     }
 }
 
-/// What comes of it, if it comes in time.
-pub(super) async fn within<F: Future>(limit: Duration, sending: F) -> Result<F::Output, Elapsed> {
+/// What ended a request, other than itself.
+pub(super) enum Ended {
+    Time(Elapsed),
+    NoRuntime(Error),
+}
+
+/// What comes of it, if it comes in time. Tokio's timer panics where there is no runtime; that is asked
+/// before.
+pub(super) async fn within<F: Future>(limit: Duration, sending: F) -> Result<F::Output, Ended> {
+    if Handle::try_current().is_err() {
+        let error = Error::runtime("there is no tokio runtime here to send a request on");
+        return Err(Ended::NoRuntime(error));
+    }
     let in_time = tokio::time::timeout(limit, sending).await;
-    in_time.map_err(|_| Elapsed::new())
+    in_time.map_err(|_| Ended::Time(Elapsed::new()))
 }
