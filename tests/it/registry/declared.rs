@@ -66,10 +66,10 @@ fn every_member_of_a_file_is_taken_and_no_value_of_a_header_is_shown() {
     let shown = format!("{client:?}");
     for part in [
         r#"name: "instances""#,
-        "base_url: https://platform.tt02.altinn.no/storage/api/",
+        "origin: https://platform.tt02.altinn.no,",
         "kind: Altinn",
         r#"scopes: "altinn:serviceowner altinn:serviceowner/instances.read""#,
-        r#"identity: Some("tax")"#,
+        r#"identity: Some("${WHO}")"#,
         "per_organisation: true",
         r#"layers: ["timeout 10s", "retries 2 of all methods", "redirects 3", "token with replay", "headers", "attempt timeout 500ms"]"#,
         r#"headers: ["ocp-apim-subscription-key", "x-price"]"#,
@@ -81,6 +81,39 @@ fn every_member_of_a_file_is_taken_and_no_value_of_a_header_is_shown() {
         !shown.contains("canary") && !shown.contains("$5"),
         "{shown}"
     );
+}
+
+#[test]
+fn what_a_variable_holds_is_shown_by_no_client() {
+    let text = r#"
+        [clients.a]
+        base_url = "https://${HOST}/${SECRET}/"
+        kind = "maskinporten"
+        scopes = ["krr:read", "${SECRET}:read"]
+        resource = "urn:${SECRET}"
+        identity = "${SECRET}"
+        headers = { X-Key = "${SECRET}" }
+    "#;
+    let clients = ClientRegistry::builder(&anybody())
+        .environment(|name| match name {
+            "HOST" => Some("api.example.no".to_owned()),
+            _ => Some("canary".to_owned()),
+        })
+        .identity("canary", &anybody())
+        .toml("clients.toml", text);
+    let clients = clients.unwrap().build().unwrap();
+    let client = clients.get("a").unwrap();
+
+    let mut shown = format!("{clients:?} {client:?}");
+    for path in ["../admin", "//host", "a b", "%c0", "*"] {
+        let error = client.uri(path).unwrap_err();
+        shown += &format!(" {error} {error:?}");
+    }
+
+    assert!(!shown.contains("canary"), "{shown}");
+    assert!(shown.contains("https://api.example.no"), "{shown}");
+    assert!(shown.contains(r#"scopes: "${SECRET}""#), "{shown}");
+    assert_eq!(client.base_url().path(), "/canary/");
 }
 
 #[test]

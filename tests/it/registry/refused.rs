@@ -278,6 +278,10 @@ fn a_variable_that_is_missing_is_told_by_its_name_and_one_that_is_wrong_by_no_va
         ", scopes: what the variable CANARY holds cannot be used here",
     );
     check(
+        r#"identity = "${CANARY}""#,
+        ", identity: what the variable CANARY holds cannot be used here",
+    );
+    check(
         r#"headers = { X-Key = "${CANARY}" }"#,
         r#", header "X-Key": its value is none that a header may have"#,
     );

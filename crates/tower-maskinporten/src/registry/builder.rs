@@ -264,7 +264,7 @@ impl ClientRegistryBuilder {
             };
             if provider.is_none() {
                 let why = unknown_identity(declaration.identity(), &self.identities);
-                declaration.refuse("identity", &why);
+                declaration.refuse_value(&["identity"], &why);
             }
             if let (Some(plan), Some(provider)) = (declaration.plan(), provider) {
                 if let Some((member, why)) = objects(&plan) {
@@ -272,7 +272,7 @@ impl ClientRegistryBuilder {
                 }
                 match authorizer(&plan, &**provider) {
                     Ok(authorizer) => plans.push((plan, authorizer)),
-                    Err(error) => declaration.refuse(at_fault(&error), &error.to_string()),
+                    Err(error) => declaration.refuse_value(at_fault(&error), &error.to_string()),
                 }
             }
             problems.append(declaration.into_problems());
@@ -305,12 +305,12 @@ fn authorizer(plan: &Plan, provider: &dyn TokenProvider) -> Result<Authorizer, E
     })
 }
 
-/// Which member an authorizer was refused for.
-fn at_fault(error: &Error) -> &'static str {
+/// Which member an authorizer was refused for, and another whose value the error may name.
+fn at_fault(error: &Error) -> &'static [&'static str] {
     match error.kind() {
-        ErrorKind::Origin => "base_url",
-        ErrorKind::Request => "scopes",
-        _ => "kind",
+        ErrorKind::Origin => &["base_url"],
+        ErrorKind::Request => &["scopes", "resource"],
+        _ => &["kind"],
     }
 }
 

@@ -13,6 +13,7 @@ use http::header::{
 use maskinporten::{IntoTokenRequest, TokenKind, TokenRequest};
 
 use super::address::BaseUrl;
+use super::placeholders::{Expanded, blame};
 use super::problems::{Place, Problems};
 
 /// The total time of a request where nothing is said: that of .NET's `HttpClient`.
@@ -56,7 +57,9 @@ pub(super) struct Plan {
     pub(super) base: BaseUrl,
     pub(super) kind: TokenKind,
     pub(super) request: TokenRequest,
-    pub(super) identity: Option<String>,
+    /// As they may be shown.
+    shown_scopes: String,
+    shown_identity: Option<String>,
     pub(super) headers: Arc<[(HeaderName, HeaderValue)]>,
     pub(super) timeout: Duration,
     pub(super) attempt_timeout: Option<Duration>,
@@ -71,6 +74,9 @@ pub(super) struct Plan {
 /// The members themselves. Each method is one rule; what it refuses is told without a secret.
 #[derive(Debug, Default)]
 pub(super) struct Draft {
+    /// Which members were filled in from the environment, and the first variable of each: it stands for
+    /// the value wherever that would be shown.
+    variables: BTreeMap<&'static str, String>,
     base_url: Option<BaseUrl>,
     kind: Option<TokenKind>,
     request: Option<TokenRequest>,
@@ -111,10 +117,10 @@ impl fmt::Debug for Plan {
         }
         f.debug_struct("NamedClient")
             .field("name", &self.name)
-            .field("base_url", self.base.uri())
+            .field("origin", self.base.origin())
             .field("kind", &self.kind)
-            .field("scopes", &self.request.scope_set().as_str())
-            .field("identity", &self.identity)
+            .field("scopes", &self.shown_scopes)
+            .field("identity", &self.shown_identity)
             .field("per_organisation", &self.per_organisation)
             .field("optional_context", &self.optional_context)
             .field("layers", &layers)
@@ -129,6 +135,21 @@ pub(super) type Refused = Result<(), String>;
 // ===== impl Draft =====
 
 impl Draft {
+    /// Notes which variable a member came of, if it did.
+    pub(super) fn came_of(&mut self, member: &'static str, text: &Expanded) {
+        if let Some(variable) = &text.variable {
+            let known = self.variables.entry(member);
+            known.or_insert_with(|| variable.clone());
+        }
+    }
+
+    fn shown(&self, member: &str, value: &str) -> String {
+        match self.variables.get(member) {
+            Some(variable) => format!("${{{variable}}}"),
+            None => value.to_owned(),
+        }
+    }
+
     pub(super) fn base_url(&mut self, text: &str) -> Refused {
         self.base_url = Some(BaseUrl::parse(text)?);
         Ok(())
@@ -270,6 +291,17 @@ impl Declaration {
         self.refuse_at(&place, member, why);
     }
 
+    /// The same for a reason that may name the values of these members: one that came of a variable is
+    /// not shown.
+    pub(super) fn refuse_value(&mut self, members: &[&str], why: &str) {
+        let variables = &self.draft.variables;
+        let variable = members.iter().find_map(|member| variables.get(*member));
+        let why = variable.map_or_else(|| why.to_owned(), |variable| blame(variable));
+        if let [member, ..] = members {
+            self.refuse(member, &why);
+        }
+    }
+
     /// Notes that something is wrong with the client as a whole.
     pub(super) fn refuse_whole(&mut self, place: &Place, why: &str) {
         self.problems
@@ -305,12 +337,15 @@ impl Declaration {
             self.refuse("optional_context", "contradicts per_organisation");
             return None;
         }
+        let request = draft.request.take()?;
+        let identity = draft.identity.as_deref();
         Some(Plan {
             name: self.name.clone(),
             base: draft.base_url.take()?,
             kind: draft.kind?,
-            request: draft.request.take()?,
-            identity: draft.identity.clone(),
+            shown_scopes: draft.shown("scopes", request.scope_set().as_str()),
+            shown_identity: identity.map(|name| draft.shown("identity", name)),
+            request,
             headers: draft.headers.as_slice().into(),
             timeout,
             attempt_timeout: draft.attempt_timeout,

@@ -148,16 +148,24 @@ impl Reader<'_> {
                     return Err(format!("should be a list of texts, and {}", is(value)));
                 };
                 let scopes = scopes.iter().map(text).collect::<Result<Vec<_>, _>>()?;
+                scopes
+                    .iter()
+                    .for_each(|scope| draft.came_of("scopes", scope));
                 let texts: Vec<_> = scopes.iter().map(|scope| &*scope.text).collect();
                 let blame = |why| scopes.iter().fold(why, |why, scope| scope.blame(why));
                 draft.request(texts).map_err(blame)
             }),
             "resource" => client.say(member, place, |draft| {
                 let resource = text(value)?;
+                draft.came_of("resource", &resource);
                 let said = draft.resource(&resource.text);
                 said.map_err(|why| resource.blame(why))
             }),
-            "identity" => client.say(member, place, |draft| draft.identity(text(value)?.text)),
+            "identity" => client.say(member, place, |draft| {
+                let identity = text(value)?;
+                draft.came_of("identity", &identity);
+                draft.identity(identity.text)
+            }),
             "timeout" => client.say(member, place, |draft| {
                 let timeout = text(value)?;
                 let said = duration(&timeout.text).and_then(|timeout| draft.timeout(timeout));

@@ -5,22 +5,26 @@
 //! - A variable that is missing or empty is an error.
 //! - No message repeats a value, because it may be a secret.
 
-/// A text whose variables are filled in.
-#[derive(Debug)]
+/// A text whose variables are filled in. No `Debug`: it may hold a secret.
 pub(super) struct Expanded {
     pub(super) text: String,
     /// The first variable in it.
-    variable: Option<String>,
+    pub(super) variable: Option<String>,
 }
 
 impl Expanded {
     /// What is wrong with the text, told without it where it holds a variable's value.
     pub(super) fn blame(&self, why: String) -> String {
         match &self.variable {
-            Some(variable) => format!("what the variable {variable} holds cannot be used here"),
+            Some(variable) => blame(variable),
             None => why,
         }
     }
+}
+
+/// What is said of a value that is not shown.
+pub(super) fn blame(variable: &str) -> String {
+    format!("what the variable {variable} holds cannot be used here")
 }
 
 /// Fills the variables of a text in.
