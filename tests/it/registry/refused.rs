@@ -423,6 +423,28 @@ fn code_is_judged_by_the_same_rules_and_told_by_its_line() {
 }
 
 #[test]
+fn what_code_says_twice_is_refused() {
+    let error = registry()
+        .client("a", |c| {
+            c.maskinporten(["a:b"])
+                .altinn(["a:b"])
+                .base_url("https://api.example.no")
+                .base_url("https://other.example.no")
+                .secret_header("X-Key", "canary")
+                .secret_header("x-key", "canary")
+                .retries(1)
+                .retries(1)
+        })
+        .build()
+        .unwrap_err();
+    let said = error.to_string();
+    for member in ["kind", "scopes", "base_url", r#"header "x-key""#, "retries"] {
+        let expected = format!("client \"a\", {member}: is given twice");
+        assert_eq!(said.matches(&expected).count(), 1, "{member}: {said}");
+    }
+}
+
+#[test]
 fn a_client_of_test_is_not_declared_for_production() {
     let settings = r#"{"Authority": "https://test.maskinporten.no/", "ClientId": "x", "Jwk": JWK}"#;
     let jwk = maskinporten_sim::Sim::new()

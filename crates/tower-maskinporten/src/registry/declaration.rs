@@ -279,6 +279,11 @@ impl Declaration {
         say: impl FnOnce(&mut Draft) -> Refused,
     ) {
         let member = member.into();
+        // Only code can: TOML knows no doubles.
+        if self.said.contains_key(&member) {
+            self.refuse_at(place, &member, "is given twice");
+            return;
+        }
         if let Err(why) = say(&mut self.draft) {
             self.refuse_at(place, &member, &why);
         }
