@@ -2,8 +2,6 @@
 //! counts are exact, and times have bounds that a busy machine keeps.
 
 use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -16,7 +14,7 @@ use maskinporten::{Error, ErrorKind, TokenContext};
 use maskinporten_sim::{Entry, Fault, Route, Sim};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tower::Service;
 use tower::timeout::error::Elapsed;
 use tower_maskinporten::{
@@ -136,6 +134,18 @@ fn outside_a_runtime_there_is_a_typed_error_and_no_panic() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let error = runtime.block_on(sending).unwrap_err();
     assert_eq!(kind_of(&error), Some(ErrorKind::Origin));
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_good_is_not_tried_again() {
+    let (url, reached) = self_signed().await;
+    let clients = ClientRegistry::builder(&anybody())
+        .client("a", |c| c.maskinporten(SCOPES).base_url(url).retries(2));
+    let client = clients.build().unwrap().get("a").unwrap();
+
+    client.get("b").await.unwrap_err();
+
+    assert_eq!(reached.load(Ordering::Relaxed), 1);
 }
 
 // ===== who is shown what =====

@@ -179,6 +179,20 @@ async fn the_whole_time_covers_the_wait_for_a_token() {
     assert_eq!(calls(server.sim()).len(), 0);
 }
 
+#[tokio::test]
+async fn a_certificate_that_is_not_good_is_not_tried_again() {
+    let (url, reached) = self_signed().await;
+    let clients = ClientRegistry::builder(&anybody())
+        .client("a", |c| c.maskinporten(SCOPES).base_url(url).retries(2));
+    let reqwest = reqwest::Client::builder().no_proxy();
+    let client = clients.build_reqwest(reqwest).unwrap().get("a").unwrap();
+
+    let error = client.get("b").unwrap().send().await.unwrap_err();
+
+    assert!(matches!(error, reqwest_middleware::Error::Reqwest(error) if error.is_connect()));
+    assert_eq!(reached.load(Ordering::Relaxed), 1);
+}
+
 #[test]
 fn outside_a_runtime_there_is_a_typed_error_and_no_panic() {
     let clients = ClientRegistry::builder(&anybody()).client("a", |c| {

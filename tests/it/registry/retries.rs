@@ -3,8 +3,6 @@
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::future::Ready;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;

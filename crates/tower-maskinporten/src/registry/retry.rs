@@ -4,7 +4,7 @@
 //!   (`Retry-After`, RFC 9110 §10.2.3) in words that can be read; after a connection that failed, an attempt whose time was up, and
 //!   a token that could not be had for a reason that passes.
 //! - Never after what is the same a moment later: a refusal of the token server, an address that is not
-//!   listed, any other status.
+//!   listed, a certificate that is not good, any other status.
 //! - Only methods that are idempotent (RFC 9110 §9.2.2), unless all are asked for.
 //! - Only as far as the client's budget goes: one further attempt a second, and a fifth of what has been
 //!   answered well of late. In an outage its requests are then not multiplied by its retries.
@@ -152,9 +152,28 @@ pub(super) fn is_passing(error: &(dyn StdError + 'static)) -> bool {
     if let Some(ours) = Error::find_in(error) {
         return ours.is_transient();
     }
-    successors(Some(error), |&error| error.source()).any(|error| {
-        error.is::<Elapsed>()
-            || error.is::<io::Error>()
-            || error.is::<hyper_util::client::legacy::Error>()
-    })
+    let mut passing = false;
+    for cause in causes(error) {
+        let io = cause.downcast_ref::<io::Error>();
+        // What TLS objects to, a certificate among it, and what is not what it should be at all.
+        if io.is_some_and(|io| io.kind() == io::ErrorKind::InvalidData) {
+            return false;
+        }
+        passing |= io.is_some()
+            || cause.is::<Elapsed>()
+            || cause.is::<hyper_util::client::legacy::Error>();
+    }
+    passing
+}
+
+/// An error and all that it wraps. An [`io::Error`] names its content's source as its own and so hides
+/// the content, which is where the TLS error sits.
+fn causes<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    let inner = |&error: &&'a (dyn StdError + 'static)| match error.downcast_ref::<io::Error>() {
+        Some(wrapper) => wrapper.get_ref().map(|content| content as _),
+        None => error.source(),
+    };
+    successors(Some(error), inner)
 }
