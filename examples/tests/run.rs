@@ -41,7 +41,6 @@ each_runs! {
     events_subscription
     hyper_client
     named_clients
-    quickstart
     reqwest_client
     reqwest_middleware
     rotate_keys
@@ -51,6 +50,9 @@ each_runs! {
     vault_signer
 }
 
+/// A package of its own, so that a newcomer builds no more than it needs; a step of `cargo xtask test` runs it.
+const QUICKSTART: &str = "quickstart";
+
 #[test]
 fn no_example_is_left_out() {
     let files = fs::read_dir(env!("CARGO_MANIFEST_DIR")).unwrap();
@@ -59,6 +61,7 @@ fn no_example_is_left_out() {
     let mut names: Vec<_> = sources
         .map(|path| path.file_stem().unwrap().to_owned())
         .collect();
+    names.retain(|name| name != QUICKSTART);
     names.sort();
     assert_eq!(names, RUN, "the examples, and those that are run here");
 }
@@ -66,7 +69,7 @@ fn no_example_is_left_out() {
 #[test]
 fn the_table_has_every_example() {
     let table = fs::read_to_string(source("README.md")).unwrap();
-    for example in RUN {
+    for example in RUN.iter().chain(&[QUICKSTART]) {
         let row = format!("| [`{example}`]({example}.rs) |");
         assert!(table.contains(&row), "README.md has no row {row}");
     }
