@@ -416,9 +416,10 @@ impl NamedClientBuilder {
     /// answer or no token came for a reason that passes. Only methods that are idempotent
     /// (RFC 9110 §9.2.2), and none where nothing is said.
     ///
-    /// Each attempt asks for the token again. A server's `Retry-After` of up to 30 s is waited for; what asks
-    /// for more, or cannot be read, is passed on. A date is read against the answer's own `Date`. In an outage few further attempts are made: one a second, and one for every five
-    /// requests that were answered well in the last 10 s.
+    /// Each attempt asks for the token again. A server's `Retry-After` of up to 30 s is waited for, a date
+    /// read against the answer's own `Date`; what asks for more, or cannot be read, is passed on. In an outage
+    /// few further attempts are made: one a second, and one for every five requests that were answered well in
+    /// the last 10 s.
     pub fn retries(self, retries: u32) -> Self {
         self.say("retries", |draft| draft.retries(retries))
     }

@@ -1,8 +1,8 @@
 //! [`RetryPolicy`]: when a named client sends a request again.
 //!
 //! - After 429, 502, 503 and 504, where the server asks for no more than 30 s of patience
-//!   (`Retry-After`, RFC 9110 §10.2.3) in words that can be read; after a connection that failed, an attempt whose time was up, and
-//!   a token that could not be had for a reason that passes.
+//!   (`Retry-After`, RFC 9110 §10.2.3) in words that can be read; after a connection that failed, an
+//!   attempt whose time was up, and a token that could not be had for a reason that passes.
 //! - Never after what is the same a moment later: a refusal of the token server, an address that is not
 //!   listed, a certificate that is not good, any other status.
 //! - Only methods that are idempotent (RFC 9110 §9.2.2), unless all are asked for.
