@@ -210,6 +210,9 @@ const PUBLIC: &[&str] = &[
 /// and is a dependency of tests only.
 const PUBLIC_BESIDES: &[(&str, &str)] = &[
     ("maskinporten-sim", "serde_json"),
+    // `HttpsConnector` is one for clients of hyper's, by whose traits it is used.
+    ("maskinporten", "hyper"),
+    ("maskinporten", "hyper_util"),
     // What it is for: a credential and a transport of the SDK come in, and its crate goes out again.
     ("maskinporten-azure", "azure_core"),
     ("maskinporten-azure", "typespec_client_core"),
