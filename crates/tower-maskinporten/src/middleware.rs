@@ -15,7 +15,7 @@ use crate::layer::{AltinnAuthLayer, MaskinportenAuthLayer};
 use crate::legacy::LegacyAuthLayer;
 use crate::outbound::sealed::{Answer, Duplicate};
 use crate::replay::ReplayAuthLayer;
-use crate::reqwest::{ask, came_from, finish};
+use crate::reqwest::{ReqwestAuthorizer, ask};
 
 macro_rules! middleware {
     ($($layer:ident),*) => {$(
@@ -60,7 +60,7 @@ impl Middleware for ReplayAuthLayer {
         drop(response);
         let receipt = ticket.set(again.headers_mut());
         let mut response = next.run(again, extensions).await?;
-        response.report(receipt);
+        self.authorizer().answered(receipt, &mut response);
         if let Some(rejected) = response.rejected(receipt) {
             *rejected = rejected.replayed();
         }
@@ -79,22 +79,20 @@ pub(crate) async fn send(
     let passage = ask(&mut request, |target, headers| {
         authorizer.authorize_shared(target, context, headers)
     });
-    let receipt = finish(passage, &mut request).await.map_err(failed)?;
+    let receipt = passage.finish(request.headers_mut()).await;
+    let receipt = receipt.map_err(|error| failed(error, "the request was not authorised"))?;
     let mut response = next.run(request, extensions).await?;
-    if let Some(target) = came_from(response.url()) {
-        authorizer.answered_from(receipt, target);
-    }
-    response.report(receipt);
+    authorizer.answered(receipt, &mut response);
     Ok((receipt, response))
 }
 
 /// Their error gives for its cause the cause of what it holds, where ours would not be found: so it holds
 /// ours with a sentence before it. It can still be downcast to ours.
-fn failed(error: Error) -> reqwest_middleware::Error {
+pub(crate) fn failed(error: Error, sentence: &'static str) -> reqwest_middleware::Error {
     use reqwest_middleware::Error::Middleware;
 
     match reqwest_middleware::Error::middleware(error) {
-        Middleware(error) => Middleware(error.context("the request was not authorised")),
+        Middleware(error) => Middleware(error.context(sentence)),
         other => other,
     }
 }

@@ -71,7 +71,7 @@ impl ReqwestAuthorizer for Authorizer {
         let passage = ask(request, |target, headers| {
             self.try_authorize(target, None, headers)
         });
-        finish(passage, request).await
+        passage.finish(request.headers_mut()).await
     }
 
     async fn authorize_request_with(
@@ -82,7 +82,7 @@ impl ReqwestAuthorizer for Authorizer {
         let passage = ask(request, |target, headers| {
             self.try_authorize(target, Some(context), headers)
         });
-        finish(passage, request).await
+        passage.finish(request.headers_mut()).await
     }
 
     fn answered(&self, receipt: Receipt, response: &mut Response) {
@@ -134,15 +134,6 @@ pub(crate) fn ask(
     passage
 }
 
-/// Waits where the request has to.
-pub(crate) async fn finish(passage: Passage, request: &mut Request) -> Result<Receipt, Error> {
-    match passage {
-        Passage::Go(receipt) => Ok(receipt),
-        Passage::Refused(error) => Err(error),
-        Passage::Wait(acquire) => Ok(acquire.await?.set(request.headers_mut())),
-    }
-}
-
 /// What [`same_origin_redirects`] ends a loop with.
 #[derive(Debug)]
 struct TooManyRedirects;
@@ -162,7 +153,7 @@ pub(crate) fn target(url: &Url) -> Target<'_> {
 
 /// Where an answer came from; none for one that was made of an [`http::Response`] and came from nowhere,
 /// as a cache or a test makes them.
-pub(crate) fn came_from(url: &Url) -> Option<Target<'_>> {
+fn came_from(url: &Url) -> Option<Target<'_>> {
     let told = url.host_str() != Some("no.url.provided.local");
     told.then(|| target(url))
 }

@@ -91,7 +91,14 @@ pub enum Passage {
 }
 
 impl Passage {
-    async fn finish(self, headers: &mut HeaderMap) -> Result<Receipt> {
+    /// Waits where the request has to, and then sets its header.
+    ///
+    /// Dropping the future leaves the headers as they are and harms nobody else.
+    ///
+    /// # Errors
+    ///
+    /// Why the request may not leave, or what kept its token from being fetched.
+    pub async fn finish(self, headers: &mut HeaderMap) -> Result<Receipt> {
         match self {
             Self::Go(receipt) => Ok(receipt),
             Self::Wait(acquire) => Ok(acquire.await?.set(headers)),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::{Extensions, HeaderName, HeaderValue, Method};
-use maskinporten::{Authorizer, Error, Origin, Result};
+use maskinporten::{Authorizer, Origin, Result};
 use reqwest::{Request, Response};
 use reqwest_middleware::{
     ClientBuilder, ClientWithMiddleware, Error as ClientError, Middleware, Next, RequestBuilder,
@@ -17,7 +17,7 @@ use super::declaration::Plan;
 use super::named::NamedClient;
 use super::retry::{self, RetryPolicy};
 use super::time_limit::{Ended, within};
-use crate::middleware::send;
+use crate::middleware::{failed, send};
 use crate::replay::ReplayAuthLayer;
 use crate::reqwest::target;
 
@@ -95,18 +95,8 @@ impl Middleware for TimeLimit {
         match within(self.0, next.run(request, extensions)).await {
             Ok(sent) => sent,
             Err(Ended::Time(elapsed)) => Err(ClientError::middleware(elapsed)),
-            Err(Ended::NoRuntime(error)) => Err(not_sent(error)),
+            Err(Ended::NoRuntime(error)) => Err(failed(error, "the request was not sent")),
         }
-    }
-}
-
-/// With a sentence before it, so that ours is found among its causes.
-fn not_sent(error: Error) -> ClientError {
-    match ClientError::middleware(error) {
-        ClientError::Middleware(error) => {
-            ClientError::Middleware(error.context("the request was not sent"))
-        }
-        other => other,
     }
 }
 
