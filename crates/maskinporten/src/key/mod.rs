@@ -32,7 +32,7 @@ use crate::signer::KeyReference;
 pub use algorithm::SigningAlgorithm;
 pub use generate::GeneratedKey;
 pub use options::KeyOptions;
-pub(crate) use text::trim;
+pub(crate) use text::{from_utf16, trim};
 
 use chain::{Chain, Link};
 use problems::Problems;

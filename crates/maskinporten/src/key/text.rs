@@ -37,6 +37,26 @@ pub(crate) fn trim(text: &str) -> &str {
     text.trim_matches(|found: char| found.is_whitespace() || found == '\u{feff}')
 }
 
+/// The text of UTF-16 that opens with its byte order mark, as PowerShell and Notepad write it; `None`
+/// for any other bytes, and where a half of a pair stands alone.
+pub(crate) fn from_utf16(bytes: &[u8]) -> Option<Zeroizing<String>> {
+    let unit: fn([u8; 2]) -> u16 = match bytes {
+        [0xff, 0xfe, ..] => u16::from_le_bytes,
+        [0xfe, 0xff, ..] => u16::from_be_bytes,
+        _ => return None,
+    };
+    let (pairs, rest) = bytes[2..].as_chunks();
+    if !rest.is_empty() {
+        return None;
+    }
+    // Three bytes of UTF-8 at most for each unit, so that no half-made copy is left behind.
+    let mut text = Zeroizing::new(String::with_capacity(pairs.len() * 3));
+    for found in char::decode_utf16(pairs.iter().copied().map(unit)) {
+        text.push(found.ok()?);
+    }
+    Some(text)
+}
+
 /// Either alphabet reads as the standard one; a padding that is left out or cut short is no reason
 /// to refuse a key, and neither are stray bits behind its last byte.
 const BASE64: GeneralPurpose = GeneralPurpose::new(

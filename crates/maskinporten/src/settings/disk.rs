@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::advice::{self, Advice};
 use crate::error::{Error, Result};
+use crate::key::from_utf16;
 use crate::secret::Secret;
 
 /// Settings and keys are a few kilobytes; what is larger is another file.
@@ -88,7 +89,11 @@ pub(super) fn secret(path: &Path) -> Result<Secret> {
 
 type Bytes = Zeroizing<Vec<u8>>;
 
+/// UTF-8, or UTF-16 with its byte order mark.
 fn text(bytes: Bytes) -> Result<Zeroizing<String>, Bytes> {
+    if let Some(text) = from_utf16(&bytes) {
+        return Ok(text);
+    }
     match std::str::from_utf8(&bytes) {
         Ok(text) => Ok(Zeroizing::new(text.to_owned())),
         Err(_) => Err(bytes),
