@@ -4,6 +4,59 @@
 use super::{Advice, Owner, Retry};
 use crate::error::ErrorKind;
 
+/// What to do with the two files that a keystore was taken apart into.
+macro_rules! key_and_certificate {
+    () => {
+        "`openssl pkcs12 -in FILE.p12 -nocerts -nodes -out key.pem` (with -legacy where OpenSSL 3 says RC2-40-CBC or \
+         unsupported) and set MASKINPORTEN_KEY_FILE=key.pem; a client with registered keys also sets MASKINPORTEN_KID \
+         to what the portal shows for the key, and one without takes the certificate, \
+         `openssl pkcs12 -in FILE.p12 -nokeys -out certificate.pem`, and sets \
+         MASKINPORTEN_CERTIFICATE_FILE=certificate.pem"
+    };
+}
+
+#[cfg(not(feature = "pkcs12"))]
+const OPEN_PKCS12: &str = concat!(
+    "build with the cargo feature `pkcs12`, which reads it as it is, or run ",
+    key_and_certificate!(),
+    "; where the file is base64, run first `base64 -d FILE.b64 > FILE.p12`"
+);
+
+#[cfg(feature = "pkcs12")]
+const OPEN_PKCS12: &str = concat!(
+    "run ",
+    key_and_certificate!(),
+    "; where the file is base64, run first `base64 -d FILE.b64 > FILE.p12`"
+);
+
+#[cfg(not(feature = "pkcs12"))]
+const OPEN_KEYSTORE: &str = concat!(
+    "make a Java keystore a PKCS#12 with \
+     `keytool -importkeystore -srckeystore FILE.jks -destkeystore FILE.p12 -deststoretype PKCS12` (and \
+     -srcalias ALIAS where it holds several keys); for a PKCS#12 build with the cargo feature `pkcs12`, which reads it as \
+     it is, or run ",
+    key_and_certificate!()
+);
+
+#[cfg(feature = "pkcs12")]
+const OPEN_KEYSTORE: &str = "make a Java keystore a PKCS#12 with \
+     `keytool -importkeystore -srckeystore FILE.jks -destkeystore FILE.p12 -deststoretype PKCS12` (and \
+     -srcalias ALIAS where it holds several keys), and name it by MASKINPORTEN_KEY_FILE with its password as \
+     MASKINPORTEN_KEY_PASSWORD; a client with registered keys also sets MASKINPORTEN_KID to what the portal shows for \
+     the key";
+
+#[cfg(not(feature = "pkcs12"))]
+const IN_JSON: &str = concat!(
+    "write the value of that member to a file, run `base64 -d FILE.b64 > FILE.p12`, then build with the cargo feature \
+     `pkcs12`, which reads it as it is, or run ",
+    key_and_certificate!()
+);
+
+#[cfg(feature = "pkcs12")]
+const IN_JSON: &str = "write the value of that member to a file and name it by MASKINPORTEN_KEY_FILE, with its password as \
+     MASKINPORTEN_KEY_PASSWORD; a client with registered keys also sets MASKINPORTEN_KID to what the portal shows for \
+     the key";
+
 macro_rules! traps {
     ($($(#[$doc:meta])* $name:ident: $kind:ident, $owner:ident, $retry:ident, $meaning:expr, $hint:expr;)*) => {
         $($(#[$doc])* pub(crate) static $name: Advice = Advice {
@@ -39,10 +92,7 @@ traps! {
         "see that it is mounted and that this process may read it; MASKINPORTEN_SECRETS_DIR names another";
     FOREIGN_KEYSTORE: Settings, You, No,
         "the key is in a keystore that is not read here",
-        "take the key out once with `openssl pkcs12 -in store.p12 -nodes -nocerts -out key.pem` and the \
-         certificate with `openssl pkcs12 -in store.p12 -nokeys -out certificate.pem`, and name them by \
-         MASKINPORTEN_KEY_FILE and MASKINPORTEN_CERTIFICATE_FILE; a Java keystore is made a PKCS#12 first, with \
-         `keytool -importkeystore -srckeystore store.jks -destkeystore store.p12 -deststoretype PKCS12`";
+        OPEN_KEYSTORE;
     SIDECAR_ADDRESS: Settings, You, No,
         "the sidecar's address cannot be used",
         "set NAIS_TOKEN_ENDPOINT to what the platform gives, such as http://localhost:3000/api/v1/token; plain \
@@ -127,25 +177,64 @@ traps! {
         "give a JWK or a JWK set, a PEM that opens with BEGIN PRIVATE KEY, BEGIN ENCRYPTED PRIVATE KEY or BEGIN RSA \
          PRIVATE KEY, the same in DER, or base64 of any of these; other keys are turned into one with \
          `openssl pkey -in OLD -out key.pem`, where OLD is your file";
+    KEY_NOT_WHOLE: Key, You, No,
+        "a member of the key is missing or damaged",
+        "give the private JWK whole and unchanged, as the tool that made it wrote it: `kty`, `n`, `e`, `d`, `p`, `q`, `dp`, \
+         `dq` and `qi`, each once; only where no whole copy is left, make a new key with \
+         `maskinporten keygen --out key.jwk` and register its public half";
+    KEY_USE: Key, You, No,
+        "the JWK is marked for another use",
+        "the key signs with RS256, RS384 or RS512: write `\"use\": \"sig\"` and one of them as `alg`, or leave both members \
+         out, as the key is registered in the portal";
+    KEY_INSIDE_JSON: Key, You, No,
+        "the key is a member of other JSON",
+        "give the value of that member alone; a settings file is named by MASKINPORTEN_SETTINGS_FILE and not by \
+         MASKINPORTEN_KEY_FILE";
+    KEYSTORE_IN_JSON: Key, You, No,
+        "the key is in a keystore that is a member of JSON",
+        IN_JSON;
+    KEY_IN_XML: Key, You, No,
+        "a key in XML is not read here",
+        "write it as PEM in .NET: `var rsa = RSA.Create(); rsa.FromXmlString(xml); rsa.ExportPkcs8PrivateKeyPem()`";
+    KEY_IN_PYTHON: Key, You, No,
+        "the text is the repr of a Python value",
+        "write a JWK with `json.dumps(key)` and bytes with `key.decode()`, not with `str`, `repr` or an f-string";
+    KEY_ESCAPED: Key, You, No,
+        "the key was escaped or encoded on its way",
+        "give the text as it was before: JSON with plain quotes (not `&quot;`, `%22` or `\\\"`), and base64 once";
+    KEY_VAULT_REFERENCE: Key, You, No,
+        "a reference to Key Vault was not resolved",
+        "App Service puts the secret in place of `@Microsoft.KeyVault(…)` where it can read it: look at the reference's \
+         status in the portal, and let the app's identity read the secret";
+    KEY_IS_A_PATH: Key, You, No,
+        "a path stands where the key itself belongs",
+        "name the file by MASKINPORTEN_KEY_FILE, as a path without `file:`, or give what the file holds";
+    OPENSSH_KEY: Key, You, No,
+        "an OpenSSH key is not read here",
+        "run `ssh-keygen -p -m PKCS8 -f FILE` on a copy of the file, which is rewritten in place, and give that";
     PKCS12: Key, You, No,
-        "a PKCS#12 is not read here",
-        "run `openssl pkcs12 -in FILE.p12 -nocerts -noenc -out key.pem` and \
-         `openssl pkcs12 -in FILE.p12 -nokeys -out certificate.pem`, where FILE.p12 is your file (with -legacy where \
-         OpenSSL says RC2-40-CBC or unsupported); then set MASKINPORTEN_KEY_FILE=key.pem, and for a client without \
-         registered keys MASKINPORTEN_CERTIFICATE_FILE=certificate.pem";
+        "the PKCS#12 is not read here",
+        OPEN_PKCS12;
+    PKCS12_KEYS: Key, You, No,
+        "the PKCS#12 does not hold exactly one private key",
+        "give a PKCS#12 with one private key and its certificates: \
+         `keytool -importkeystore -srckeystore FILE.p12 -srcalias ALIAS -destkeystore one.p12 -deststoretype PKCS12` \
+         copies one alias of several, and `keytool -list -keystore FILE.p12` shows them";
+    PKCS12_WORK: Key, You, No,
+        "opening the PKCS#12 would take too much work",
+        "write it again with fewer rounds: `openssl pkcs12 -in FILE.p12 -nodes -out all.pem`, then \
+         `openssl pkcs12 -export -in all.pem -out key.p12`, and remove all.pem; if you did not make the file, ask \
+         who did";
     JAVA_KEYSTORE: Key, You, No,
         "a Java keystore is not read here",
-        "run `keytool -importkeystore -srckeystore FILE.jks -destkeystore key.p12 -deststoretype PKCS12`, where \
-         FILE.jks is your file, then `openssl pkcs12 -in key.p12 -nocerts -noenc -out key.pem` and \
-         `openssl pkcs12 -in key.p12 -nokeys -out certificate.pem`; then set MASKINPORTEN_KEY_FILE=key.pem, and for a \
-         client without registered keys MASKINPORTEN_CERTIFICATE_FILE=certificate.pem";
+        OPEN_KEYSTORE;
     PKCS7: Key, You, No,
         "PKCS#7 is not read here",
         "run `openssl pkcs7 -print_certs -in FILE.p7b -out certificate.pem`, where FILE.p7b is your file, and set \
          MASKINPORTEN_CERTIFICATE_FILE=certificate.pem";
     UTF16: Key, You, No,
-        "the text is in UTF-16",
-        "save it as UTF-8: `iconv -f UTF-16 -t UTF-8 OLD > NEW`, or in PowerShell \
+        "the text is in UTF-16 without a byte order mark",
+        "save it as UTF-8: `iconv -f UTF-16LE -t UTF-8 OLD > NEW`, or in PowerShell \
          `Get-Content OLD | Set-Content -Encoding utf8 NEW`, where OLD is your file";
     KEY_PASSWORD_MISSING: Key, You, No,
         "the key is encrypted and no password is given",
@@ -153,16 +242,17 @@ traps! {
     KEY_PASSWORD_WRONG: Key, You, No,
         "the password does not open the key",
         "compare MASKINPORTEN_KEY_PASSWORD with what `openssl pkey -in KEY.pem -noout` takes, where KEY.pem is your \
-         key: a space, a quote or `$` is easily changed by a shell";
+         key, or for a PKCS#12 `openssl pkcs12 -in FILE.p12 -noout`: a space, a quote or `$` is easily changed by a \
+         shell";
     OLD_ENCRYPTION: Key, You, No,
         "the key is encrypted in a way that is not read here",
-        "encrypt it anew with `openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD.pem -out key.pem`, where OLD.pem is your \
+        "encrypt it again with `openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD.pem -out key.pem`, where OLD.pem is your \
          file (with -inform DER where it is one, and with `-provider legacy -provider default` where OpenSSL says \
          unsupported), and give the new password by MASKINPORTEN_KEY_PASSWORD";
     KEY_WORK: Key, You, No,
         "opening the key would take too much work",
-        "encrypt it anew with `openssl pkcs8 -topk8 -v2 aes-256-cbc -iter 600000 -in OLD.pem -out key.pem`, where \
-         OLD.pem is your file; if you did not make it, ask whoever did";
+        "encrypt it again with `openssl pkcs8 -topk8 -v2 aes-256-cbc -iter 600000 -in OLD.pem -out key.pem`, where \
+         OLD.pem is your file; if you did not make it, ask who did";
     KEY_END: Key, You, No,
         "the key's end cannot be read",
         "write `exp` of the JWK as a number of seconds since 1970 (not of milliseconds, and not as text), or leave it out";
@@ -175,7 +265,8 @@ traps! {
          give the private keys, not what is published";
     KEY_SET_KID: Key, You, No,
         "the JWK set has no key of this identifier",
-        "set MASKINPORTEN_KID to the `kid` of a private key in the set, or leave it out: then the one that ends last signs";
+        "set MASKINPORTEN_KID to the `kid` of a private key in the set, or leave it out: then the key that ends last \
+         signs, and of those without an end the last of the set";
     CERTIFICATES: Key, You, No,
         "the certificates cannot be used",
         "give the key's own certificate and those that issued it, and no others: one PEM with a BEGIN CERTIFICATE block \

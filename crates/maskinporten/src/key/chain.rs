@@ -37,16 +37,16 @@ impl Link {
         Some(Self { der, read })
     }
 
-    fn is_of(&self, key: &Components) -> bool {
+    pub(super) fn is_of(&self, key: &Components) -> bool {
         holds(self.read.tbs_certificate().subject_public_key_info(), key)
     }
 
-    fn names_itself(&self) -> bool {
+    pub(super) fn names_itself(&self) -> bool {
         let read = self.read.tbs_certificate();
         read.issuer() == read.subject()
     }
 
-    fn is_issued_by(&self, other: &Self) -> bool {
+    pub(super) fn is_issued_by(&self, other: &Self) -> bool {
         self.read.tbs_certificate().issuer() == other.read.tbs_certificate().subject()
     }
 
@@ -88,8 +88,8 @@ fn holds(public: &SubjectPublicKeyInfoOwned, key: &Components) -> bool {
 /// Reads the certificates of a text: PEM, base64 of PEM, or base64 of one in DER.
 pub(super) fn read(text: &str) -> Result<Vec<Link>> {
     let text = trim(text);
-    if text.contains(pem::OPENING) {
-        return from_pem(text);
+    if pem::is_in(text.as_bytes()) {
+        return from_pem(text.as_bytes());
     }
     let Some(bytes) = decode_base64(text) else {
         return refuse(
@@ -97,10 +97,8 @@ pub(super) fn read(text: &str) -> Result<Vec<Link>> {
             &advice::CERTIFICATES,
         );
     };
-    if let Ok(text) = std::str::from_utf8(&bytes)
-        && text.contains(pem::OPENING)
-    {
-        return from_pem(text);
+    if pem::is_in(&bytes) {
+        return from_pem(&bytes);
     }
     match Binary::of(&bytes) {
         None | Some(Binary::Der) => {}
@@ -109,10 +107,9 @@ pub(super) fn read(text: &str) -> Result<Vec<Link>> {
     Link::read(&bytes).map_or_else(|| Err(unreadable(1)), |link| Ok(vec![link]))
 }
 
-fn from_pem(text: &str) -> Result<Vec<Link>> {
-    let text = pem::with_line_ends(text);
+fn from_pem(pem: &[u8]) -> Result<Vec<Link>> {
     let mut links = Vec::new();
-    for block in pem::blocks(&text)? {
+    for block in pem::blocks(pem)? {
         match block.label {
             "CERTIFICATE" | "X509 CERTIFICATE" => {
                 let link = block.der().ok().and_then(|der| Link::read(&der));

@@ -11,7 +11,8 @@ use zeroize::Zeroizing;
 use crate::advice::{self, Advice};
 use crate::error::{Error, Result};
 
-use super::{Components, encrypted};
+use super::Components;
+use super::encrypted::{self, Container};
 
 /// rsaEncryption (RFC 8017, appendix C).
 pub(super) const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
@@ -24,7 +25,7 @@ pub(super) fn read(der: &[u8], password: Option<&str>) -> Result<Components> {
     if encryption(der).is_some() {
         return from_encrypted(der, password);
     }
-    if PrivateKeyInfoRef::try_from(der).is_ok() {
+    if is_pkcs8(der) {
         return from_pkcs8(der);
     }
     if RsaPrivateKeyRef::try_from(der).is_ok() {
@@ -87,18 +88,22 @@ pub(super) fn from_pkcs1(der: &[u8]) -> Result<Components> {
     })
 }
 
-pub(super) fn from_encrypted(der: &[u8], password: Option<&str>) -> Result<Components> {
+fn from_encrypted(der: &[u8], password: Option<&str>) -> Result<Components> {
     let Some((algorithm, encrypted)) = encryption(der) else {
         return refuse(
             "what is called an encrypted private key is no PKCS#8",
             &advice::KEY_FORMAT,
         );
     };
-    let plain = encrypted::decrypt(algorithm, encrypted, password)?;
-    if PrivateKeyInfoRef::try_from(plain.as_slice()).is_err() {
+    let plain = encrypted::decrypt(algorithm, encrypted, password, &mut Container::pkcs8())?;
+    if !is_pkcs8(&plain) {
         return Err(encrypted::wrong_password());
     }
     from_pkcs8(&plain)
+}
+
+pub(super) fn is_pkcs8(der: &[u8]) -> bool {
+    PrivateKeyInfoRef::try_from(der).is_ok()
 }
 
 /// EncryptedPrivateKeyInfo (RFC 5958 §3), whatever it is encrypted with: the library's own type

@@ -1,6 +1,6 @@
 //! An encrypted PKCS#8 and its password → the PKCS#8 (RFC 5958 §3, RFC 8018 §6.2).
 //!
-//! - What decrypts is the library that signs; `scrypt` alone has to come from elsewhere.
+//! - What decrypts is the library that signs; scrypt and triple DES, which it lacks, come from elsewhere.
 //! - A file says itself how much work opening it is. One that asks for more than any tool does is
 //!   refused before anything is computed.
 //! - What was decrypted is wiped, and so is the key it was decrypted with.
@@ -13,14 +13,17 @@ use aws_lc_rs::cipher::{
 };
 use aws_lc_rs::iv::FixedLength;
 use aws_lc_rs::pbkdf2;
-use pkcs8::AlgorithmIdentifierRef;
-use pkcs8::pkcs5::pbes2::{
-    EncryptionScheme, Kdf, Parameters, Pbkdf2Params, Pbkdf2Prf, ScryptParams,
-};
-use pkcs8::pkcs5::{self, pbes2};
+use cbc::cipher::block_padding::Pkcs7;
+use cbc::cipher::{BlockCipherDecrypt, BlockModeDecrypt as _, InnerIvInit as _, KeyInit};
+use des::TdesEde3;
+use pkcs8::der::Reader as _;
+use pkcs8::der::asn1::OctetStringRef;
+use pkcs8::pkcs5::pbes2;
+use pkcs8::pkcs5::pbes2::{EncryptionScheme, Kdf, Pbkdf2Params, Pbkdf2Prf, ScryptParams};
+use pkcs8::{AlgorithmIdentifierRef, ObjectIdentifier};
 use zeroize::Zeroizing;
 
-use crate::advice;
+use crate::advice::{self, Advice};
 use crate::error::{Error, Result};
 
 use super::Number;
@@ -36,41 +39,94 @@ const MAXIMUM_SCRYPT_WORK: u64 = 1 << 20;
 
 const IV_LENGTH: usize = 16;
 
+/// DES-EDE3-CBC (RFC 8018, appendix B.2.2), which `openssl genrsa -des3` writes.
+const DES_EDE3_CBC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.3.7");
+
+/// What an encryption stands in: how messages name it, and the work that is still spent on it.
+pub(super) struct Container {
+    name: &'static str,
+    foreign: &'static Advice,
+    absurd: &'static Advice,
+    /// Rounds of PBKDF2 that may still be computed; all parts of a PKCS#12 share them.
+    rounds: u32,
+}
+
+impl Container {
+    pub(super) fn pkcs8() -> Self {
+        Self {
+            name: "the key",
+            foreign: &advice::OLD_ENCRYPTION,
+            absurd: &advice::KEY_WORK,
+            rounds: MAXIMUM_ITERATIONS,
+        }
+    }
+
+    #[cfg(feature = "pkcs12")]
+    pub(super) fn pkcs12() -> Self {
+        Self {
+            name: "the PKCS#12",
+            foreign: &advice::PKCS12,
+            absurd: &advice::PKCS12_WORK,
+            rounds: MAXIMUM_ITERATIONS,
+        }
+    }
+
+    /// An encryption that is not read here.
+    pub(super) fn foreign(&self, how: &str) -> Error {
+        let name = self.name;
+        Error::key(format!("{name} is encrypted {how}")).with_advice(self.foreign)
+    }
+
+    /// Takes `rounds` from those that are left.
+    pub(super) fn spend(&mut self, rounds: u32, of: &str) -> Result<NonZeroU32> {
+        match (NonZeroU32::new(rounds), self.rounds.checked_sub(rounds)) {
+            (Some(spent), Some(left)) => {
+                self.rounds = left;
+                Ok(spent)
+            }
+            _ => {
+                let most = MAXIMUM_ITERATIONS;
+                Err(self.absurd(&format!(
+                    "{rounds} rounds of {of}, and 1 to {most} are computed"
+                )))
+            }
+        }
+    }
+
+    fn absurd(&self, what: &str) -> Error {
+        let name = self.name;
+        let message = format!("opening {name} would take too much work: it asks for {what}");
+        Error::key(message).with_advice(self.absurd)
+    }
+}
+
 pub(super) fn decrypt(
     algorithm: AlgorithmIdentifierRef<'_>,
     encrypted: &[u8],
     password: Option<&str>,
+    container: &mut Container,
 ) -> Result<Number> {
     if algorithm.oid != pbes2::PBES2_OID {
-        return Err(foreign("by PBES1 or another scheme older than PBES2"));
+        return Err(container.foreign("by PBES1 or another scheme older than PBES2"));
     }
-    let Ok(pkcs5::EncryptionScheme::Pbes2(parameters)) = algorithm.try_into() else {
-        return Err(foreign("with a cipher or a digest that is not read here"));
+    let Some((kdf, scheme)) = parameters(algorithm) else {
+        return Err(container.foreign("with a cipher or a digest that is not read here"));
     };
-    let Some((cipher, key_length, iv)) = cipher(&parameters) else {
-        return Err(foreign("with another cipher than AES-CBC"));
+    let Some(cipher) = Cipher::of(scheme) else {
+        return Err(container.foreign("with another cipher than AES-CBC and DES-EDE3-CBC"));
     };
-    let derivation = Derivation::new(&parameters.kdf, key_length)?;
+    let derivation = Derivation::new(&kdf, cipher.key_length(), container)?;
     let Some(password) = password else {
         return Err(Error::key("the key is encrypted and no password is given")
             .with_advice(&advice::KEY_PASSWORD_MISSING));
     };
 
     let mut key = Zeroizing::new([0; 32]);
-    let key = &mut key[..key_length];
-    derivation.derive(password.as_bytes(), key)?;
-    let key = UnboundCipherKey::new(cipher, key).and_then(PaddedBlockDecryptingKey::cbc_pkcs7);
-    let mut bytes = Zeroizing::new(encrypted.to_vec());
+    let key = &mut key[..cipher.key_length()];
+    derivation.derive(password.as_bytes(), key, container)?;
     // A wrong password shows in the padding, in all but one of some hundred cases; who reads the
     // PKCS#8 sees the others.
-    let length = key
-        .and_then(|key| {
-            key.decrypt(&mut bytes, DecryptionContext::Iv128(FixedLength::from(iv)))
-                .map(|plain| plain.len())
-        })
-        .map_err(|_| wrong_password())?;
-    bytes.truncate(length);
-    Ok(bytes)
+    cipher.decrypt(key, encrypted).ok_or_else(wrong_password)
 }
 
 pub(super) fn wrong_password() -> Error {
@@ -78,19 +134,75 @@ pub(super) fn wrong_password() -> Error {
         .with_advice(&advice::KEY_PASSWORD_WRONG)
 }
 
-/// An encryption that has to be renewed by whoever holds the key.
-pub(super) fn foreign(how: &str) -> Error {
-    Error::key(format!("the key is encrypted {how}")).with_advice(&advice::OLD_ENCRYPTION)
+/// The two halves of PBES2-params (RFC 8018, appendix A.4). The library's own type takes no cipher but
+/// those it was built with.
+fn parameters(algorithm: AlgorithmIdentifierRef<'_>) -> Option<(Kdf, AlgorithmIdentifierRef<'_>)> {
+    let parts = algorithm.parameters?.sequence(|parts| {
+        let kdf: AlgorithmIdentifierRef<'_> = parts.decode()?;
+        let scheme: AlgorithmIdentifierRef<'_> = parts.decode()?;
+        Ok::<_, pkcs8::der::Error>((kdf, scheme))
+    });
+    let (kdf, scheme) = parts.ok()?;
+    Some((kdf.try_into().ok()?, scheme))
 }
 
-fn cipher(parameters: &Parameters) -> Option<(&'static Algorithm, usize, [u8; IV_LENGTH])> {
-    match parameters.encryption {
-        EncryptionScheme::Aes128Cbc { iv } => Some((&AES_128, 16, iv)),
-        EncryptionScheme::Aes192Cbc { iv } => Some((&AES_192, 24, iv)),
-        EncryptionScheme::Aes256Cbc { iv } => Some((&AES_256, 32, iv)),
-        _ => None,
+enum Cipher {
+    Aes(&'static Algorithm, usize, [u8; IV_LENGTH]),
+    TripleDes([u8; 8]),
+}
+
+impl Cipher {
+    fn of(scheme: AlgorithmIdentifierRef<'_>) -> Option<Self> {
+        if scheme.oid == DES_EDE3_CBC {
+            let iv: &OctetStringRef = scheme.parameters?.decode_as().ok()?;
+            return Some(Self::TripleDes(iv.as_bytes().try_into().ok()?));
+        }
+        Some(match EncryptionScheme::try_from(scheme).ok()? {
+            EncryptionScheme::Aes128Cbc { iv } => Self::Aes(&AES_128, 16, iv),
+            EncryptionScheme::Aes192Cbc { iv } => Self::Aes(&AES_192, 24, iv),
+            EncryptionScheme::Aes256Cbc { iv } => Self::Aes(&AES_256, 32, iv),
+            _ => return None,
+        })
+    }
+
+    fn key_length(&self) -> usize {
+        match self {
+            Self::Aes(_, length, _) => *length,
+            Self::TripleDes(_) => 24,
+        }
+    }
+
+    /// What was encrypted; `None` where its padding is wrong.
+    fn decrypt(&self, key: &[u8], encrypted: &[u8]) -> Option<Number> {
+        match self {
+            Self::Aes(algorithm, _, iv) => {
+                let key = UnboundCipherKey::new(algorithm, key).ok()?;
+                let key = PaddedBlockDecryptingKey::cbc_pkcs7(key).ok()?;
+                let iv = DecryptionContext::Iv128(FixedLength::from(*iv));
+                let mut bytes = Zeroizing::new(encrypted.to_vec());
+                let length = key.decrypt(&mut bytes, iv).ok()?.len();
+                bytes.truncate(length);
+                Some(bytes)
+            }
+            Self::TripleDes(iv) => decrypt_blocks::<TdesEde3>(key, iv, encrypted),
+        }
     }
 }
+
+/// CBC with PKCS#7 padding, by a block cipher that the signing library lacks; `None` where the padding is
+/// wrong.
+pub(super) fn decrypt_blocks<C>(key: &[u8], iv: &[u8], encrypted: &[u8]) -> Option<Number>
+where
+    C: BlockCipherDecrypt + KeyInit,
+{
+    let cipher = cbc::Decryptor::<C>::inner_iv_slice_init(C::new_from_slice(key).ok()?, iv).ok()?;
+    let mut bytes = Zeroizing::new(encrypted.to_vec());
+    let length = cipher.decrypt_padded::<Pkcs7>(&mut bytes).ok()?.len();
+    bytes.truncate(length);
+    Some(bytes)
+}
+
+const OTHER_LENGTH: &str = "with a key of another length than its cipher's";
 
 /// How the password becomes a key, checked to be affordable.
 enum Derivation<'a> {
@@ -99,43 +211,32 @@ enum Derivation<'a> {
 }
 
 impl<'a> Derivation<'a> {
-    fn new(kdf: &'a Kdf, key_length: usize) -> Result<Self> {
-        if kdf
-            .key_length()
-            .is_some_and(|stated| usize::from(stated) != key_length)
-        {
-            return Err(foreign("with a key of another length than its cipher's"));
+    fn new(kdf: &'a Kdf, key_length: usize, container: &mut Container) -> Result<Self> {
+        let stated = kdf.key_length().map(usize::from);
+        if stated.is_some_and(|stated| stated != key_length) {
+            return Err(container.foreign(OTHER_LENGTH));
         }
         match kdf {
-            Kdf::Pbkdf2(parameters) => Self::pbkdf2(parameters),
-            Kdf::Scrypt(parameters) => Self::scrypt(parameters),
-            _ => Err(foreign(
-                "by a way from password to key that is not read here",
-            )),
+            Kdf::Pbkdf2(parameters) => Self::pbkdf2(parameters, container),
+            Kdf::Scrypt(parameters) => Self::scrypt(parameters, container),
+            _ => Err(container.foreign("by a way from password to key that is not read here")),
         }
     }
 
-    fn pbkdf2(parameters: &'a Pbkdf2Params) -> Result<Self> {
+    fn pbkdf2(parameters: &'a Pbkdf2Params, container: &mut Container) -> Result<Self> {
         let algorithm = match parameters.prf {
             // The default of the standard, and what OpenSSL wrote before 1.1.
             Pbkdf2Prf::HmacWithSha1 => pbkdf2::PBKDF2_HMAC_SHA1,
             Pbkdf2Prf::HmacWithSha256 => pbkdf2::PBKDF2_HMAC_SHA256,
             Pbkdf2Prf::HmacWithSha384 => pbkdf2::PBKDF2_HMAC_SHA384,
             Pbkdf2Prf::HmacWithSha512 => pbkdf2::PBKDF2_HMAC_SHA512,
-            _ => return Err(foreign("with a digest that is not read here")),
+            _ => return Err(container.foreign("with a digest that is not read here")),
         };
-        match NonZeroU32::new(parameters.iteration_count) {
-            Some(rounds) if rounds.get() <= MAXIMUM_ITERATIONS => {
-                Ok(Self::Pbkdf2(algorithm, rounds, parameters.salt.as_bytes()))
-            }
-            _ => Err(absurd(format!(
-                "{} rounds of PBKDF2, and 1 to {MAXIMUM_ITERATIONS} are computed",
-                parameters.iteration_count
-            ))),
-        }
+        let rounds = container.spend(parameters.iteration_count, "PBKDF2")?;
+        Ok(Self::Pbkdf2(algorithm, rounds, parameters.salt.as_bytes()))
     }
 
-    fn scrypt(parameters: &'a ScryptParams) -> Result<Self> {
+    fn scrypt(parameters: &'a ScryptParams, container: &mut Container) -> Result<Self> {
         let cost = parameters.cost_parameter;
         let (block, lanes) = (parameters.block_size, parameters.parallelization);
         let work = cost
@@ -143,36 +244,33 @@ impl<'a> Derivation<'a> {
             .and_then(|work| work.checked_mul(u64::from(lanes)));
         // The library expects a power of two and panics on zero.
         let known = match work {
-            Some(1..=MAXIMUM_SCRYPT_WORK) if cost.is_power_of_two() => u8::try_from(cost.ilog2())
-                .ok()
-                .and_then(|log| scrypt::Params::new(log, block.into(), lanes.into()).ok()),
+            Some(work @ 1..=MAXIMUM_SCRYPT_WORK) if cost.is_power_of_two() => {
+                let known = u8::try_from(cost.ilog2())
+                    .ok()
+                    .and_then(|log| scrypt::Params::new(log, block.into(), lanes.into()).ok());
+                // The most that is done takes a quarter of the time that the most rounds of PBKDF2 do.
+                let rounds = u32::try_from(work / 2).unwrap_or(u32::MAX).max(1);
+                known.filter(|_| container.spend(rounds, "PBKDF2").is_ok())
+            }
             _ => None,
         };
-        known.map_or_else(
-            || {
-                Err(absurd(format!(
-                    "scrypt with N = {cost}, r = {block}, p = {lanes}"
-                )))
-            },
-            |known| Ok(Self::Scrypt(known, parameters.salt.as_bytes())),
-        )
+        match known {
+            Some(known) => Ok(Self::Scrypt(known, parameters.salt.as_bytes())),
+            None => {
+                let what = format!("scrypt with N = {cost}, r = {block}, p = {lanes}");
+                Err(container.absurd(&what))
+            }
+        }
     }
 
-    fn derive(&self, password: &[u8], key: &mut [u8]) -> Result<()> {
+    fn derive(&self, password: &[u8], key: &mut [u8], container: &Container) -> Result<()> {
         match self {
             Self::Pbkdf2(algorithm, rounds, salt) => {
                 pbkdf2::derive(*algorithm, *rounds, salt, password, key);
                 Ok(())
             }
             Self::Scrypt(parameters, salt) => scrypt::scrypt(password, salt, parameters, key)
-                .map_err(|_| foreign("with a key of another length than its cipher's")),
+                .map_err(|_| container.foreign(OTHER_LENGTH)),
         }
     }
-}
-
-fn absurd(what: String) -> Error {
-    Error::key(format!(
-        "opening the key would take too much work: it asks for {what}"
-    ))
-    .with_advice(&advice::KEY_WORK)
 }

@@ -1,16 +1,19 @@
 //! One JWK → the numbers of a key, and all that is wrong with it.
 //!
-//! RFC 7517 for the members every key has, RFC 7518 §6.3 for those of RSA.
+//! - RFC 7517 for the members that every key has, RFC 7518 §6.3 for those of RSA.
+//! - What .NET's `JsonWebKey` reads is read: names in any case, null, blank and empty members as absent,
+//!   numbers in either base64 alphabet ([`Members::given`]).
 
 use std::time::{Duration, SystemTime};
 
 use zeroize::Zeroizing;
 
 use crate::advice::{self, Advice};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 use super::chain::Link;
-use super::members::{Fault, Member, Members};
+use super::foreign;
+use super::members::{Given, Member, Members};
 use super::{
     Beside, Components, Identity, NO_KID, Number, Problems, SigningAlgorithm, check_kid,
     check_modulus, decode_base64,
@@ -33,14 +36,12 @@ const SHOWN_NAME: usize = 12;
 const LAST_SECOND: f64 = 253_402_300_799.0;
 
 pub(super) fn read(json: &str, beside: Beside, problems: &mut Problems) -> Result<Found> {
-    let members = Members::parse(json).map_err(not_a_jwk)?;
+    let members = Members::parse(json).map_err(|fault| foreign::not_json(json, fault))?;
+    if let Some(error) = foreign::other_json(&members) {
+        return Err(error);
+    }
     let jwk = Jwk { members, problems };
     Ok(jwk.found(beside))
-}
-
-pub(super) fn not_a_jwk(fault: Fault) -> Error {
-    let message = format!("the key is no JWK: it is {fault}");
-    Error::key(message).with_advice(&advice::KEY_FORMAT)
 }
 
 struct Jwk<'a, 'p> {
@@ -85,7 +86,7 @@ impl Jwk<'_, '_> {
             }
             other => {
                 let text = format!("`kty` is {}, not RSA", shown(other));
-                self.problems.add(text, &advice::NEW_KEY);
+                self.problems.add(text, &advice::KEY_NOT_WHOLE);
             }
         }
         false
@@ -95,7 +96,7 @@ impl Jwk<'_, '_> {
         // Without `d` the CRT members are missing as well, and naming them would hide the cause.
         let public_only = ["d", "p", "q", "dp", "dq", "qi"]
             .iter()
-            .all(|name| !self.has(name));
+            .all(|name| !self.members.has(name));
         if public_only {
             let text = "`d` is missing: this is the public half of a key";
             self.problems.add(text, &advice::PUBLIC_KEY);
@@ -103,8 +104,8 @@ impl Jwk<'_, '_> {
             self.number("e");
             return None;
         }
-        if self.has("oth") {
-            let text = "`oth` is there: a key of more than two primes cannot be used";
+        if self.members.has("oth") {
+            let text = "`oth` is not empty: a key of more than two primes cannot be used";
             self.problems.add(text, &advice::NEW_KEY);
         }
         let [n, e, d, p, q, dp, dq, qi] =
@@ -124,11 +125,13 @@ impl Jwk<'_, '_> {
         })
     }
 
-    /// A Base64urlUInt (RFC 7518 §2). Exporters pad, and some write leading zero bytes; neither
-    /// changes the number.
+    /// A Base64urlUInt (RFC 7518 §2). Exporters pad, write the standard alphabet, or leading zero bytes;
+    /// none of that changes the number.
     fn number(&mut self, name: &'static str) -> Option<Number> {
         let text = self.required(name)?;
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'=');
+        let allowed = |byte: u8| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'+' | b'/' | b'=')
+        };
         let decoded = if text.bytes().all(allowed) {
             decode_base64(&text)
         } else {
@@ -136,35 +139,35 @@ impl Jwk<'_, '_> {
         };
         let Some(mut bytes) = decoded else {
             let text = format!("`{name}` is not base64url");
-            self.problems.add(text, &advice::NEW_KEY);
+            self.problems.add(text, &advice::KEY_NOT_WHOLE);
             return None;
         };
         let leading = bytes.iter().take_while(|byte| **byte == 0).count();
         bytes.drain(..leading);
         if bytes.is_empty() {
             let text = format!("`{name}` is zero");
-            self.problems.add(text, &advice::NEW_KEY);
+            self.problems.add(text, &advice::KEY_NOT_WHOLE);
             return None;
         }
         Some(bytes)
     }
 
     fn check_use(&mut self) {
-        if let Some(found) = self.text("use", &advice::NEW_KEY)
+        if let Some(found) = self.text("use", &advice::KEY_USE)
             && found.as_str() != "sig"
         {
             let text = format!("`use` is {}, not sig", shown(&found));
-            self.problems.add(text, &advice::NEW_KEY);
+            self.problems.add(text, &advice::KEY_USE);
         }
     }
 
     fn algorithm(&mut self) -> SigningAlgorithm {
-        let Some(name) = self.text("alg", &advice::NEW_KEY) else {
+        let Some(name) = self.text("alg", &advice::KEY_USE) else {
             return SigningAlgorithm::Rs256;
         };
         SigningAlgorithm::named(&name).unwrap_or_else(|| {
             let text = format!("`alg` is {}, not RS256, RS384 or RS512", shown(&name));
-            self.problems.add(text, &advice::NEW_KEY);
+            self.problems.add(text, &advice::KEY_USE);
             SigningAlgorithm::Rs256
         })
     }
@@ -174,11 +177,11 @@ impl Jwk<'_, '_> {
         match beside {
             Beside::Kid(kid) => check_kid(&kid, self.problems),
             Beside::Certificates(links) => Some(Identity::Certificates(links)),
-            Beside::Nothing if self.has("kid") => {
+            Beside::Nothing if self.members.has("kid") => {
                 let inside = self.text("kid", &advice::KID_MISSING)?;
                 check_kid(&inside, self.problems)
             }
-            Beside::Nothing if self.has("x5c") => self.certificates(),
+            Beside::Nothing if self.members.has("x5c") => self.certificates(),
             Beside::Nothing => {
                 self.problems.add(NO_KID, &advice::KID_MISSING);
                 None
@@ -188,10 +191,10 @@ impl Jwk<'_, '_> {
 
     /// `x5c` (RFC 7517 §4.7): base64 of DER, in the standard alphabet by the letter and in either here.
     fn certificates(&mut self) -> Option<Identity> {
-        let entries = self.members.raw("x5c").and_then(|raw| {
-            let entries: Option<Vec<String>> = serde_json::from_str(raw).ok();
-            entries.filter(|entries| self.members.count("x5c") == 1 && !entries.is_empty())
-        });
+        let entries: Option<Vec<String>> = match self.members.given("x5c") {
+            Given::One(Member::Array(raw), _) => serde_json::from_str(raw).ok(),
+            _ => None,
+        };
         let Some(entries) = entries else {
             let text = "`x5c` is no array of certificates in base64";
             self.problems.add(text, &advice::CERTIFICATES);
@@ -212,13 +215,16 @@ impl Jwk<'_, '_> {
     /// `exp`: no member of RFC 7517, and what Maskinporten and the tools around it write for the end
     /// of a key, as seconds since 1970 (RFC 7519 §2, NumericDate).
     fn expires(&mut self) -> Option<SystemTime> {
-        let raw = self.members.raw("exp").filter(|raw| *raw != "null")?;
-        let seconds: Option<f64> = serde_json::from_str(raw).ok();
-        match seconds {
-            _ if self.members.count("exp") > 1 => {
-                self.problems
-                    .add("`exp` stands in the key twice", &advice::KEY_END);
+        let seconds: Option<f64> = match self.members.given("exp") {
+            Given::Absent => return None,
+            Given::One(_, raw) => serde_json::from_str(raw).ok(),
+            Given::Differing => {
+                let text = twice("exp");
+                self.problems.add(text, &advice::KEY_END);
+                return None;
             }
+        };
+        match seconds {
             // A number of seconds that is a date, and no number of milliseconds of our time.
             Some(seconds) if (0.0..=LAST_SECOND).contains(&seconds) => {
                 return SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds as u64));
@@ -230,31 +236,29 @@ impl Jwk<'_, '_> {
         None
     }
 
-    /// Whether a member is there. `null` counts as left out.
-    fn has(&self, name: &str) -> bool {
-        !matches!(self.members.get(name), None | Some(Member::Null))
-    }
-
     fn required(&mut self, name: &'static str) -> Option<Zeroizing<String>> {
-        if !self.has(name) {
+        if !self.members.has(name) {
             let text = format!("`{name}` is missing");
-            self.problems.add(text, &advice::NEW_KEY);
+            self.problems.add(text, &advice::KEY_NOT_WHOLE);
         }
-        self.text(name, &advice::NEW_KEY)
+        self.text(name, &advice::KEY_NOT_WHOLE)
     }
 
-    /// A member that is there, and is text, and not blank; else a problem.
+    /// A member that is given, and is text; else a problem, unless it is absent.
     fn text(&mut self, name: &str, advice: &'static Advice) -> Option<Zeroizing<String>> {
-        let problem = match self.members.get(name)? {
-            Member::Null => return None,
-            _ if self.members.count(name) > 1 => format!("`{name}` stands in the key twice"),
-            Member::Text(text) if text.trim().is_empty() => format!("`{name}` is blank"),
-            Member::Text(text) => return Some(text),
-            other => format!("`{name}` is {}, not a string", other.kind()),
+        let problem = match self.members.given(name) {
+            Given::Absent => return None,
+            Given::One(Member::Text(text), _) => return Some(text),
+            Given::One(other, _) => format!("`{name}` is {}, not a string", other.kind()),
+            Given::Differing => twice(name),
         };
         self.problems.add(problem, advice);
         None
     }
+}
+
+fn twice(name: &str) -> String {
+    format!("`{name}` stands in the key twice, with two values")
 }
 
 fn shown(name: &str) -> String {

@@ -18,9 +18,19 @@ pub(crate) enum Member<'a> {
     Text(Zeroizing<String>),
     /// The whole object as it stands.
     Object(&'a str),
+    /// The whole array as it stands.
+    Array(&'a str),
     Null,
     /// Something else, named with its article: `a number`.
     Other(&'static str),
+}
+
+/// What the members of one name say together: see [`Members::given`].
+pub(crate) enum Given<'a> {
+    Absent,
+    One(Member<'a>, &'a str),
+    /// Two spellings of the name, or one of them twice, with two values.
+    Differing,
 }
 
 /// Why a text is no JSON object.
@@ -67,6 +77,28 @@ impl<'a> Members<'a> {
             .map(|(name, raw)| (name.as_str(), Member::new(raw.get())))
     }
 
+    /// The one value of a name, by the rules of .NET's `JsonWebKey`: a member that is null, blank or empty
+    /// is absent, and the name may be written in any case.
+    pub(crate) fn given(&self, name: &str) -> Given<'a> {
+        let mut found = self.0.iter().filter(|(found, raw)| {
+            found.eq_ignore_ascii_case(name) && !Member::new(raw.get()).is_empty()
+        });
+        let Some((_, first)) = found.next() else {
+            return Given::Absent;
+        };
+        let first = first.get();
+        if found.all(|(_, other)| is_same(first, other.get())) {
+            Given::One(Member::new(first), first)
+        } else {
+            Given::Differing
+        }
+    }
+
+    /// Whether [`given`](Self::given) finds a value, or several.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        !matches!(self.given(name), Given::Absent)
+    }
+
     /// How often a name stands in the object.
     pub(crate) fn count(&self, name: &str) -> usize {
         self.0.iter().filter(|(found, _)| found == name).count()
@@ -82,8 +114,20 @@ impl<'a> Member<'a> {
                     Self::Text(Zeroizing::new(text))
                 }),
             Some(b'{') => Self::Object(json),
+            Some(b'[') => Self::Array(json),
             Some(b'n') => Self::Null,
             _ => Self::Other(kind(json)),
+        }
+    }
+
+    /// Whether it holds nothing: null, a blank text, an array or an object without members.
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Text(text) => text.trim().is_empty(),
+            Self::Object(json) => json[1..].trim_start().starts_with('}'),
+            Self::Array(json) => json[1..].trim_start().starts_with(']'),
+            Self::Null => true,
+            Self::Other(_) => false,
         }
     }
 
@@ -92,9 +136,18 @@ impl<'a> Member<'a> {
         match self {
             Self::Text(_) => "a string",
             Self::Object(_) => "an object",
+            Self::Array(_) => "an array",
             Self::Null => "null",
             Self::Other(kind) => kind,
         }
+    }
+}
+
+/// Whether two JSON values are the same text, or written the same way.
+fn is_same(one: &str, other: &str) -> bool {
+    match (Member::new(one), Member::new(other)) {
+        (Member::Text(one), Member::Text(other)) => one == other,
+        _ => one == other,
     }
 }
 
@@ -181,6 +234,32 @@ mod tests {
         check("[1]", "an array, not a JSON object");
         check("\"hush\"", "a string, not a JSON object");
         check("7", "a number, not a JSON object");
+    }
+
+    #[test]
+    fn a_member_is_found_in_any_case_and_an_empty_one_is_absent() {
+        let check = |json: &str, expected: Result<Option<&str>, ()>| {
+            let members = Members::parse(json).unwrap();
+            let found = match members.given("kid") {
+                Given::Absent => Ok(None),
+                Given::One(_, raw) => Ok(Some(raw)),
+                Given::Differing => Err(()),
+            };
+            assert_eq!(found, expected, "{json}");
+        };
+        for empty in ["null", "\"\"", "\" \\t\"", "[]", "[ ]", "{}", "{\n}"] {
+            check(&format!("{{\"kid\": {empty}}}"), Ok(None));
+            check(
+                &format!("{{\"kid\": {empty}, \"Kid\": \"k\"}}"),
+                Ok(Some("\"k\"")),
+            );
+        }
+        check("{}", Ok(None));
+        check("{\"KID\": 7}", Ok(Some("7")));
+        check("{\"kid\": [null]}", Ok(Some("[null]")));
+        check("{\"kid\": \"k\", \"Kid\": \"\\u006b\"}", Ok(Some("\"k\"")));
+        check("{\"kid\": \"k\", \"Kid\": \"l\"}", Err(()));
+        check("{\"kid\": 1, \"kid\": 2}", Err(()));
     }
 
     #[test]

@@ -4,11 +4,14 @@ mod algorithm;
 mod chain;
 mod der;
 mod encrypted;
+mod foreign;
 mod generate;
 mod jwk;
 pub(crate) mod members;
 mod options;
 mod pem;
+#[cfg(feature = "pkcs12")]
+mod pkcs12;
 mod problems;
 mod set;
 mod text;
@@ -32,6 +35,7 @@ use crate::signer::KeyReference;
 pub use algorithm::SigningAlgorithm;
 pub use generate::GeneratedKey;
 pub use options::KeyOptions;
+pub(crate) use pem::blocks_alone;
 pub(crate) use text::{from_utf16, trim};
 
 use chain::{Chain, Link};
@@ -85,13 +89,22 @@ impl SigningKey {
     /// Reads a key in whichever shape it is held:
     ///
     /// - a JWK, or a JWK set, of which the key that [`read_set`](Self::read_set) gives first;
-    /// - a PEM: PKCS#8, encrypted PKCS#8 (PBES2: PBKDF2 or scrypt, with AES-CBC) or PKCS#1, with
-    ///   other blocks beside it, and with line ends of any system or as the two characters `\n`;
+    /// - a PEM: PKCS#8, encrypted PKCS#8 (PBES2: PBKDF2 or scrypt, with AES-CBC or DES-EDE3-CBC) or
+    ///   PKCS#1, between other blocks and text of any encoding, and with line ends of any system or as the
+    ///   two characters `\n`;
     /// - the same in DER;
-    /// - base64 of any of these, in either alphabet, padded or not, with white space anywhere.
+    /// - a PKCS#12 (`.p12`, `.pfx`) where the feature `pkcs12` is on, with the certificates of its key;
+    /// - base64 of any of these, in either alphabet, padded or not, with white space anywhere; a JSON
+    ///   string that holds one; and UTF-16 with its byte order mark.
     ///
-    /// A PKCS#12, a Java keystore, text in UTF-16 and encryption older than PBES2 are not read: the
-    /// error's [hint](Error::hint) is the command that turns them into what is.
+    /// A JWK is read as .NET's `JsonWebKey` reads it: members in any case, those that are null, blank or
+    /// empty as absent, and numbers in either base64 alphabet. Two spellings of one name with two values
+    /// are an error.
+    ///
+    /// A Java keystore, an OpenSSH key, UTF-16 without its mark and encryption older than PBES2 are not
+    /// read: the error's [hint](Error::hint) is the command that turns them into what is. What is no key
+    /// is named for what it is: a settings file, a keystore in JSON, XML, a Python `repr`, escaped text, the
+    /// path of a file, a reference to Key Vault.
     ///
     /// A PEM says nothing of its algorithm, so it signs RS256. Opening an encrypted key takes as long
     /// as its file asks for, a few seconds at most; a file that asks for more is refused.
@@ -108,8 +121,8 @@ impl SigningKey {
 
     /// Reads all keys of a JWK set (`{"keys": […]}`, or the array alone) that sign, the one to sign
     /// with first at the front: the one whose `kid` the options give, else the one that ends last. One
-    /// without `exp` never ends; those that end together keep the order of the set. Any other shape is
-    /// a set of one key.
+    /// without `exp` never ends, and of those that end together the last of the set comes first, where
+    /// Altinn's key tool puts a new key. Any other shape is a set of one key.
     ///
     /// Left out are public halves, keys of other families, and those for encryption or RSASSA-PSS.
     ///
@@ -126,6 +139,7 @@ impl SigningKey {
             },
             Shape::Pem(pem) => Self::bare(pem::read(&pem, options.password())?, beside),
             Shape::Der(der) => Self::bare(der::read(&der, options.password())?, beside),
+            Shape::Pkcs12(der) => Self::from_pkcs12(&der, options.password(), beside),
         };
         Ok(vec![key?])
     }
@@ -172,8 +186,8 @@ impl SigningKey {
         }
         match Shape::read(text.as_bytes())? {
             Shape::Jwk(json) => Self::from_jwk(&json, kid),
-            Shape::Pem(_) | Shape::Der(_) => {
-                let message = "the key is no JWK in base64: it is a PEM or DER";
+            Shape::Pem(_) | Shape::Der(_) | Shape::Pkcs12(_) => {
+                let message = "the key is no JWK in base64: it is a PEM, DER or PKCS#12";
                 Err(Error::key(message).with_advice(&advice::KEY_FORMAT))
             }
         }
@@ -185,13 +199,29 @@ impl SigningKey {
     ///
     /// As [`read`](Self::read), naming the header that was found where it is none of the two.
     pub fn from_pem(pem: &str, kid: &str) -> Result<Self> {
-        Self::bare(pem::read(trim(pem), None)?, Beside::kid(Some(kid)))
+        Self::bare(pem::read(pem.as_bytes(), None)?, Beside::kid(Some(kid)))
     }
 
     fn from_json(json: &str, beside: Beside) -> Result<Self> {
         let mut problems = Problems::default();
         let found = jwk::read(json, beside, &mut problems)?;
         Self::assemble(found, problems)
+    }
+
+    /// From a PKCS#12, whose certificates count where nothing is given with it.
+    #[cfg(feature = "pkcs12")]
+    fn from_pkcs12(der: &[u8], password: Option<&str>, beside: Beside) -> Result<Self> {
+        let (components, links) = pkcs12::read(der, password)?;
+        let beside = match beside {
+            Beside::Nothing if !links.is_empty() => Beside::Certificates(links),
+            given => given,
+        };
+        Self::bare(components, beside)
+    }
+
+    #[cfg(not(feature = "pkcs12"))]
+    fn from_pkcs12(_: &[u8], _: Option<&str>, _: Beside) -> Result<Self> {
+        Err(text::Binary::Pkcs12.refusal("the key is"))
     }
 
     /// From a form that is nothing but numbers.
@@ -431,7 +461,8 @@ fn check_kid(kid: &str, problems: &mut Problems) -> Option<Identity> {
 /// `NAME-TEST.XXXX` and `NAME-PROD.XXXX`: no other pattern is known well enough to refuse a key by.
 fn environment_of(kid: &str) -> Option<Environment> {
     let (name, suffix) = kid.rsplit_once('.')?;
-    if suffix.is_empty() || !suffix.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+    let is_base64url = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if suffix.is_empty() || !suffix.bytes().all(is_base64url) {
         return None;
     }
     match name.rsplit_once('-')? {
@@ -486,7 +517,7 @@ impl Components {
 
 fn parts_do_not_belong_together() -> Error {
     Error::key("the key cannot be used: its parts do not belong together")
-        .with_advice(&advice::NEW_KEY)
+        .with_advice(&advice::KEY_NOT_WHOLE)
         .with_detail(
             "problem",
             "`n`, `e`, `d` and the CRT members contradict each other",

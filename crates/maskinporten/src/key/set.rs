@@ -14,8 +14,8 @@ use crate::advice;
 use crate::error::{Error, Result};
 
 use super::der::refuse;
-use super::jwk;
-use super::members::{Fault, Member, Members};
+use super::foreign;
+use super::members::{Fault, Given, Member, Members};
 use super::{Beside, KeyOptions, SigningKey};
 
 /// Most entries that are read. Maskinporten keeps five of a client; each private one costs a signature.
@@ -26,20 +26,24 @@ pub(super) fn entries(json: &str) -> Result<Option<Vec<&str>>> {
     let array = if json.starts_with('[') {
         json
     } else {
-        let members = Members::parse(json).map_err(jwk::not_a_jwk)?;
-        if members.count("keys") == 0 || members.count("kty") > 0 {
+        let members = Members::parse(json).map_err(|fault| foreign::not_json(json, fault))?;
+        let is_keys = |name: &str| name.eq_ignore_ascii_case("keys");
+        if members.has("kty") || !members.iter().any(|(name, _)| is_keys(name)) {
             return Ok(None);
         }
-        if members.count("keys") > 1 {
-            return refuse("`keys` stands in the JWK set twice", &advice::KEY_SET);
+        match members.given("keys") {
+            Given::Absent => "[]",
+            Given::One(Member::Array(array), _) => array,
+            Given::One(..) => {
+                return refuse("`keys` of the JWK set is no array", &advice::KEY_SET);
+            }
+            Given::Differing => {
+                return refuse("`keys` stands in the JWK set twice", &advice::KEY_SET);
+            }
         }
-        members.raw("keys").unwrap_or_default()
     };
-    if !array.starts_with('[') {
-        return refuse("`keys` of the JWK set is no array", &advice::KEY_SET);
-    }
     let entries: Vec<&RawValue> =
-        serde_json::from_str(array).map_err(|error| jwk::not_a_jwk(Fault::new(error)))?;
+        serde_json::from_str(array).map_err(|error| foreign::not_json(array, Fault::new(error)))?;
     if entries.len() > MAXIMUM_LENGTH {
         let message = format!(
             "the JWK set has {} entries, and at most {MAXIMUM_LENGTH} are read",
@@ -109,7 +113,8 @@ pub(super) fn read(entries: &[&str], options: &KeyOptions) -> Result<Vec<Signing
         let message = "the JWK set has no key to sign with of the `kid` that is given beside it";
         return refuse(message, &advice::KEY_SET_KID);
     }
-    // Stable: what ends at the same time keeps the order of the set.
+    // Altinn's tool appends the new key and writes no `exp`: of keys that end together the last signs first.
+    keys.reverse();
     keys.sort_by_key(|key| {
         (
             key.kid() != chosen || chosen.is_none(),
@@ -126,14 +131,12 @@ fn ending(key: &SigningKey) -> (bool, Option<SystemTime>) {
 }
 
 fn names_itself(json: &str) -> bool {
-    Members::parse(json).is_ok_and(
-        |members| matches!(members.get("kid"), Some(Member::Text(kid)) if !kid.trim().is_empty()),
-    )
+    Members::parse(json).is_ok_and(|members| members.has("kid"))
 }
 
 fn reason_to_leave_out(entry: &Members<'_>) -> Option<&'static str> {
-    let text = |name: &str| match entry.get(name) {
-        Some(Member::Text(text)) => Some(text),
+    let text = |name: &str| match entry.given(name) {
+        Given::One(Member::Text(text), _) => Some(text),
         _ => None,
     };
     let is = |name: &str, values: &[&str]| {
@@ -142,7 +145,7 @@ fn reason_to_leave_out(entry: &Members<'_>) -> Option<&'static str> {
     let private = ["d", "p", "q", "dp", "dq", "qi"];
     if is("kty", &["EC", "OKP", "oct"]) {
         Some("is of another family than RSA")
-    } else if !private.iter().any(|name| entry.count(name) > 0) {
+    } else if !private.iter().any(|name| entry.has(name)) {
         Some("is the public half of a key")
     } else if is("use", &["enc"]) {
         Some("is for encryption (`use`)")

@@ -13,7 +13,11 @@ macro_rules! vector {
 
 mod any;
 mod certificates;
+mod dotnet;
 mod encrypted;
+mod foreign;
+#[cfg(feature = "pkcs12")]
+mod pkcs12;
 mod sets;
 mod shapes;
 
@@ -182,52 +186,34 @@ fn a_missing_or_spoiled_member_is_named() {
     let check = |jwk: String, advice, texts: &[&str]| {
         drop(refused(SigningKey::from_jwk(&jwk, None), advice, texts));
     };
-    check(
-        jwk_without(&["kty"]),
-        &advice::NEW_KEY,
-        &["`kty` is missing"],
+    let damaged = |jwk: String, text: &str| check(jwk, &advice::KEY_NOT_WHOLE, &[text]);
+    damaged(jwk_without(&["kty"]), "`kty` is missing");
+    damaged(jwk_without(&["n"]), "`n` is missing");
+    damaged(jwk_where("e", "  "), "`e` is missing");
+    damaged(jwk_where("e", "AAAA"), "`e` is zero");
+    damaged(jwk_where("d", "a*b/"), "`d` is not base64url");
+    damaged(jwk_where("q", "ab\u{e5}"), "`q` is not base64url");
+    damaged(jwk_where("p", 7), "`p` is a number, not a string");
+    damaged(
+        jwk_where("D", "AQAB"),
+        "`d` stands in the key twice, with two values",
     );
-    check(jwk_without(&["n"]), &advice::NEW_KEY, &["`n` is missing"]);
-    check(jwk_where("e", "  "), &advice::NEW_KEY, &["`e` is blank"]);
-    check(jwk_where("e", "AAAA"), &advice::NEW_KEY, &["`e` is zero"]);
-    check(
-        jwk_where("d", "a+b/"),
-        &advice::NEW_KEY,
-        &["`d` is not base64url"],
-    );
-    check(
-        jwk_where("q", "ab\u{e5}"),
-        &advice::NEW_KEY,
-        &["`q` is not base64url"],
-    );
-    check(
-        jwk_where("p", 7),
-        &advice::NEW_KEY,
-        &["`p` is a number, not a string"],
-    );
+    let twice = JWK.replacen("\"e\":", "\"e\": \"Aw\", \"e\":", 1);
+    damaged(twice, "`e` stands in the key twice, with two values");
     check(
         jwk_where("use", "enc"),
-        &advice::NEW_KEY,
+        &advice::KEY_USE,
         &["`use` is enc, not sig"],
     );
     check(jwk_where("oth", vec![1]), &advice::NEW_KEY, &["`oth`"]);
-    check(
-        jwk_without(&["kid"]),
-        &advice::KID_MISSING,
-        &["`kid` is missing"],
+    let kid = |jwk: String, text: &str| check(jwk, &advice::KID_MISSING, &[text]);
+    kid(jwk_without(&["kid"]), "`kid` is missing");
+    kid(jwk_where("kid", 7), "`kid` is a number");
+    kid(jwk_where("kid", "a\nb"), "`kid` holds a control");
+    kid(
+        jwk_where("Kid", "other"),
+        "`kid` stands in the key twice, with two values",
     );
-    check(
-        jwk_where("kid", 7),
-        &advice::KID_MISSING,
-        &["`kid` is a number"],
-    );
-    check(
-        jwk_where("kid", "a\nb"),
-        &advice::KID_MISSING,
-        &["`kid` holds a control"],
-    );
-    let twice = JWK.replacen("\"e\":", "\"e\": \"AQAB\", \"e\":", 1);
-    check(twice, &advice::NEW_KEY, &["`e` stands in the key twice"]);
 }
 
 #[test]
@@ -235,13 +221,13 @@ fn an_algorithm_of_another_family_is_refused() {
     for alg in ["HS256", "none", "PS256", "ES256", "RSA-OAEP", "rs256"] {
         let text = format!("`alg` is {alg}, not RS256");
         let key = SigningKey::from_jwk(&jwk_where("alg", alg), None);
-        drop(refused(key, &advice::NEW_KEY, &[&text]));
+        drop(refused(key, &advice::KEY_USE, &[&text]));
     }
     // A secret in the wrong member is not repeated.
     let jwk: Map<String, Value> = serde_json::from_str(JWK).unwrap();
     let misplaced = jwk_where("alg", jwk["d"].clone());
     let key = SigningKey::from_jwk(&misplaced, None);
-    drop(refused(key, &advice::NEW_KEY, &["`alg` is something else"]));
+    drop(refused(key, &advice::KEY_USE, &["`alg` is something else"]));
 }
 
 #[test]
@@ -250,7 +236,7 @@ fn a_key_without_its_crt_members_is_refused_with_what_to_do() {
     let texts = ["`p` is", "`q` is", "`dp` is", "`dq` is", "`qi` is missing"];
     drop(refused(
         SigningKey::from_jwk(&jwk, None),
-        &advice::NEW_KEY,
+        &advice::KEY_NOT_WHOLE,
         &texts,
     ));
 }
@@ -292,7 +278,11 @@ fn everything_that_is_wrong_is_told_at_once() {
         jwk.insert("alg".into(), "PS256".into());
         jwk.insert("use".into(), "enc".into());
     });
-    let error = refused(SigningKey::from_jwk(&jwk, None), &advice::NEW_KEY, &["; "]);
+    let error = refused(
+        SigningKey::from_jwk(&jwk, None),
+        &advice::KEY_NOT_WHOLE,
+        &["; "],
+    );
     let problems: Vec<_> = error.details().collect();
     assert_eq!(
         problems,
@@ -322,10 +312,18 @@ fn parts_of_two_keys_are_refused() {
     let other: Map<String, Value> = serde_json::from_str(other.private_jwk().expose()).unwrap();
     for name in ["n", "d", "p", "qi"] {
         let key = SigningKey::from_jwk(&jwk_where(name, other[name].clone()), None);
-        drop(refused(key, &advice::NEW_KEY, &["do not belong together"]));
+        drop(refused(
+            key,
+            &advice::KEY_NOT_WHOLE,
+            &["do not belong together"],
+        ));
     }
     let key = SigningKey::from_jwk(&jwk_where("e", "Aw"), None);
-    drop(refused(key, &advice::NEW_KEY, &["do not belong together"]));
+    drop(refused(
+        key,
+        &advice::KEY_NOT_WHOLE,
+        &["do not belong together"],
+    ));
 }
 
 #[test]
@@ -357,7 +355,7 @@ fn what_is_no_base64_is_told_without_repeating_it() {
     check(JWK, "a bare JWK");
     check("not base64!", "neither JWK, PEM nor base64");
     check(&base64("not JSON"), "no JSON: line 1");
-    check(&base64(PKCS8), "a PEM or DER");
+    check(&base64(PKCS8), "a PEM, DER or PKCS#12");
 }
 
 // A bundle of root certificates, given for a key.
@@ -425,7 +423,7 @@ fn a_pem_of_another_kind_is_named_by_its_header() {
         "RSA-PSS",
     );
     let openssh = PKCS8.replace("PRIVATE KEY", "OPENSSH PRIVATE KEY");
-    check(&openssh, format, "BEGIN OPENSSH PRIVATE KEY");
+    check(&openssh, &advice::OPENSSH_KEY, "BEGIN OPENSSH PRIVATE KEY");
     check(
         &format!("{PKCS8}{PKCS1}"),
         format,
@@ -433,8 +431,9 @@ fn a_pem_of_another_kind_is_named_by_its_header() {
     );
     check(&PKCS8[..PKCS8.len() - 40], format, "without its END");
     check(&PKCS8.replace("MII", "M*I"), format, "not base64");
-    check(&PKCS8.replace("MIIE", "AAAA"), format, "no PKCS#8");
-    check(&PKCS1.replace("MIIE", "AAAA"), format, "RSA key is none");
+    let neither = "neither PKCS#8 nor PKCS#1";
+    check(&PKCS8.replace("MIIE", "AAAA"), format, neither);
+    check(&PKCS1.replace("MIIE", "AAAA"), format, neither);
     check(JWK, format, "no PEM");
     check("-----BEGIN PRIVATE KEY", format, "cut short");
     drop(refused(

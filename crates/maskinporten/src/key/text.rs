@@ -1,36 +1,16 @@
-//! The text of a key: which form it has, and base64 however it was written.
+//! The text of a key: which form it has, and base64 and UTF-16 however they were written.
 
 use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::engine::{DecodePaddingMode, Engine as _};
+use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use crate::advice;
 use crate::error::{Error, Result};
 
-use super::{Number, pem};
-
-/// The form a key's text has, told by its first characters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum TextForm {
-    Jwk,
-    Pem,
-    /// Base64, or no key.
-    Other,
-}
-
-impl TextForm {
-    fn of(text: &str) -> Self {
-        let text = trim(text);
-        if text.starts_with(['{', '[']) {
-            Self::Jwk
-        } else if text.contains(pem::OPENING) {
-            Self::Pem
-        } else {
-            Self::Other
-        }
-    }
-}
+use super::members::Members;
+use super::{Number, foreign, pem};
 
 /// What editors and exporters leave around a text: white space, and a byte order mark.
 pub(crate) fn trim(text: &str) -> &str {
@@ -84,53 +64,92 @@ pub(super) fn decode_base64(text: &str) -> Option<Number> {
 /// A key as it lies in what was given.
 pub(super) enum Shape {
     Jwk(Zeroizing<String>),
-    Pem(Zeroizing<String>),
+    Pem(Number),
     Der(Number),
+    Pkcs12(Number),
+}
+
+/// What was taken off so far: each layer once, so that no input is unpacked without end.
+#[derive(Clone, Copy, Default)]
+struct Layers {
+    utf16: bool,
+    quoted: bool,
+    base64: bool,
 }
 
 impl Shape {
-    /// Tells bytes of any shape apart, and takes base64 off them.
+    /// Tells bytes of any shape apart, and takes off UTF-16, a JSON string and base64.
     pub(super) fn read(bytes: &[u8]) -> Result<Self> {
-        let text = match Self::bare(bytes)? {
-            Ok(shape) => return Ok(shape),
-            Err(text) => text,
+        Self::below(bytes, Layers::default())
+    }
+
+    fn below(bytes: &[u8], layers: Layers) -> Result<Self> {
+        if !layers.utf16
+            && let Some(text) = from_utf16(bytes)
+        {
+            let utf16 = true;
+            return Self::below(text.as_bytes(), Layers { utf16, ..layers });
+        }
+        let copy = || Zeroizing::new(bytes.to_vec());
+        let text = std::str::from_utf8(bytes).ok().map(trim);
+        let json = text.filter(|text| text.starts_with(['{', '[', '"']));
+        let json = json.filter(|json| serde_json::from_str::<&RawValue>(json).is_ok());
+        // A PEM counts in whatever stands around it, unless it is a member of JSON.
+        if json.is_none() && pem::is_in(bytes) {
+            return Ok(Self::Pem(copy()));
+        }
+        match Binary::of(bytes) {
+            Some(Binary::Der) => return Ok(Self::Der(copy())),
+            Some(Binary::Pkcs12) => return Ok(Self::Pkcs12(copy())),
+            Some(other) => return Err(other.refusal("the key is")),
+            None => {}
+        }
+        let text = text.unwrap_or_default();
+        if let Some(quoted) = json.filter(|json| json.starts_with('"') && !layers.quoted)
+            && let Ok(inner) = serde_json::from_str::<String>(quoted)
+        {
+            let (inner, quoted) = (Zeroizing::new(inner), true);
+            return Self::below(inner.as_bytes(), Layers { quoted, ..layers });
+        }
+        if text.starts_with(['{', '[']) {
+            return Ok(Self::Jwk(Zeroizing::new(text.to_owned())));
+        }
+        if text.is_empty() {
+            return Err(Error::key("the key is blank").with_advice(&advice::KEY_FORMAT));
+        }
+        Self::in_base64(text, layers)
+    }
+
+    fn in_base64(text: &str, layers: Layers) -> Result<Self> {
+        let unknown = || {
+            let message = "the key is neither JWK, PEM nor base64";
+            Error::key(message).with_advice(&advice::KEY_FORMAT)
         };
-        let decoded = decoded(text)?;
-        match Self::bare(&decoded)? {
-            Ok(shape) => Ok(shape),
+        let Some(decoded) = decode_base64(text) else {
+            return Err(foreign::text(text).unwrap_or_else(unknown));
+        };
+        let inner = Self::below(
+            &decoded,
+            Layers {
+                base64: true,
+                ..layers
+            },
+        );
+        match inner {
             // JSON that does not open as JSON, most likely: its reader tells where it ends being one.
-            Err(text) => Ok(Self::Jwk(Zeroizing::new(text.to_owned()))),
+            Err(_) if layers.base64 => Ok(Self::Jwk(Zeroizing::new(text.to_owned()))),
+            Ok(Self::Jwk(json)) if layers.base64 && Members::parse(&json).is_err() => {
+                Ok(Self::Jwk(Zeroizing::new(text.to_owned())))
+            }
+            Ok(_) if layers.base64 => Err(foreign::twice_in_base64()),
+            Ok(shape) => Ok(shape),
+            // A path is base64 by its letters.
+            Err(error) if matches!(Binary::of(&decoded), None | Some(Binary::Unknown)) => {
+                Err(foreign::text(text).unwrap_or(error))
+            }
+            Err(error) => Err(error),
         }
     }
-
-    /// What is no base64, or else the text that may be.
-    fn bare(bytes: &[u8]) -> Result<Result<Self, &str>> {
-        let binary = Binary::of(bytes);
-        if let Some(Binary::Der) = binary {
-            return Ok(Ok(Self::Der(Zeroizing::new(bytes.to_vec()))));
-        }
-        if let Some(binary) = binary {
-            return Err(binary.refusal("the key is"));
-        }
-        let Ok(text) = std::str::from_utf8(bytes) else {
-            return Err(Binary::Unknown.refusal("the key is"));
-        };
-        let text = trim(text);
-        let copy = || Zeroizing::new(text.to_owned());
-        Ok(match TextForm::of(text) {
-            TextForm::Jwk => Ok(Self::Jwk(copy())),
-            TextForm::Pem => Ok(Self::Pem(copy())),
-            TextForm::Other => Err(text),
-        })
-    }
-}
-
-fn decoded(text: &str) -> Result<Number> {
-    let refuse = |what: &'static str| Err(Error::key(what).with_advice(&advice::KEY_FORMAT));
-    if text.is_empty() {
-        return refuse("the key is blank");
-    }
-    decode_base64(text).map_or_else(|| refuse("the key is neither JWK, PEM nor base64"), Ok)
 }
 
 /// Bytes that are no text in UTF-8, by their first ones.

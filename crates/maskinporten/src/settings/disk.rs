@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::advice::{self, Advice};
 use crate::error::{Error, Result};
-use crate::key::from_utf16;
+use crate::key::{blocks_alone, from_utf16};
 use crate::secret::Secret;
 
 /// Settings and keys are a few kilobytes; what is larger is another file.
@@ -54,7 +54,7 @@ pub(super) fn settings(path: &Path) -> Result<Zeroizing<String>> {
 /// Reads a key file. A binary one is given as base64: what it is, the key's own reader tells.
 pub(super) fn key(path: &Path) -> Result<Secret> {
     let bytes = bytes(path, "key file", &advice::KEY_FORMAT)?;
-    Ok(match text(bytes) {
+    Ok(match text_or_pem(bytes) {
         Ok(text) => Secret::from(text.as_str()),
         Err(bytes) => Secret::from(STANDARD.encode(&*bytes)),
     })
@@ -63,7 +63,7 @@ pub(super) fn key(path: &Path) -> Result<Secret> {
 /// Reads a file of certificates, which are no secret, binary ones as base64.
 pub(super) fn certificate(path: &Path) -> Result<Secret> {
     let bytes = read(path, "certificate file", &advice::KEY_FORMAT)?;
-    Ok(match text(bytes) {
+    Ok(match text_or_pem(bytes) {
         Ok(text) => Secret::from(text.as_str()),
         Err(bytes) => Secret::from(STANDARD.encode(&*bytes)),
     })
@@ -72,7 +72,7 @@ pub(super) fn certificate(path: &Path) -> Result<Secret> {
 /// Reads one secret of a directory of them, less the line end that editors leave.
 pub(super) fn secret(path: &Path) -> Result<Secret> {
     let bytes = bytes(path, "secret file", &advice::SETTINGS_FILE)?;
-    match text(bytes) {
+    match text_or_pem(bytes) {
         Ok(text) => {
             let text = text.trim_start_matches('\u{feff}');
             Ok(Secret::from(text.trim_end_matches(['\r', '\n'])))
@@ -98,6 +98,11 @@ fn text(bytes: Bytes) -> Result<Zeroizing<String>, Bytes> {
         Ok(text) => Ok(Zeroizing::new(text.to_owned())),
         Err(_) => Err(bytes),
     }
+}
+
+/// The same, or the blocks of a PEM that stand between bytes of another encoding.
+fn text_or_pem(bytes: Bytes) -> Result<Zeroizing<String>, Bytes> {
+    text(bytes).or_else(|bytes| blocks_alone(&bytes).ok_or(bytes))
 }
 
 /// Reads what is secret.

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use crate::advice;
 use crate::error::{Error, Result};
+use crate::key::blocks_alone;
 use crate::secret::Secret;
 
 use super::names::PREFIXES;
@@ -36,9 +37,16 @@ impl Variables {
             if !is_own && !PREFIXES.iter().any(|prefix| lower.starts_with(prefix)) {
                 continue;
             }
-            let Ok(value) = value.into_string() else {
-                let message = format!("the variable {name} is not UTF-8 text");
-                return Err(Error::settings(message).with_advice(&advice::VARIABLE));
+            // The text around a PEM may be of another encoding, and does not count.
+            let value = match value.into_string() {
+                Ok(value) => value,
+                Err(value) => match blocks_alone(value.as_encoded_bytes()) {
+                    Some(pem) => pem.as_str().to_owned(),
+                    None => {
+                        let message = format!("the variable {name} is not UTF-8 text");
+                        return Err(Error::settings(message).with_advice(&advice::VARIABLE));
+                    }
+                },
             };
             found.push((name.to_owned(), value));
         }
@@ -101,6 +109,18 @@ mod tests {
         let ours = (OsString::from("MaskinportenSettings__ClientId"), broken());
         let error = Variables::of([ours], "x").err().unwrap();
         assert!(error.to_string().contains("MaskinportenSettings__ClientId"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pem_is_read_where_the_text_around_it_is_not_utf8() {
+        use std::os::unix::ffi::OsStringExt as _;
+
+        let pem = b"name: \xe6\xf8\xe5\n-----BEGIN X-----\nAA\n-----END X-----\n\xff";
+        let name = OsString::from("MaskinportenSettings__Pem");
+        let variables = Variables::of([(name, OsString::from_vec(pem.to_vec()))], "x").unwrap();
+        let value = variables.get("MaskinportenSettings__Pem").unwrap();
+        assert_eq!(value.expose(), "-----BEGIN X-----\nAA\n-----END X-----\n");
     }
 
     #[test]

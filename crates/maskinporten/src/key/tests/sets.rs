@@ -46,11 +46,11 @@ fn the_key_that_ends_last_signs_first() {
     check(
         &[a.clone(), d.clone(), b.clone(), e],
         None,
-        &["d", "e", "b", "a"],
+        &["e", "d", "b", "a"],
     );
     let twin = entry("twin", Some(30));
-    check(&[twin.clone(), b.clone()], None, &["twin", "b"]);
-    check(&[b, twin], None, &["b", "twin"]);
+    check(&[twin.clone(), b.clone()], None, &["b", "twin"]);
+    check(&[b, twin], None, &["twin", "b"]);
 }
 
 #[test]
@@ -106,13 +106,10 @@ fn a_set_is_taken_whole_or_not_at_all() {
     let good = || entry("good", None);
     let check =
         |entry: String, advice, text: &str| drop(set_refused(&[good(), entry], advice, &[text]));
-    check(
-        jwk_without(&["qi"]),
-        &advice::NEW_KEY,
-        "entry 2 of the JWK set: ",
-    );
-    check(jwk_without(&["qi"]), &advice::NEW_KEY, "`qi` is missing");
-    check(jwk_without(&["d"]), &advice::NEW_KEY, "`d` is missing");
+    let damaged = &advice::KEY_NOT_WHOLE;
+    check(jwk_without(&["qi"]), damaged, "entry 2 of the JWK set: ");
+    check(jwk_without(&["qi"]), damaged, "`qi` is missing");
+    check(jwk_without(&["d"]), damaged, "`d` is missing");
     check(
         jwk_without(&["kid"]),
         &advice::KID_MISSING,
@@ -120,7 +117,7 @@ fn a_set_is_taken_whole_or_not_at_all() {
     );
     check(
         jwk_where("alg", "rs256"),
-        &advice::NEW_KEY,
+        &advice::KEY_USE,
         "`alg` is rs256",
     );
     check(
@@ -148,10 +145,13 @@ fn a_set_is_taken_whole_or_not_at_all() {
         &["no array"],
     ));
     drop(refused(
-        read(r#"{"keys": [], "keys": []}"#),
+        read(&format!(r#"{{"keys": [{JWK}], "Keys": [7]}}"#)),
         &advice::KEY_SET,
         &["twice"],
     ));
+    for empty in [r#"{"keys": null}"#, r#"{"Keys": []}"#, "[]"] {
+        drop(refused(read(empty), &advice::KEY_SET, &["it is empty"]));
+    }
     drop(refused(
         read(&set(&[good()])[..80]),
         &advice::KEY_FORMAT,
