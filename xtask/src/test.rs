@@ -46,6 +46,15 @@ const STEPS: &[Step] = &[
         },
     },
     Step {
+        name: "tests, no features",
+        run: |workspace| {
+            cargo(
+                workspace,
+                "test -p maskinporten --no-default-features --lib --locked",
+            )
+        },
+    },
+    Step {
         name: "documentation",
         run: documentation,
     },

@@ -27,6 +27,7 @@ mod tls;
 /// Long enough for any answer that comes.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Short enough to wait for an answer that does not come.
+#[cfg(feature = "client")]
 const IMPATIENCE: Duration = Duration::from_millis(300);
 
 const ASSERTION: &str = "header.claims.signature";
