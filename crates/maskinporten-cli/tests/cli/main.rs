@@ -20,3 +20,5 @@ mod answer;
 mod foreign;
 
 mod keygen;
+
+mod keystore;
