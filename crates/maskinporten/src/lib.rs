@@ -32,6 +32,7 @@
 //! - `client` (default): the default [`Transport`], hyper over rustls, with proxies; its connector.
 //! - `metrics`: counters, gauges and histograms through the facade of that name. What they count is in
 //!   [`Stats`] without it.
+//! - `pkcs12`: keys in a PKCS#12 (`.p12`, `.pfx`), encrypted with AES, 3DES or RC2.
 
 mod settings;
 pub use settings::{
