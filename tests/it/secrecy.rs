@@ -649,6 +649,9 @@ async fn bad_networks(server: &SimServer) {
     join_all(calls).await;
 }
 
+/// A PKCS#12 of a test key.
+const P12: &[u8] = include_bytes!("../vectors/keys/rsa-2048.p12");
+
 /// Keys and files that are broken in ways a parser might want to quote.
 fn bad_settings(registered: &SimClient) {
     let jwk = registered.private_jwk();
@@ -673,6 +676,24 @@ fn bad_settings(registered: &SimClient) {
             .private_pem()
             .replace("PRIVATE KEY", "SECRET KEY"),
         registered.private_pem()[..400].to_owned(),
+        // What is named for what it is, as other tools write or spoil it.
+        text.replace('"', "'"),
+        format!("b'{}'", registered.jwk_base64()),
+        text.replace('"', "&quot;"),
+        text.replace('"', "\\\""),
+        text.replace('{', "%7B").replace('"', "%22"),
+        STANDARD.encode(registered.jwk_base64()),
+        format!("<RSAKeyValue><D>{d}</D></RSAKeyValue>"),
+        format!("file:/run/secrets/{d}"),
+        format!("@Microsoft.KeyVault(SecretUri={d})"),
+        format!(r#"{{"{d}": {{"{d}": {text}}}}}"#),
+        format!(
+            r#"{{"key_password": "{d}", "keystore": "{}"}}"#,
+            STANDARD.encode(P12)
+        ),
+        format!(r#"{{"{d}": "{d}"}}"#),
+        with("D", format!("{d}A")),
+        with("x5c", d.to_owned()),
     ];
     for key in keys {
         let settings = || MaskinportenSettings::new("test", "our-client");

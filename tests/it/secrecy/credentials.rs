@@ -84,6 +84,7 @@ fn from_platforms(path: &std::path::Path, registered: &SimClient) {
         env!("CARGO_MANIFEST_DIR"),
         "/vectors/keys/rsa-2048-encrypted-pkcs8.pem"
     );
+    let keystore = concat!(env!("CARGO_MANIFEST_DIR"), "/vectors/keys/rsa-2048.p12");
     let named = |more: &[(&str, &str)]| {
         let base = [
             ("MASKINPORTEN_CLIENT_ID", registered.client_id()),
@@ -106,6 +107,10 @@ fn from_platforms(path: &std::path::Path, registered: &SimClient) {
             ("MASKINPORTEN_KEY_PASSWORD", PASSWORD),
         ]),
         named(&[("MASKINPORTEN_KEY_FILE", encrypted)]),
+        named(&[
+            ("MASKINPORTEN_KEY_FILE", keystore),
+            ("MASKINPORTEN_KEY_PASSWORD", PASSWORD),
+        ]),
         named(&[("MASKINPORTEN_SETTINGS_FILE", path.to_str().unwrap())]),
         named(&[
             ("MASKINPORTEN_SOURCE", "file"),
