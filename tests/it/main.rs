@@ -27,11 +27,15 @@ mod flight;
 mod grant;
 mod grpc;
 mod identity;
+#[cfg(unix)]
+mod keys;
 mod layer;
 mod metadata;
 mod observability;
 mod orders;
 mod origin;
+#[cfg(unix)]
+mod printed;
 mod redirect;
 mod registry;
 mod rejected;

@@ -54,9 +54,9 @@ const CERTIFIED: &str = "our-certified-client";
 /// Whose certificate it is.
 const OWNER: &str = "311169963";
 
-const SECTION: &str = "MaskinportenSettings";
+pub(crate) const SECTION: &str = "MaskinportenSettings";
 const ALTINN: &str = "mnt/app-secrets/maskinporten-settings.json";
-const NAIS: &str = "var/run/secrets/nais.io/maskinporten";
+pub(crate) const NAIS: &str = "var/run/secrets/nais.io/maskinporten";
 const SKIP: &str = "var/run/secrets/skip/maskinporten";
 
 fn jwk() -> Value {
@@ -90,26 +90,26 @@ fn sim_of(issuer: &str) -> Sim {
 // ===== what a platform gives =====
 
 /// Variables, and a directory in place of `/`.
-struct Given {
+pub(crate) struct Given {
     vars: Vec<(String, String)>,
     root: TempDir,
 }
 
 impl Given {
-    fn nothing() -> Self {
+    pub(crate) fn nothing() -> Self {
         Self {
             vars: Vec::new(),
             root: tempfile::tempdir().unwrap(),
         }
     }
 
-    fn var(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+    pub(crate) fn var(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.vars.push((name.into(), value.into()));
         self
     }
 
     /// A file below the root that its owner alone may read.
-    fn file(self, at: &str, content: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn file(self, at: &str, content: impl AsRef<[u8]>) -> Self {
         let path = self.root.path().join(at);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, content).unwrap();
@@ -118,23 +118,23 @@ impl Given {
     }
 
     /// A file, and a variable that names it.
-    fn named_file(self, variable: &str, at: &str, content: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn named_file(self, variable: &str, at: &str, content: impl AsRef<[u8]>) -> Self {
         let path = self.path(at);
         self.file(at, content).var(variable, path)
     }
 
-    fn path(&self, at: &str) -> String {
+    pub(crate) fn path(&self, at: &str) -> String {
         self.root.path().join(at).to_str().unwrap().to_owned()
     }
 
-    fn platform(&self) -> Platform {
+    pub(crate) fn platform(&self) -> Platform {
         Platform::new(self.vars.clone()).with_root(self.root.path())
     }
 }
 
 // ===== what becomes of it =====
 
-fn client(sim: &Sim, credentials: Credentials) -> Result<MaskinportenClient> {
+pub(crate) fn client(sim: &Sim, credentials: Credentials) -> Result<MaskinportenClient> {
     MaskinportenClient::builder()
         .credentials(credentials)
         .transport(Transport::new(sim.clone()))
