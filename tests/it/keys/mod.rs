@@ -126,7 +126,13 @@ async fn outcome(row: &Row, place: &Place) -> Result<(), String> {
     let token = client.access_token(SCOPES).await;
     token.map_err(|error| format!("no token: {}", said(&error)))?;
     let journal = sim.journal();
-    let grant = journal.requests(Route::Token).last().unwrap();
+    let grants: Vec<_> = journal.requests(Route::Token).collect();
+    let [grant] = grants.as_slice() else {
+        return Err(format!(
+            "another key was tried first: {} grants",
+            grants.len()
+        ));
+    };
     let header = grant.assertion_header().unwrap();
     match expected {
         Outcome::Kid(kid) if header["kid"] == **kid && header.get("x5c").is_none() => Ok(()),
