@@ -2,6 +2,7 @@
 //!
 //! - `cargo xtask test`: may this change land? What CI runs.
 //! - `cargo xtask weekly`: do the promises to other people's builds still hold?
+//! - `cargo xtask foreign`: are keys read as other tools write them today?
 //! - `cargo xtask promises`: what do the figures we claim measure today?
 
 #![allow(
@@ -11,6 +12,7 @@
 
 mod cargo;
 mod command;
+mod foreign;
 mod promises;
 mod step;
 mod system;
@@ -31,6 +33,7 @@ usage: cargo xtask <verb>
 
   test                     all that a change must pass; what CI runs
   weekly                   oldest compiler, lowest versions, semver, public types
+  foreign                  keys by tools of other languages, and the commands that hints print
   promises [--json] [P…]   measure the promises, or only those named";
 
 /// Answers a command line that is not understood, as clap and most Unix tools do.
@@ -52,6 +55,7 @@ fn dispatch(args: &[String]) -> Result<ExitCode> {
     match args.as_slice() {
         ["test"] => Ok(test::run(&Workspace::load()?)),
         ["weekly"] => Ok(weekly::run(&Workspace::load()?)),
+        ["foreign"] => Ok(foreign::run(&Workspace::load()?)),
         ["promises", rest @ ..] => {
             let request = promises::Request::parse(rest)?;
             promises::run(&Workspace::load()?, &request)

@@ -1,6 +1,7 @@
 //! Steps in order: each is named, timed, and stands in the closing summary.
 
 use std::fmt;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use crate::Result;
@@ -32,6 +33,9 @@ pub(crate) enum OnFailure {
     /// Every step has its own answer.
     Continue,
 }
+
+/// The exit code where nothing failed, but not everything was asked.
+const INCOMPLETE: u8 = 3;
 
 /// Runs `steps` in order.
 pub(crate) fn run(workspace: &Workspace, steps: &[Step], on_failure: OnFailure) -> Summary {
@@ -80,6 +84,19 @@ impl Summary {
     /// The names of the steps that could not run here.
     pub(crate) fn not_run(&self) -> Vec<&'static str> {
         self.names(|ended| matches!(ended.outcome, Ok(Outcome::NotRun(_))))
+    }
+
+    /// Prints itself, and says whether all was asked and nothing failed.
+    pub(crate) fn conclude(&self) -> ExitCode {
+        println!("\n{self}");
+        if !self.not_run().is_empty() {
+            println!("not run, so not known: {}", self.not_run().join(", "));
+        }
+        match (self.failed().is_empty(), self.not_run().is_empty()) {
+            (false, _) => ExitCode::FAILURE,
+            (true, false) => ExitCode::from(INCOMPLETE),
+            (true, true) => ExitCode::SUCCESS,
+        }
     }
 
     fn names(&self, wanted: impl Fn(&Ended) -> bool) -> Vec<&'static str> {

@@ -45,21 +45,9 @@ const STEPS: &[Step] = &[
     },
 ];
 
-/// Nothing failed, but not everything was asked.
-const INCOMPLETE: u8 = 3;
-
 /// Runs the steps and tells which ran, which could not, and which failed.
 pub(crate) fn run(workspace: &Workspace) -> ExitCode {
-    let summary = step::run(workspace, STEPS, OnFailure::Continue);
-    println!("\n{summary}");
-    if !summary.not_run().is_empty() {
-        println!("not run, so not known: {}", summary.not_run().join(", "));
-    }
-    match (summary.failed().is_empty(), summary.not_run().is_empty()) {
-        (false, _) => ExitCode::FAILURE,
-        (true, false) => ExitCode::from(INCOMPLETE),
-        (true, true) => ExitCode::SUCCESS,
-    }
+    step::run(workspace, STEPS, OnFailure::Continue).conclude()
 }
 
 fn not_run(reason: &str) -> Result<Outcome> {
