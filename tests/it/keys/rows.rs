@@ -1,6 +1,6 @@
 //! The rows of the manifest, and the files they are about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fmt;
 use std::fs;
@@ -23,7 +23,6 @@ pub(super) struct Row {
     pub(super) bytes: Vec<u8>,
     pub(super) kid: Option<String>,
     pub(super) password: Option<String>,
-    pub(super) certificate_file: Option<String>,
     pub(super) certificate: Option<Vec<u8>>,
     pub(super) outcome: Outcome,
     key: Option<String>,
@@ -69,13 +68,30 @@ fn directory() -> PathBuf {
     env::var_os(FOREIGN_KEYS).map_or_else(committed, PathBuf::from)
 }
 
-/// Every row whose file is looked for: all, or those that are made by a tool.
-pub(super) fn all() -> impl Iterator<Item = Row> {
-    let rows: Vec<Value> = serde_json::from_str(MANIFEST).unwrap();
-    let is_made = |row: &Value| row["kept"] != true;
-    rows.into_iter()
-        .filter(move |row| !made_now() || is_made(row))
-        .map(|row| Row::parse(&row))
+/// The rows of a tool; of keys that are made now, those that it makes.
+pub(super) fn of(tool: &str) -> Vec<Row> {
+    let is_of_tool = |row: &Value| {
+        let file = row["file"].as_str().unwrap();
+        file.split('/').next() == Some(tool)
+    };
+    let mut rows = manifest();
+    rows.retain(|row| is_of_tool(row) && (!made_now() || row["kept"] != true));
+    rows.iter().map(Row::parse).collect()
+}
+
+/// The files that the rows name.
+pub(super) fn files() -> BTreeSet<String> {
+    let rows = manifest();
+    let names = rows
+        .iter()
+        .flat_map(|row| [&row["file"], &row["certificate"]]);
+    names
+        .filter_map(|name| Some(name.as_str()?.to_owned()))
+        .collect()
+}
+
+fn manifest() -> Vec<Value> {
+    serde_json::from_str(MANIFEST).unwrap()
 }
 
 impl Row {
@@ -86,7 +102,6 @@ impl Row {
             fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
         };
         let file = text("file").unwrap();
-        let certificate_file = text("certificate");
         let outcome = match (&row["signs"], &row["refused"]) {
             (Value::String(kid), Value::Null) => Outcome::Kid(kid.clone()),
             (Value::Number(length), Value::Null) => {
@@ -103,17 +118,11 @@ impl Row {
             bytes: read(&file),
             kid: text("kid"),
             password: text("password"),
-            certificate: certificate_file.as_ref().map(read),
-            certificate_file,
+            certificate: text("certificate").as_ref().map(read),
             outcome,
             key: text("key"),
             file,
         }
-    }
-
-    /// The tool that wrote it: the folder it lies in.
-    pub(super) fn tool(&self) -> &str {
-        self.file.split('/').next().unwrap()
     }
 
     /// The file as text, where it is.
