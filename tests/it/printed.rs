@@ -268,12 +268,15 @@ fn check(hint: &str, commands: &[String]) {
 
 /// The files that a command names and that nothing has written yet.
 fn put_samples(directory: &TempDir, command: &str) {
+    let is_known = SAMPLES.iter().any(|(start, ..)| command.starts_with(start));
+    assert!(
+        is_known,
+        "no sample for a command that begins like `{command}`"
+    );
     let written = written_by(command);
     for name in files_in(command) {
         let path = directory.path().join(name);
-        // A command that rewrites a file in place reads it first.
-        let is_only_written =
-            written.iter().any(|file| file == name) && !command.contains("-f FILE");
+        let is_only_written = written.iter().any(|file| file == name) && !is_in_place(command);
         if path.exists() || is_only_written {
             continue;
         }
@@ -314,34 +317,29 @@ fn written_by(command: &str) -> Vec<String> {
         .filter(|pair| WRITES.contains(&pair[0]))
         .map(|pair| pair[1].to_owned())
         .collect();
-    // In place.
-    written.extend(
-        command
-            .starts_with("ssh-keygen -p")
-            .then(|| "FILE".to_owned()),
-    );
+    written.extend(is_in_place(command).then(|| "FILE".to_owned()));
     written
+}
+
+/// Whether a command rewrites the file that it reads.
+fn is_in_place(command: &str) -> bool {
+    command.starts_with("ssh-keygen -p")
 }
 
 fn samples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors/tools")
 }
 
-/// Runs a line in a shell, as it is but for ALIAS. A password is asked for at the terminal, and on standard
-/// input where there is none: the shell gets a session of its own, which has none.
+/// Runs a line in a shell, as it is but for ALIAS. Passwords are asked for at the terminal, and on standard
+/// input where there is no terminal: the shell runs in another session, which has none.
 fn run(directory: &TempDir, line: &str) -> Output {
-    let mut shell = match is_there("setsid") {
-        true => Command::new("setsid"),
-        false => Command::new("env"),
-    };
+    let mut shell = Command::new("env");
     if is_there("setsid") {
-        shell.arg("--wait");
+        shell.args(["setsid", "--wait"]);
     }
-    let answers = match line.starts_with("ssh-keygen") {
-        // No passphrase.
-        true => "\n".repeat(8),
-        false => format!("{PASSWORD}\n").repeat(8),
-    };
+    // A key of OpenSSH stays without a passphrase. No program asks more than eight times.
+    let answer = if is_in_place(line) { "" } else { PASSWORD };
+    let answers = format!("{answer}\n").repeat(8);
     let mut shell = shell
         .args(["sh", "-c", &line.replace("ALIAS", ALIAS)])
         .env("SAMPLES", samples())
