@@ -255,7 +255,7 @@ traps! {
          OLD.pem is your file; if you did not make it, ask who did";
     KEY_END: Key, You, No,
         "the key's end cannot be read",
-        "write `exp` of the JWK as a number of seconds since 1970 (not of milliseconds, and not as text), or leave it out";
+        "write `exp` of the JWK as a number of seconds since 1970, not of milliseconds, or leave it out";
     KEY_DATES: Key, You, No,
         "the key or a certificate of it is not valid now",
         "make a new key or order a new certificate, and register it; if the date is right, set this machine's clock";

@@ -217,6 +217,8 @@ impl Jwk<'_, '_> {
     fn expires(&mut self) -> Option<SystemTime> {
         let seconds: Option<f64> = match self.members.given("exp") {
             Given::Absent => return None,
+            // .NET's configuration makes text of every number.
+            Given::One(Member::Text(text), _) => text.trim().parse().ok(),
             Given::One(_, raw) => serde_json::from_str(raw).ok(),
             Given::Differing => {
                 let text = twice("exp");

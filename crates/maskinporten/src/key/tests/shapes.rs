@@ -245,6 +245,8 @@ fn the_end_of_a_jwk_is_told_and_kept() {
         read(1.9e9.into()).unwrap().expires_at(),
         Some(at(1_900_000_000))
     );
+    let text = read(" 1900000000 ".into()).unwrap();
+    assert_eq!(text.expires_at(), Some(at(1_900_000_000)));
     let key = read(1_900_000_000.into()).unwrap();
     assert_eq!(key.expires_at(), Some(at(1_900_000_000)));
     key.check_dates(at(1_899_999_999)).unwrap();
@@ -254,8 +256,10 @@ fn the_end_of_a_jwk_is_told_and_kept() {
         &advice::KEY_DATES,
         &["2030-03-17T17:46:40Z"],
     ));
-    let wrong: [Value; 4] = [
-        "1900000000".into(),
+    let wrong: [Value; 6] = [
+        "2030-03-17".into(),
+        "nan".into(),
+        "inf".into(),
         (-1).into(),
         1_900_000_000_000_u64.into(),
         true.into(),
