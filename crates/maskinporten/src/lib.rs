@@ -36,8 +36,9 @@
 
 mod settings;
 pub use settings::{
-    AltinnSettings, AppSettings, Authority, Finding, LegacySettings, MaskinportenSettings,
-    Platform, SecretsDirectory, SettingsFile, SettingsSource, SettingsVariables, Sidecar,
+    AltinnSettings, AppSettings, Authority, Finding, LegacyKey, LegacySettings,
+    MaskinportenSettings, Platform, SecretsDirectory, SettingsFile, SettingsSource,
+    SettingsVariables, Sidecar,
 };
 
 mod secret;

@@ -406,9 +406,21 @@ traps! {
         "the runtime that fetched was shut down, or a signer or transport of yours panicked: its own log tells";
     LEGACY_SETTINGS: Settings, You, No,
         "settings of the .NET package cannot be used",
-        "they name Environment (prod, test or dev), ClientId and EncodedJwk, all in one section; with them may stand \
-         Kid, Scope, Resource, ConsumerOrgNo, ExhangeToAltinnToken, TokenExchangeEnvironment (prod, tt02, test, at21 \
-         to at24 or yt01), UseAltinnTestOrg and OverwriteAuthorizationHeader";
+        "they name Environment (prod, test or dev) or else TokenEndpoint and AssertionAudience, ClientId, and one key \
+         (EncodedJwk), all in one section; with them may stand Kid, Scope, Resource, ConsumerOrgNo, \
+         ExhangeToAltinnToken, TokenExchangeEndpoint or TokenExchangeEnvironment (prod, tt02, test, at21 to at24 or \
+         yt01), UseAltinnTestOrg and OverwriteAuthorizationHeader; addresses are https, or plain http to this machine";
+    LEGACY_ELSEWHERE: Settings, You, No,
+        "settings of the .NET package stand where others are read",
+        "in code, read them with `LegacySettings::from_file`; the binary `maskinporten` reads the file as it is \
+         (`--settings FILE --section NAME`); to use them here, write Authority in place of Environment and JwkBase64 in \
+         place of EncodedJwk";
+    PKCS12_FEATURE: Settings, You, No,
+        "a PKCS#12 is read with a cargo feature only",
+        "build with the cargo feature `pkcs12` of the crate maskinporten, which reads it as it is; or take the key out \
+         once with `openssl pkcs12 -in FILE.p12 -nocerts -nodes -out key.pem` and the certificate with \
+         `openssl pkcs12 -in FILE.p12 -nokeys -out certificate.pem`, where FILE.p12 is your file (of an EncodedX509, \
+         what `base64 -d` makes of it), and name them by MASKINPORTEN_KEY_FILE and MASKINPORTEN_CERTIFICATE_FILE";
     NAMED_CLIENTS: Settings, You, No,
         "named clients are declared wrongly, or not at all",
         "mend every place that is named, in code or in the TOML file: all are told at once, and none is made until \

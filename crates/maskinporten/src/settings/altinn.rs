@@ -75,6 +75,16 @@ impl AltinnSettings {
         Self::new(&format!("{endpoint}{EXCHANGE}"))
     }
 
+    /// The exchange by its whole address:
+    /// `https://platform.tt02.altinn.no/authentication/api/v1/exchange/maskinporten`.
+    ///
+    /// # Errors
+    ///
+    /// As [`platform`](Self::platform), with any path.
+    pub fn exchange(url: &str) -> Result<Self> {
+        Self::new(url.trim())
+    }
+
     /// The Altinn that takes this environment's tokens; none for Digdir's own development.
     #[must_use]
     pub fn of(environment: Environment) -> Option<Self> {

@@ -9,7 +9,8 @@ use crate::secret::Secret;
 use crate::signer::BoxFuture;
 
 use super::local::{LocalSource, POLL_INTERVAL, looked_for};
-use super::{Finding, MaskinportenSettings, SettingsSource, digdirator, disk, json, names, values};
+use super::values::{Section, is_below, levels};
+use super::{Finding, MaskinportenSettings, SettingsSource, digdirator, disk, draft, json, names};
 
 /// How often a directory is read that changes while it is read.
 const READINGS: usize = 5;
@@ -82,11 +83,11 @@ impl SecretsDirectory {
 
     fn read(&self, state: &State) -> Result<Finding> {
         let mut named = Vec::new();
-        let section = values::levels(&self.section);
+        let section = levels(&self.section);
         for file in &state.files {
             let is_ours = digdirator::NAMES.contains(&file.name.as_str())
                 || file.name == names::SCOPES
-                || below(&values::levels(&file.name), &section);
+                || is_below(&levels(&file.name), &section);
             if is_ours {
                 let secret = disk::secret(&state.directory.join(&file.name))?;
                 named.push((file.name.clone(), secret));
@@ -119,7 +120,12 @@ impl SecretsDirectory {
             (shape(names::ALTINN_FILE), altinn()?),
             (
                 shape("secrets of the section"),
-                values::read(&named, &self.section, "--", &self.section_name())?,
+                draft::read(&Section::of_values(
+                    &named,
+                    &self.section,
+                    "--",
+                    self.section_name(),
+                ))?,
             ),
         ])
     }
@@ -212,10 +218,4 @@ fn files(directory: &Path) -> std::io::Result<Vec<Entry>> {
     }
     files.sort_unstable();
     Ok(files)
-}
-
-/// Whether a name lies below a section.
-fn below(name: &[String], section: &[String]) -> bool {
-    let same = |(a, b): (&String, &String)| a.eq_ignore_ascii_case(b);
-    name.len() > section.len() && section.iter().zip(name).all(same)
 }

@@ -44,7 +44,7 @@ pub(super) fn settings(path: &Path) -> Result<Zeroizing<String>> {
     let bytes = bytes(path, "settings file", &advice::SETTINGS_FILE)?;
     text(bytes).map_err(|_| {
         let message = format!(
-            "settings file {} cannot be used: it is not UTF-8 text",
+            "settings file {} cannot be used: it is text neither in UTF-8 nor in UTF-16",
             path.display()
         );
         Error::settings(message).with_advice(&advice::SETTINGS_FILE)
@@ -79,7 +79,7 @@ pub(super) fn secret(path: &Path) -> Result<Secret> {
         }
         Err(_) => {
             let message = format!(
-                "secret file {} cannot be used: it is not UTF-8 text",
+                "secret file {} cannot be used: it is text neither in UTF-8 nor in UTF-16",
                 path.display()
             );
             Err(Error::settings(message).with_advice(&advice::SETTINGS_FILE))

@@ -4,7 +4,8 @@ use crate::advice;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
-use super::{Finding, MaskinportenSettings};
+use super::values::{Problems, Section};
+use super::{Finding, MaskinportenSettings, jwk, legacy};
 
 /// The names of all that settings may hold, as the settings section spells them.
 pub(super) const NAMES: [&str; 12] = [
@@ -36,60 +37,109 @@ pub(super) const FOREIGN: [(&str, &str); 4] = [
     ("Keystore", "a keystore"),
 ];
 
-/// Values by the names above; a name that is not set has none.
-#[derive(Default)]
-pub(super) struct Draft(Vec<(&'static str, Secret)>);
+/// Whether a name at the top of a JSON text tells that settings stand there without a section.
+pub(super) fn is_mark(name: &str) -> bool {
+    // Not `Kid`, which a bare key has too.
+    let mut marks = ["Authority", "ClientId"].iter().chain(&KEYS);
+    marks.any(|mark| mark.eq_ignore_ascii_case(name))
+}
 
-impl Draft {
-    /// Takes a value, unless it is blank: a deployment often empties what it cannot remove.
-    pub(super) fn set(&mut self, name: &'static str, value: &Secret) {
-        if !value.expose().trim().is_empty() {
-            self.0.push((name, value.clone()));
+/// What a section comes to.
+///
+/// # Errors
+///
+/// Everything that is of the wrong type or given twice, with what is missing; a key that cannot be read here,
+/// where it is the only one; more than one key.
+pub(super) fn read(section: &Section) -> Result<Finding> {
+    let mut draft = Draft::default();
+    let mut problems = Problems::default();
+    for name in NAMES {
+        let found = match name {
+            "Jwk" | "PreviousJwk" => jwk::in_section(section, name),
+            "Jwks" => jwk::set_in_section(section, name),
+            _ => section.text(name).map(|text| text.cloned()),
+        };
+        match found {
+            Ok(value) => draft.values.extend(value.map(|value| (name, value))),
+            Err(error) => {
+                draft.unusable.push(name);
+                problems.add(&error);
+            }
         }
     }
-
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.0.iter().any(|(found, _)| *found == name)
+    if !KEYS.iter().any(|key| draft.names(key)) && !legacy::is_of_package(section) {
+        for (name, what) in FOREIGN {
+            if section.has(name) {
+                return Err(foreign(section.source(), &section.name(name), what));
+            }
+        }
     }
+    if problems.is_empty() {
+        return draft.finish(section);
+    }
+    for name in draft.missing(section) {
+        problems.tell(is_missing(name));
+    }
+    Err(problems.into_error(section.source(), &advice::SETTINGS_FILE))
+}
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+/// What is missing, as a problem among others.
+pub(super) fn is_missing(name: String) -> String {
+    match name.strip_prefix("a key ") {
+        Some(keys) => format!("a key is missing {keys}"),
+        None => format!("{name} is missing"),
+    }
+}
+
+/// Values by the names above; a name that is not given has none.
+#[derive(Default)]
+struct Draft {
+    values: Vec<(&'static str, Secret)>,
+    /// Names that are given and cannot be used.
+    unusable: Vec<&'static str>,
+}
+
+impl Draft {
+    /// Whether a name is given, usable or not.
+    fn names(&self, name: &str) -> bool {
+        let mut names = self.values.iter().map(|(found, _)| found);
+        names.any(|found| *found == name) || self.unusable.contains(&name)
     }
 
     fn take(&mut self, name: &str) -> Option<Secret> {
-        let at = self.0.iter().position(|(found, _)| *found == name)?;
-        Some(self.0.swap_remove(at).1)
+        let at = self.values.iter().position(|(found, _)| *found == name)?;
+        Some(self.values.swap_remove(at).1)
     }
 
     fn take_plain(&mut self, name: &str) -> Option<String> {
         Some(self.take(name)?.expose().trim().to_owned())
     }
 
-    /// What is still missing, as `spelled` by the place it was looked for in.
-    fn missing(&self, spelled: &dyn Fn(&str) -> String) -> Vec<String> {
+    /// What is missing, as the place spells it.
+    fn missing(&self, section: &Section) -> Vec<String> {
         let mut missing: Vec<String> = ["Authority", "ClientId"]
             .into_iter()
-            .filter(|name| !self.has(name))
-            .map(spelled)
+            .filter(|name| !self.names(name))
+            .map(|name| section.spelled(name))
             .collect();
-        if !KEYS.iter().any(|key| self.has(key)) {
-            let keys = [KEYS[0], KEYS[1], KEYS[3]].map(spelled);
+        if !KEYS.iter().any(|key| self.names(key)) {
+            let keys = [KEYS[0], KEYS[1], KEYS[3]].map(|key| section.spelled(key));
             missing.push(format!("a key ({}, {} or {})", keys[0], keys[1], keys[2]));
         }
         missing
     }
 
-    /// The settings, or what is missing. `source` is how messages name where they were found.
+    /// The settings, or what is missing.
     ///
     /// # Errors
     ///
     /// Where there is more than one key.
-    pub(super) fn finish(
-        mut self,
-        source: String,
-        spelled: &dyn Fn(&str) -> String,
-    ) -> Result<Finding> {
-        let missing = self.missing(spelled);
+    fn finish(mut self, section: &Section) -> Result<Finding> {
+        let is_there = section.is_object() || legacy::is_of_package(section);
+        if self.values.is_empty() && !is_there {
+            return Ok(Finding::Nothing);
+        }
+        let missing = self.missing(section);
         if !missing.is_empty() {
             return Ok(Finding::Incomplete(missing));
         }
@@ -106,7 +156,7 @@ impl Draft {
         settings.certificate = self.take("Certificate");
         settings.token_endpoint = self.take_plain("TokenEndpoint");
         settings.scopes = self.take_plain("Scopes");
-        settings.source = source;
+        section.source().clone_into(&mut settings.source);
         Ok(settings.with_one_key()?.into())
     }
 }

@@ -7,8 +7,9 @@ use crate::error::Result;
 use crate::signer::BoxFuture;
 
 use super::local::{LocalSource, POLL_INTERVAL, looked_for};
+use super::values::{self, Section};
 use super::variables::Variables;
-use super::{Finding, SettingsSource, digdirator, names, values};
+use super::{Finding, SettingsSource, digdirator, draft, names};
 
 /// Environment variables, in either of two shapes and never a mix of them:
 ///
@@ -79,7 +80,11 @@ impl LocalSource for SettingsVariables {
     fn look_now(&self) -> Result<Finding> {
         match self.shapes {
             Shapes::Named => digdirator::read(&|name| self.variables.get(name), &self.name),
-            Shapes::Section => values::read(self.variables.all(), &self.section, "__", &self.name),
+            Shapes::Section => {
+                let variables = self.variables.all();
+                let section = Section::of_values(variables, &self.section, "__", &self.name);
+                draft::read(&section)
+            }
             Shapes::Both => {
                 let shape = |shapes| Self::of(Arc::clone(&self.variables), &self.section, shapes);
                 let shapes = [shape(Shapes::Named), shape(Shapes::Section)];

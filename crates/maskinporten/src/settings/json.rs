@@ -1,10 +1,16 @@
 //! Settings as JSON: the file that Altinn mounts, an `appsettings.json`, or one like them.
 //!
-//! - The settings stand under their section or are the whole text; a section path has levels
-//!   separated by `:`, `__` or `--`. Names are read in any case, and one that stands twice is refused.
-//! - Keys are an object, or a string that holds one. Members of other names are left alone.
+//! - The settings stand under their section or are the whole text. Names may be nested, or flat as
+//!   `dotnet user-secrets` writes them (`"MaskinportenSettings:ClientId"`), or both; levels are separated by
+//!   `:`, `__` or `--`, and names are read in any case.
+//! - The object `Values` of an Azure Functions `local.settings.json` holds variables: those of the section,
+//!   and those of the shape `MASKINPORTEN_…`.
+//! - Keys are an object, or a string that holds one. A number or a boolean is its text. Members of other
+//!   names are left alone.
 //! - Comments and commas before a closing bracket are read over, as .NET's configuration does.
 //! - Everything of the wrong type is told at once, by name; values never are.
+
+use std::collections::HashMap;
 
 use zeroize::Zeroizing;
 
@@ -14,131 +20,238 @@ use crate::key::members::{Member, Members};
 use crate::key::trim;
 use crate::secret::Secret;
 
-use super::draft::{self, Draft};
-use super::{Finding, jwk, values};
+use super::draft::{self, is_missing};
+use super::legacy;
+use super::values::{Entry, Problems, Section, Spelling, Value, is_within, levels};
+use super::{Finding, MaskinportenSettings, digdirator};
+
+/// Where Azure Functions keeps variables in a `local.settings.json`.
+const VALUES: &str = "Values";
 
 /// Looks for settings in `json`; `place` tells where the text came from, as messages should say it.
 pub(super) fn look(json: &str, section: &str, place: &str) -> Result<Finding> {
-    look_closely(json, section, place).map(|(finding, _)| finding)
-}
-
-/// The finding, and where in the text it was.
-fn look_closely(json: &str, section: &str, place: &str) -> Result<(Finding, String)> {
-    let refuse = |why: String| unusable(place, &why);
     let json = without_comments(trim(json));
-    let root = Members::parse(&json).map_err(|fault| refuse(format!("it is {fault}")))?;
-    let (object, source) = match in_section(&root, section).map_err(refuse)? {
-        Some(found) => (found, format!("{place}, section {section}")),
-        None if is_bare(&root) => (root, place.to_owned()),
-        None if root.count("kty") > 0 => {
-            let why = "it is a bare key: settings name Authority, ClientId and Jwk";
-            return Err(refuse(why.to_owned()));
-        }
-        None => return Ok((Finding::Nothing, place.to_owned())),
-    };
-
-    let mut draft = Draft::default();
-    let mut problems = Vec::new();
-    for name in draft::NAMES {
-        match value(&object, name) {
-            Ok(Some(value)) => draft.set(name, &value),
-            Ok(None) => {}
-            Err(problem) => problems.push(problem),
-        }
-    }
-    if !draft::KEYS.iter().any(|key| draft.has(key)) {
-        for (name, what) in draft::FOREIGN {
-            if let Ok(Some(Member::Text(_))) = find(&object, name) {
-                return Err(draft::foreign(&source, name, what));
-            }
-        }
-    }
-    if !problems.is_empty() {
-        // A key of the wrong type is there: that there is none would be no news.
-        let key = |problem: &String| {
-            draft::KEYS
-                .iter()
-                .any(|key| problem.starts_with(&format!("`{key}`")))
-        };
-        let with_key = problems.iter().any(key);
-        if let Finding::Incomplete(missing) = draft.finish(source.clone(), &quoted)? {
-            let missing = missing
-                .into_iter()
-                .filter(|name| !(with_key && name.starts_with("a key")));
-            problems.extend(missing.map(is_missing));
-        }
-        return Err(with_problems(
-            unusable(&source, &problems.join("; ")),
-            problems,
-        ));
-    }
-    let finding = draft.finish(source.clone(), &quoted)?;
-    Ok((finding, source))
+    Document::parse(&json, place)?.settings(section)
 }
 
 /// Reads settings from `json`, where they must be, and whole.
-pub(super) fn read(json: &str, section: &str, place: &str) -> Result<super::MaskinportenSettings> {
-    match look_closely(json, section, place)? {
-        (Finding::Complete(settings), _) => Ok(*settings),
-        (Finding::Incomplete(missing), source) => {
-            let problems: Vec<String> = missing.into_iter().map(is_missing).collect();
-            Err(with_problems(
-                unusable(&source, &problems.join("; ")),
-                problems,
-            ))
-        }
-        (Finding::Nothing, _) => Err(unusable(place, &format!("it has no section {section}"))),
-    }
-}
-
-/// Values of other settings than ours, what is of the wrong type among them, and where they were.
-pub(super) struct Scalars {
-    pub(super) values: Vec<(&'static str, Secret)>,
-    pub(super) problems: Vec<String>,
-    pub(super) source: String,
-}
-
-/// Reads what `json` holds by `names`, under `section` or, where one of `marks` is among its members, as
-/// the whole. Numbers and booleans are their text, as in .NET's configuration.
-pub(super) fn scalars(
-    json: &str,
-    section: &str,
-    place: &str,
-    names: &[&'static str],
-    marks: &[&str],
-) -> Result<Scalars> {
-    let refuse = |why: String| unusable(place, &why);
+pub(super) fn read(json: &str, section: &str, place: &str) -> Result<MaskinportenSettings> {
     let json = without_comments(trim(json));
-    let root = Members::parse(&json).map_err(|fault| refuse(format!("it is {fault}")))?;
-    let is_whole = || {
-        let is_mark = |found: &str| marks.iter().any(|mark| mark.eq_ignore_ascii_case(found));
-        root.iter().any(|(found, _)| is_mark(found))
+    let document = Document::parse(&json, place)?;
+    let missing = match document.settings(section)? {
+        Finding::Complete(settings) => return Ok(*settings),
+        Finding::Incomplete(missing) => missing,
+        Finding::Nothing => return Err(document.lacks(section)),
     };
-    let (object, source) = match in_section(&root, section).map_err(refuse)? {
-        Some(found) => (found, format!("{place}, section {section}")),
-        None if is_whole() => (root, place.to_owned()),
-        None => return Err(refuse(format!("it has no section {section}"))),
-    };
-    let mut values = Vec::new();
-    let mut problems = Vec::new();
-    for &name in names {
-        let value = find(&object, name).and_then(|member| match member {
-            None | Some(Member::Null) => Ok(None),
-            Some(Member::Text(text)) => Ok(Some(Secret::from(text.as_str()))),
-            Some(Member::Other("a number" | "a boolean")) => {
-                Ok(raw(&object, name).map(Secret::from))
-            }
-            Some(other) => Err(format!("`{name}` is {}, not a string", other.kind())),
-        });
-        match value {
-            Ok(value) => values.extend(value.map(|value| (name, value))),
-            Err(problem) => problems.push(problem),
+    let mut problems = Problems::default();
+    let found = document.section(section, &draft::is_mark)?;
+    if found.as_ref().is_some_and(legacy::is_of_package) {
+        problems.add(&legacy::not_ours());
+    }
+    for name in missing {
+        problems.tell(is_missing(name));
+    }
+    let source = found.as_ref().map_or(place, Section::source);
+    Err(problems.into_error(source, &advice::SETTINGS_FILE))
+}
+
+/// A JSON object, and how messages name where it came from.
+pub(super) struct Document<'a> {
+    root: Members<'a>,
+    place: &'a str,
+}
+
+impl<'a> Document<'a> {
+    /// `json` has no comments any more: see [`without_comments`].
+    pub(super) fn parse(json: &'a str, place: &'a str) -> Result<Self> {
+        match Members::parse(json) {
+            Ok(root) => Ok(Self { root, place }),
+            Err(fault) => Err(unusable(place, &format!("it is {fault}"))),
         }
     }
-    Ok(Scalars {
-        values,
-        problems,
-        source,
+
+    fn settings(&self, section: &str) -> Result<Finding> {
+        let found = match self.section(section, &draft::is_mark)? {
+            Some(section) => draft::read(&section)?,
+            None if self.root.count("kty") > 0 => {
+                let why = "it is a bare key: settings name Authority, ClientId and Jwk";
+                return Err(unusable(self.place, why));
+            }
+            None => Finding::Nothing,
+        };
+        let variables = self.variables()?;
+        let value = |name: &str| {
+            let found = variables.iter().find(|(found, _)| found == name);
+            found.map(|(_, value)| value)
+        };
+        let place = format!("{}, {VALUES}", self.place);
+        Finding::of_shapes([
+            (
+                format!("MASKINPORTEN_… in {place}"),
+                digdirator::read(&value, &place)?,
+            ),
+            (format!("section {section} in {}", self.place), found),
+        ])
+    }
+
+    /// What it holds of a section; or all of it, where a name at the top is one that settings open with.
+    ///
+    /// # Errors
+    ///
+    /// Where something else than an object is in the section's place, or two objects are.
+    pub(super) fn section(
+        &self,
+        section: &str,
+        is_mark: &dyn Fn(&str) -> bool,
+    ) -> Result<Option<Section>> {
+        let refuse = |why: String| unusable(self.place, &why);
+        let path = levels(section);
+        let mut found = Found::new(&path);
+        if !path.is_empty() {
+            found.look_into(&self.root, &[], "").map_err(refuse)?;
+            if let Some(json) = self.values() {
+                let values =
+                    Members::parse(json).map_err(|fault| refuse(format!("{VALUES} is {fault}")))?;
+                found.look_into(&values, &[], VALUES).map_err(refuse)?;
+            }
+        }
+        if found.is_there {
+            let source = format!("{}, section {section}", self.place);
+            return Ok(Some(Section::new(found.entries, source, Spelling::Member)));
+        }
+        if !self.root.iter().any(|(name, _)| is_mark(name)) {
+            return Ok(None);
+        }
+        let mut all = Found::new(&[]);
+        all.look_into(&self.root, &[], "").map_err(refuse)?;
+        let source = self.place.to_owned();
+        Ok(Some(Section::new(all.entries, source, Spelling::Member)))
+    }
+
+    /// The error for a section that is not there.
+    pub(super) fn lacks(&self, section: &str) -> Error {
+        unusable(self.place, &format!("it has no section {section}"))
+    }
+
+    fn values(&self) -> Option<&'a str> {
+        let mut members = self.root.iter();
+        members.find_map(|(name, member)| match member {
+            Member::Object(json) if name.eq_ignore_ascii_case(VALUES) => Some(json),
+            _ => None,
+        })
+    }
+
+    /// The variables that it holds, by their whole names.
+    fn variables(&self) -> Result<Vec<(String, Secret)>> {
+        let Some(json) = self.values() else {
+            return Ok(Vec::new());
+        };
+        let refuse = |why: String| unusable(self.place, &why);
+        let values =
+            Members::parse(json).map_err(|fault| refuse(format!("{VALUES} is {fault}")))?;
+        let mut variables: Vec<(String, Secret)> = Vec::new();
+        for (name, member) in values.iter() {
+            let Some(Value::Text(text)) = value(&values, name, member) else {
+                continue;
+            };
+            match variables.iter().find(|(found, _)| found == name) {
+                Some((_, found)) if *found != text => {
+                    return Err(refuse(format!("`{name}` stands in {VALUES} twice")));
+                }
+                Some(_) => {}
+                None => variables.push((name.to_owned(), text)),
+            }
+        }
+        Ok(variables)
+    }
+}
+
+/// What was found of a section so far.
+struct Found<'p> {
+    section: &'p [String],
+    is_there: bool,
+    entries: Vec<Entry>,
+}
+
+impl<'p> Found<'p> {
+    fn new(section: &'p [String]) -> Self {
+        Self {
+            section,
+            is_there: false,
+            entries: Vec::new(),
+        }
+    }
+
+    /// Looks into an object whose name has the levels `above`, written as `written`.
+    fn look_into(
+        &mut self,
+        object: &Members<'_>,
+        above: &[String],
+        written: &str,
+    ) -> Result<(), String> {
+        let mut seen = HashMap::new();
+        for (name, member) in object.iter() {
+            let levels = [above, &levels(name)].concat();
+            if levels.len() == above.len() || !is_within(&levels, self.section) {
+                continue;
+            }
+            let written = match written {
+                "" => name.to_owned(),
+                above => format!("{above}.{name}"),
+            };
+            let earlier = seen.insert(name.to_ascii_lowercase(), written.clone());
+            let is_above = levels.len() <= self.section.len();
+            let value = match (member, earlier) {
+                (Member::Null, None) => continue,
+                (_, Some(earlier)) if is_above => {
+                    return Err(format!(
+                        "section {name} stands there twice, as `{earlier}` and `{written}`"
+                    ));
+                }
+                (Member::Object(json), None) if is_above => {
+                    let inner = Members::parse(json)
+                        .map_err(|fault| format!("section {name} is {fault}"))?;
+                    self.is_there |= levels.len() == self.section.len();
+                    self.look_into(&inner, &levels, &written)?;
+                    continue;
+                }
+                (other, None) if is_above => {
+                    let kind = other.kind();
+                    return Err(format!("section {name} is {kind}, not an object"));
+                }
+                (_, Some(earlier)) => Value::Twice(earlier),
+                (member, None) => match value(object, name, member) {
+                    Some(value) => value,
+                    None => continue,
+                },
+            };
+            self.is_there = true;
+            self.entries.push(Entry {
+                levels: levels[self.section.len()..].to_vec(),
+                written,
+                value,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// What a member holds; nothing where it is `null`.
+fn value(object: &Members<'_>, name: &str, member: Member<'_>) -> Option<Value> {
+    Some(match member {
+        Member::Null => return None,
+        Member::Text(text) => Value::Text(Secret::from(text.as_str())),
+        Member::Object(json) => Value::Structure {
+            kind: "an object",
+            json: Secret::from(json),
+        },
+        Member::Other(kind) => {
+            let json = Secret::from(object.raw(name)?);
+            match kind {
+                "a number" | "a boolean" => Value::Text(json),
+                kind => Value::Structure { kind, json },
+            }
+        }
     })
 }
 
@@ -146,24 +259,8 @@ fn unusable(place: &str, why: &str) -> Error {
     Error::settings(format!("{place} cannot be used: {why}")).with_advice(&advice::SETTINGS_FILE)
 }
 
-fn with_problems(error: Error, problems: Vec<String>) -> Error {
-    let tell = |error: Error, problem| error.with_detail("problem", problem);
-    problems.into_iter().fold(error, tell)
-}
-
-fn quoted(name: &str) -> String {
-    format!("`{name}`")
-}
-
-fn is_missing(name: String) -> String {
-    match name.strip_prefix("a key ") {
-        Some(keys) => format!("a key is missing {keys}"),
-        None => format!("{name} is missing"),
-    }
-}
-
 /// The text without what .NET's reader of configuration reads over and JSON does not have.
-fn without_comments(json: &str) -> Zeroizing<String> {
+pub(super) fn without_comments(json: &str) -> Zeroizing<String> {
     // Never longer than what it is made of, so that no half-made copy is left behind.
     let mut clean = Zeroizing::new(String::with_capacity(json.len()));
     let mut rest = json;
@@ -215,77 +312,4 @@ fn comment(text: &str) -> Option<&str> {
     }
     let after = text.strip_prefix("/*")?;
     Some(after.split_once("*/").map_or("", |(_, after)| after))
-}
-
-fn in_section<'a>(root: &Members<'a>, section: &str) -> Result<Option<Members<'a>>, String> {
-    let mut deepest: Option<Members<'a>> = None;
-    for level in values::levels(section) {
-        match find(deepest.as_ref().unwrap_or(root), &level)? {
-            None | Some(Member::Null) => return Ok(None),
-            Some(Member::Object(text)) => {
-                let object = Members::parse(text).map_err(|fault| format!("{level} is {fault}"))?;
-                deepest = Some(object);
-            }
-            Some(other) => {
-                return Err(format!(
-                    "section {level} is {}, not an object",
-                    other.kind()
-                ));
-            }
-        }
-    }
-    Ok(deepest)
-}
-
-fn is_bare(root: &Members<'_>) -> bool {
-    // Not `Kid`, which a bare key has too.
-    let names = ["Authority", "ClientId"].iter().chain(&draft::KEYS);
-    let names: Vec<&str> = names.copied().collect();
-    root.iter()
-        .any(|(found, _)| names.iter().any(|name| name.eq_ignore_ascii_case(found)))
-}
-
-/// The one member of a name, in any case.
-fn find<'a>(object: &Members<'a>, name: &str) -> Result<Option<Member<'a>>, String> {
-    let mut found = object
-        .iter()
-        .filter(|(found, _)| found.eq_ignore_ascii_case(name));
-    let first = found.next();
-    match (&first, found.next()) {
-        (Some((one, _)), Some((other, _))) => Err(format!(
-            "`{name}` stands there twice, as `{one}` and `{other}`"
-        )),
-        _ => Ok(first.map(|(_, member)| member)),
-    }
-}
-
-/// What a member holds, as text. `null` counts as left out.
-fn value(object: &Members<'_>, name: &str) -> Result<Option<Secret>, String> {
-    match find(object, name)? {
-        None | Some(Member::Null) => Ok(None),
-        Some(Member::Text(text)) => Ok(Some(Secret::from(text.as_str()))),
-        Some(Member::Object(text)) if matches!(name, "Jwk" | "PreviousJwk") => {
-            Ok(Some(jwk::with_its_own_names(text)))
-        }
-        Some(Member::Object(text)) if name == "Jwks" => Ok(Some(Secret::from(text))),
-        Some(other) => {
-            if name == "Jwks" && other.kind() == "an array" {
-                return Ok(raw(object, name).map(Secret::from));
-            }
-            let wanted = match name {
-                "Jwk" | "PreviousJwk" => "an object",
-                "Jwks" => "a set of keys",
-                _ => "a string",
-            };
-            Err(format!("`{name}` is {}, not {wanted}", other.kind()))
-        }
-    }
-}
-
-/// A member as it stands, whatever it is.
-fn raw<'a>(object: &Members<'a>, name: &str) -> Option<&'a str> {
-    let spelled = object
-        .iter()
-        .find(|(found, _)| found.eq_ignore_ascii_case(name));
-    spelled.and_then(|(found, _)| object.raw(found))
 }

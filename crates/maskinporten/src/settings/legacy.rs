@@ -4,70 +4,92 @@
 //! becomes of a header that is already there. So it is no place of settings among others
 //! ([`SettingsSource`](super::SettingsSource)), which would carry the half of it over and watch that.
 
+use std::error::Error as _;
 use std::path::Path;
 
 use crate::advice::{self, Advice};
 use crate::authorizer::ExistingHeader;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
+use crate::key::trim;
 use crate::organisation::OrganisationNumber;
 use crate::request::{TokenKind, TokenRequest};
 use crate::secret::Secret;
 
+use super::authority::checked_url;
+use super::json::{Document, without_comments};
+use super::values::{Problems, Section, levels};
 use super::variables::Variables;
-use super::{AltinnSettings, MaskinportenSettings, disk, json, values};
+use super::{AltinnSettings, Authority, MaskinportenSettings, disk, draft, located};
 
-/// Every name that the package reads, as it spells them, and the exchange's once more without the slip.
-const NAMES: [&str; 19] = [
+/// Every name that the package reads, as it spells them, and the exchange's a second time without the slip.
+const NAMES: [&str; 22] = [
     "Environment",
     "ClientId",
-    "EncodedJwk",
+    ENCODED_JWK,
+    ENCODED_X509,
+    PKCS12_PATH,
+    PKCS12_PASSWORD,
+    THUMBPRINT,
     "Kid",
     "Scope",
     "Resource",
     "ConsumerOrgNo",
+    TOKEN_ENDPOINT,
+    AUDIENCE,
     EXCHANGE,
     EXCHANGE_CORRECTED,
-    "TokenExchangeEnvironment",
+    EXCHANGE_ENDPOINT,
+    EXCHANGE_ENVIRONMENT,
     "UseAltinnTestOrg",
     "OverwriteAuthorizationHeader",
     "EnableDebugLogging",
-    "EnterpriseUserName",
-    "EnterpriseUserPassword",
-    "EncodedX509",
-    "CertificatePkcs12Path",
-    "CertificatePkcs12Password",
-    "CertificateStoreThumbprint",
+    ENTERPRISE_USER[0],
+    ENTERPRISE_USER[1],
 ];
 
-/// What tells an object without its section for one of these.
-const MARKS: [&str; 2] = ["ClientId", "EncodedJwk"];
+const ENCODED_JWK: &str = "EncodedJwk";
+
+const ENCODED_X509: &str = "EncodedX509";
+
+const PKCS12_PATH: &str = "CertificatePkcs12Path";
+
+const PKCS12_PASSWORD: &str = "CertificatePkcs12Password";
+
+const THUMBPRINT: &str = "CertificateStoreThumbprint";
+
+/// Those of them that hold a key, or name one.
+const KEYS: [&str; 4] = [ENCODED_JWK, ENCODED_X509, PKCS12_PATH, THUMBPRINT];
+
+const TOKEN_ENDPOINT: &str = "TokenEndpoint";
+
+/// The issuer, in the package's words.
+const AUDIENCE: &str = "AssertionAudience";
 
 /// The package's own spelling.
 const EXCHANGE: &str = "ExhangeToAltinnToken";
 
 const EXCHANGE_CORRECTED: &str = "ExchangeToAltinnToken";
 
-/// Keys that are held in what is not read here.
-const KEYSTORES: [(&str, &str); 4] = [
-    ("EncodedX509", "a PKCS#12 in base64"),
-    ("CertificatePkcs12Path", "a PKCS#12"),
-    ("CertificatePkcs12Password", "the password of a PKCS#12"),
-    (
-        "CertificateStoreThumbprint",
-        "a certificate of the Windows store",
-    ),
-];
+const EXCHANGE_ENDPOINT: &str = "TokenExchangeEndpoint";
+
+const EXCHANGE_ENVIRONMENT: &str = "TokenExchangeEnvironment";
+
+/// Who asked Altinn before there were system users. The package ignores them since Altinn answers 410.
+const ENTERPRISE_USER: [&str; 2] = ["EnterpriseUserName", "EnterpriseUserPassword"];
 
 /// The settings of the .NET package Altinn.ApiClients.Maskinporten, as an `appsettings.json`, the
 /// environment or a vault holds them.
 ///
-/// - They name an `Environment`, a `ClientId` and an `EncodedJwk`. What code sets over there on
-///   `ClientSettings` is set on the fields here.
+/// - They name an `Environment`, or `TokenEndpoint` and `AssertionAudience`; a `ClientId`; and a key. What
+///   code sets over there on `ClientSettings` is set on the fields here.
 /// - Names are read in any case; a blank value is not given; `true` and `false` may be text. All
 ///   that is wrong is told at once, by name and never by value.
-/// - `ver1` and `ver2`, enterprise users and PKCS#12 are refused, with what takes their place.
-/// - `EnableDebugLogging` changes nothing: it wrote signed assertions to the log.
+/// - The key is an `EncodedJwk`. With the cargo feature `pkcs12` it may be an `EncodedX509` or a
+///   `CertificatePkcs12Path`; without it they are refused, and a `CertificateStoreThumbprint` always is.
+/// - `ver1` and `ver2` are refused, with what takes their place.
+/// - `EnableDebugLogging` changes nothing: it wrote signed assertions to the log. Enterprise users are
+///   ignored, as the package does, with a warning.
 ///
 /// ```
 /// use maskinporten::{ExistingHeader, LegacySettings};
@@ -94,12 +116,13 @@ const KEYSTORES: [(&str, &str); 4] = [
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LegacySettings {
-    /// `Environment`: `prod`, `test` or `dev`.
-    pub environment: Environment,
+    /// `Environment`: `prod`, `test` or `dev`. It may be missing where `TokenEndpoint` and
+    /// `AssertionAudience` are both given.
+    pub environment: Option<Environment>,
     /// `ClientId`.
     pub client_id: String,
-    /// `EncodedJwk`: the private JWK in base64.
-    pub encoded_jwk: Secret,
+    /// `EncodedJwk`, `EncodedX509` or `CertificatePkcs12Path`.
+    pub key: LegacyKey,
     /// `Kid`: wins over the one inside the JWK.
     pub kid: Option<String>,
     /// `Scope`: scopes, separated by spaces. Often set in code.
@@ -108,8 +131,16 @@ pub struct LegacySettings {
     pub resource: Option<String>,
     /// `ConsumerOrgNo`: the organisation on whose behalf it is.
     pub consumer_org_no: Option<String>,
+    /// `TokenEndpoint`: where grants are sent. That of `Environment` where it is not given.
+    pub token_endpoint: Option<String>,
+    /// `AssertionAudience`: the issuer, and the audience of every assertion. That of `Environment` where it
+    /// is not given.
+    pub assertion_audience: Option<String>,
     /// `ExhangeToAltinnToken`, or as one would spell it: whether Altinn's token is wanted.
     pub exchange_to_altinn_token: bool,
+    /// `TokenExchangeEndpoint`: the whole address that tokens are exchanged at. It wins over
+    /// `TokenExchangeEnvironment`.
+    pub token_exchange_endpoint: Option<String>,
     /// `TokenExchangeEnvironment`: `prod`, `tt02`, `test`, `at21` to `at24` or `yt01`. The Altinn of
     /// `Environment` where it is not given.
     pub token_exchange_environment: Option<String>,
@@ -120,6 +151,23 @@ pub struct LegacySettings {
     source: String,
 }
 
+/// The key of [`LegacySettings`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum LegacyKey {
+    /// `EncodedJwk`: the private JWK in base64.
+    Jwk(Secret),
+    /// The key and its certificate in a PKCS#12, which are sent as `x5c`. It signs with the cargo feature
+    /// `pkcs12`.
+    Pkcs12 {
+        /// The PKCS#12 in base64: `EncodedX509`, or what the file at `CertificatePkcs12Path` held when the
+        /// settings were read. A relative path starts at the directory that the process works in.
+        content: Secret,
+        /// `CertificatePkcs12Password`; empty for an `EncodedX509`.
+        password: Secret,
+    },
+}
+
 impl LegacySettings {
     /// Reads JSON: the settings themselves, or an object that holds them under `section`, as
     /// [`MaskinportenSettings::from_json`] reads its own.
@@ -127,7 +175,8 @@ impl LegacySettings {
     /// # Errors
     ///
     /// [`ErrorKind::Settings`](crate::ErrorKind::Settings), naming everything that is missing, not
-    /// understood or no longer served. The key itself is read when a client is made.
+    /// understood or no longer served, and a file at `CertificatePkcs12Path` that cannot be read. The key
+    /// itself is read when a client is made.
     pub fn from_json(json: &str, section: &str) -> Result<Self> {
         Self::of_json(json, section, "legacy settings JSON")
     }
@@ -146,6 +195,23 @@ impl LegacySettings {
             section,
             &format!("legacy settings file {}", path.display()),
         )
+    }
+
+    /// Whether a JSON file holds settings of the package under `section`, or bare: it has an `Environment`, an
+    /// `AssertionAudience` or one of the package's keys, and neither an `Authority` nor a key of
+    /// [`MaskinportenSettings`]. Nothing more is checked.
+    ///
+    /// # Errors
+    ///
+    /// Where the file cannot be read, is larger than 1 MiB or is no JSON object, and where something else
+    /// than an object is in the section's place.
+    pub fn is_in_file(path: impl AsRef<Path>, section: &str) -> Result<bool> {
+        let path = path.as_ref();
+        let json = disk::settings(path)?;
+        let json = without_comments(trim(&json));
+        let place = format!("settings file {}", path.display());
+        let found = Document::parse(&json, &place)?.section(section, &is_mark)?;
+        Ok(found.as_ref().is_some_and(is_of_package))
     }
 
     /// Reads the environment of this process: `Maskinporten-Config-Path__ClientId` for a section of that name.
@@ -176,48 +242,54 @@ impl LegacySettings {
     }
 
     fn of_json(json: &str, section: &str, place: &str) -> Result<Self> {
-        let found = json::scalars(json, section, place, &NAMES, &MARKS)
-            .map_err(|error| error.with_advice(&advice::LEGACY_SETTINGS))?;
-        let spelled = |name: &str| format!("`{name}`");
-        Reading::of(found.values, found.problems, &spelled).finish(found.source)
+        let read = || {
+            let json = without_comments(trim(json));
+            let document = Document::parse(&json, place)?;
+            let found = document.section(section, &is_mark)?;
+            found.ok_or_else(|| document.lacks(section))
+        };
+        let found = read().map_err(|error| error.with_advice(&advice::LEGACY_SETTINGS))?;
+        Reading::of(&found).finish()
     }
 
     fn of_values(
         values: &[(String, Secret)],
         section: &str,
-        separator: &str,
+        separator: &'static str,
         place: &str,
     ) -> Result<Self> {
-        let path = values::levels(section);
-        let mut found = Vec::new();
-        let mut problems = Vec::new();
-        let below = values::below(values, &path);
-        for name in NAMES {
-            match values::one(&below, name) {
-                Ok(Some(value)) => found.push((name, value.clone())),
-                Ok(None) => {}
-                Err(error) => problems.push(error.to_string()),
-            }
-        }
-        let path = path.join(separator);
-        if found.is_empty() && problems.is_empty() {
+        let path = levels(section).join(separator);
+        let source = format!("{place}, section {path}");
+        let found = Section::of_values(values, section, separator, source);
+        if !NAMES.iter().any(|name| found.has(name)) {
             let message = format!("{place} cannot be used: nothing of the section {path} is there");
             return Err(Error::settings(message).with_advice(&advice::LEGACY_SETTINGS));
         }
-        let spelled = |name: &str| match path.as_str() {
-            "" => name.to_owned(),
-            path => format!("{path}{separator}{name}"),
-        };
-        Reading::of(found, problems, &spelled).finish(format!("{place}, section {path}"))
+        Reading::of(&found).finish()
     }
 
     /// Who the client is: authority, client id and key.
     #[must_use]
     pub fn settings(&self) -> MaskinportenSettings {
-        let authority = self.environment.authority();
-        let mut settings = MaskinportenSettings::new(authority, self.client_id.clone())
-            .with_jwk_base64(self.encoded_jwk.clone());
+        let audience = given(self.assertion_audience.as_deref());
+        let authority = audience.or_else(|| self.environment.map(Environment::authority));
+        let mut settings =
+            MaskinportenSettings::new(authority.unwrap_or_default(), self.client_id.clone());
+        match &self.key {
+            LegacyKey::Jwk(jwk) => settings.jwk_base64 = Some(jwk.clone()),
+            LegacyKey::Pkcs12 { content, password } => {
+                settings.key = Some(content.clone());
+                settings.key_password = Some(password.clone());
+            }
+        }
         settings.kid = given(self.kid.as_deref()).map(str::to_owned);
+        let endpoint = given(self.token_endpoint.as_deref()).map(str::to_owned);
+        // An audience says nothing of where grants are sent: without an address that is the environment's.
+        let of_environment = || {
+            let authority = Authority::parse(self.environment?.authority()).ok()?;
+            audience.and(authority.token_endpoint().map(ToString::to_string))
+        };
+        settings.token_endpoint = endpoint.or_else(of_environment);
         settings.source.clone_from(&self.source);
         settings
     }
@@ -238,7 +310,7 @@ impl LegacySettings {
                 None => Ok(request),
             }
         };
-        request().map_err(|error| self.settings().found_here(&error))
+        request().map_err(|error| located(&error, &self.source))
     }
 
     /// Whose token is wanted: Altinn's where they exchange it.
@@ -254,15 +326,25 @@ impl LegacySettings {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) where `TokenExchangeEnvironment` names none, or
-    /// one that does not take the tokens of `Environment`; and for `dev`, which has no Altinn.
+    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) where `TokenExchangeEndpoint` is no address,
+    /// `TokenExchangeEnvironment` names none, or either does not take the tokens of the settings' environment;
+    /// where nothing tells which Altinn it is; and for `dev`, which has none.
     pub fn altinn(&self) -> Result<Option<AltinnSettings>> {
         if !self.exchange_to_altinn_token {
             return Ok(None);
         }
-        let name = given(self.token_exchange_environment.as_deref());
-        let mut altinn = exchange_at(name, self.environment, "`TokenExchangeEnvironment`")
-            .map_err(|error| self.settings().found_here(&error))?;
+        let exchange = Exchange {
+            endpoint: given(self.token_exchange_endpoint.as_deref()),
+            name: given(self.token_exchange_environment.as_deref()),
+            environment: self.environment.or_else(|| {
+                let audience = given(self.assertion_audience.as_deref())?;
+                Authority::parse(audience).ok()?.environment()
+            }),
+        };
+        let mut altinn = exchange.altinn().map_err(|error| {
+            let error = exchange.named(&error, &|name| format!("`{name}`"));
+            located(&error, &self.source)
+        })?;
         altinn.test_org = self.use_altinn_test_org;
         Ok(Some(altinn))
     }
@@ -278,60 +360,114 @@ impl LegacySettings {
     }
 }
 
-/// The Altinn of a name, or the one of the environment.
-fn exchange_at(
-    name: Option<&str>,
-    environment: Environment,
-    spelled: &str,
-) -> Result<AltinnSettings> {
-    let Some(name) = name else {
-        return AltinnSettings::of(environment).ok_or_else(|| {
-            let message = format!("no Altinn takes the tokens of {environment}");
-            Error::settings(message).with_advice(&advice::CROSSED_ENVIRONMENTS)
-        });
-    };
-    let Some(platform) = Environment::altinn_platform_named(name) else {
-        let message = format!("{spelled} is none of prod, tt02, test, at21 to at24 and yt01");
-        return Err(Error::settings(message).with_advice(&advice::LEGACY_SETTINGS));
-    };
-    let altinn = AltinnSettings::platform(&platform)?;
-    altinn.check_against(environment)?;
-    Ok(altinn)
+/// Whether a name at the top of a JSON text tells that the package's settings stand there without a section.
+fn is_mark(name: &str) -> bool {
+    let mut marks = ["ClientId"].iter().chain(&KEYS);
+    marks.any(|mark| mark.eq_ignore_ascii_case(name))
+}
+
+/// Whether a section is the package's and not one of ours.
+pub(super) fn is_of_package(section: &Section) -> bool {
+    let has = |name: &&str| section.has(name);
+    let mut ours = ["Authority"].iter().chain(&draft::KEYS);
+    let mut theirs = ["Environment", AUDIENCE].iter().chain(&KEYS);
+    !ours.any(|name| has(name)) && theirs.any(|name| has(name))
+}
+
+/// What is said of the package's settings where ours are read.
+pub(super) fn not_ours() -> Error {
+    Error::settings("it holds settings of the .NET package Altinn.ApiClients.Maskinporten")
+        .with_advice(&advice::LEGACY_ELSEWHERE)
 }
 
 fn given(text: Option<&str>) -> Option<&str> {
     text.map(str::trim).filter(|text| !text.is_empty())
 }
 
+/// What tells where tokens are exchanged.
+struct Exchange<'a> {
+    endpoint: Option<&'a str>,
+    name: Option<&'a str>,
+    /// Whose tokens they are, where that is known.
+    environment: Option<Environment>,
+}
+
+impl Exchange<'_> {
+    fn altinn(&self) -> Result<AltinnSettings> {
+        let altinn = match (self.endpoint, self.name) {
+            (Some(url), _) => AltinnSettings::exchange(url)?,
+            (None, Some(name)) => match Environment::altinn_platform_named(name) {
+                Some(platform) => AltinnSettings::platform(&platform)?,
+                None => {
+                    let message = "it is none of prod, tt02, test, at21 to at24 and yt01";
+                    return Err(Error::settings(message).with_advice(&advice::LEGACY_SETTINGS));
+                }
+            },
+            (None, None) => return self.of_environment(),
+        };
+        if let Some(environment) = self.environment {
+            altinn.check_against(environment)?;
+        }
+        Ok(altinn)
+    }
+
+    fn of_environment(&self) -> Result<AltinnSettings> {
+        let Some(environment) = self.environment else {
+            let message = "it is missing, and nothing else tells which Altinn exchanges the tokens";
+            return Err(Error::settings(message).with_advice(&advice::LEGACY_SETTINGS));
+        };
+        AltinnSettings::of(environment).ok_or_else(|| {
+            let message = format!("no Altinn takes the tokens of {environment}");
+            Error::settings(message).with_advice(&advice::CROSSED_ENVIRONMENTS)
+        })
+    }
+
+    /// The same error with the name of the setting it is about.
+    fn named(&self, error: &Error, spelled: &dyn Fn(&str) -> String) -> Error {
+        let name = match self.endpoint {
+            Some(_) => EXCHANGE_ENDPOINT,
+            None => EXCHANGE_ENVIRONMENT,
+        };
+        let named = Error::settings(format!("{}: {error}", spelled(name)));
+        match error.advice() {
+            Some(advice) => named.with_advice(advice),
+            None => named,
+        }
+    }
+}
+
 // ===== one reading =====
 
 /// What was found, and all that is wrong with it so far.
 struct Reading<'a> {
+    section: &'a Section,
     found: Vec<(&'static str, Secret)>,
-    problems: Vec<String>,
-    /// What to do about the first problem that has a remedy of its own.
-    advice: Option<&'static Advice>,
-    spelled: &'a dyn Fn(&str) -> String,
+    problems: Problems,
 }
 
 impl<'a> Reading<'a> {
-    fn of(
-        found: Vec<(&'static str, Secret)>,
-        problems: Vec<String>,
-        spelled: &'a dyn Fn(&str) -> String,
-    ) -> Self {
-        Self {
-            found,
-            problems,
-            advice: None,
-            spelled,
+    fn of(section: &'a Section) -> Self {
+        let mut reading = Self {
+            section,
+            found: Vec::new(),
+            problems: Problems::default(),
+        };
+        for name in NAMES {
+            match section.text(name) {
+                Ok(value) => {
+                    let value = value.map(|value| (name, value.clone()));
+                    reading.found.extend(value);
+                }
+                // What to do about it is said for all of the settings.
+                Err(error) => reading.problems.tell(error.to_string()),
+            }
         }
+        reading
     }
 
     fn get(&self, name: &str) -> Option<&Secret> {
-        let mut found = self.found.iter().filter(|(found, _)| *found == name);
-        let (_, value) = found.next()?;
-        Some(value).filter(|value| !value.expose().trim().is_empty())
+        let found = self.found.iter().find(|(found, _)| *found == name);
+        found.map(|(_, value)| value)
     }
 
     fn text(&self, name: &str) -> Option<String> {
@@ -340,20 +476,19 @@ impl<'a> Reading<'a> {
 
     fn refuse(&mut self, name: &str, why: &str) {
         self.problems
-            .push(format!("{} {why}", (self.spelled)(name)));
+            .tell(format!("{} {why}", self.section.spelled(name)));
     }
 
     fn refuse_for(&mut self, advice: &'static Advice, name: &str, why: &str) {
-        self.advice.get_or_insert(advice);
-        self.refuse(name, why);
+        let message = format!("{} {why}", self.section.spelled(name));
+        self.problems
+            .add(&Error::settings(message).with_advice(advice));
     }
 
-    /// The text of a name that must be there. One that cannot be read is told already.
     fn required(&mut self, name: &str) -> Option<String> {
         let text = self.text(name);
-        let spelled = (self.spelled)(name);
-        let is_told = |problem: &String| problem.contains(&spelled);
-        if text.is_none() && !self.problems.iter().any(is_told) {
+        // One that is of the wrong type is there, and was told.
+        if text.is_none() && !self.section.has(name) {
             self.refuse(name, "is missing");
         }
         text
@@ -376,14 +511,18 @@ impl<'a> Reading<'a> {
         let (theirs, corrected) = (self.flag(EXCHANGE), self.flag(EXCHANGE_CORRECTED));
         let both = self.get(EXCHANGE).is_some() && self.get(EXCHANGE_CORRECTED).is_some();
         if both && theirs != corrected {
-            let other = (self.spelled)(EXCHANGE);
+            let other = self.section.spelled(EXCHANGE);
             self.refuse(EXCHANGE_CORRECTED, &format!("and {other} differ"));
         }
         theirs || corrected
     }
 
     fn environment(&mut self) -> Option<Environment> {
-        let text = self.required("Environment")?;
+        let addresses = [TOKEN_ENDPOINT, AUDIENCE];
+        let text = match addresses.iter().all(|name| self.section.has(name)) {
+            true => self.text("Environment")?,
+            false => self.required("Environment")?,
+        };
         if matches!(text.to_ascii_lowercase().as_str(), "ver1" | "ver2") {
             let why = "names ver1 or ver2, which were closed in June 2024: test takes their place";
             self.refuse_for(&advice::RETIRED_ENVIRONMENT, "Environment", why);
@@ -396,33 +535,104 @@ impl<'a> Reading<'a> {
         parsed
     }
 
-    fn key(&mut self) -> Option<Secret> {
-        let mut is_kept_elsewhere = false;
-        for (name, what) in KEYSTORES {
-            if self.get(name).is_some() {
-                is_kept_elsewhere = true;
-                let why = format!("is {what}, which is not read here");
-                self.refuse_for(&advice::FOREIGN_KEYSTORE, name, &why);
-            }
+    /// An absolute address.
+    fn address(&mut self, name: &'static str, what: &str) -> Option<String> {
+        let text = self.text(name)?;
+        if let Err(error) = checked_url(&text, what, &advice::LEGACY_SETTINGS) {
+            let message = format!("{}: {error}", self.section.spelled(name));
+            self.problems.tell(message);
+            return None;
         }
-        let key = self.get("EncodedJwk").cloned();
-        if !is_kept_elsewhere {
-            self.required("EncodedJwk");
-        }
-        key
+        Some(text)
     }
 
-    fn enterprise_user(&mut self) {
-        for name in ["EnterpriseUserName", "EnterpriseUserPassword"] {
-            if self.get(name).is_some() {
-                let why = "is an enterprise user's, which Altinn has answered with 410 since June \
-                    2026: use a system user";
-                self.refuse_for(&advice::ENTERPRISE_USER, name, why);
+    /// The issuer, which is of the environment where both are told.
+    fn audience(&mut self, environment: Option<Environment>) -> Option<Authority> {
+        let text = self.address(AUDIENCE, "issuer")?;
+        let authority = match Authority::parse(&text) {
+            Ok(authority) => authority,
+            Err(error) => {
+                self.refuse(AUDIENCE, &format!("is no issuer: {error}"));
+                return None;
+            }
+        };
+        if let (Some(theirs), Some(environment)) = (authority.environment(), environment)
+            && theirs != environment
+        {
+            let name = self.section.spelled("Environment");
+            let why = format!("is the issuer of {theirs}, and {name} is {environment}");
+            self.refuse_for(&advice::CROSSED_CREDENTIALS, AUDIENCE, &why);
+        }
+        Some(authority)
+    }
+
+    fn key(&mut self) -> Option<LegacyKey> {
+        let mut is_refused = false;
+        let mut refuse = |reading: &mut Self, name, why, advice| {
+            if reading.section.has(name) {
+                reading.refuse_for(advice, name, why);
+                is_refused = true;
+            }
+        };
+        let why = "is a certificate of the Windows store, which is not read here";
+        refuse(self, THUMBPRINT, why, &advice::FOREIGN_KEYSTORE);
+        if !cfg!(feature = "pkcs12") {
+            let why = "is of a PKCS#12, which is not read here without the cargo feature `pkcs12`";
+            for name in [ENCODED_X509, PKCS12_PATH, PKCS12_PASSWORD] {
+                refuse(self, name, why, &advice::PKCS12_FEATURE);
+            }
+        }
+        if is_refused {
+            return None;
+        }
+        let given = KEYS.into_iter().filter(|name| self.section.has(name));
+        match given.collect::<Vec<_>>()[..] {
+            [ENCODED_JWK] => self.get(ENCODED_JWK).cloned().map(LegacyKey::Jwk),
+            [ENCODED_X509] => Some(LegacyKey::Pkcs12 {
+                content: self.get(ENCODED_X509)?.clone(),
+                password: Secret::from(""),
+            }),
+            [PKCS12_PATH] => self.pkcs12(),
+            [] => {
+                self.refuse(ENCODED_JWK, "is missing");
+                None
+            }
+            ref several => {
+                let names: Vec<_> = several
+                    .iter()
+                    .map(|name| self.section.spelled(name))
+                    .collect();
+                let message = format!("more than one key is given: {}", names.join(" and "));
+                let error = Error::settings(message).with_advice(&advice::LEGACY_SETTINGS);
+                self.problems.add(&error);
+                None
             }
         }
     }
 
-    /// Whatever can be said of the token before it is asked for. A scope may still come from code.
+    /// What the file holds that is named in place of a key.
+    fn pkcs12(&mut self) -> Option<LegacyKey> {
+        let spelled = self.section.spelled(PKCS12_PATH);
+        let read = |path| disk::key(disk::named(&spelled, path)?);
+        match read(self.get(PKCS12_PATH)?) {
+            Ok(content) => Some(LegacyKey::Pkcs12 {
+                content,
+                password: self
+                    .get(PKCS12_PASSWORD)
+                    .map_or_else(|| Secret::from(""), Clone::clone),
+            }),
+            Err(error) => {
+                let cause = error.source().map(|cause| format!(": {cause}"));
+                let message = format!("{spelled}: {error}{}", cause.unwrap_or_default());
+                let advice = error.advice().unwrap_or(&advice::LEGACY_SETTINGS);
+                self.problems
+                    .add(&Error::settings(message).with_advice(advice));
+                None
+            }
+        }
+    }
+
+    /// What can be said of the token before it is asked for. A scope may still come from code.
     fn request(&mut self) {
         if let Some(scope) = self.text("Scope")
             && TokenRequest::scopes([scope]).is_err()
@@ -443,41 +653,37 @@ impl<'a> Reading<'a> {
         }
     }
 
-    fn finish(mut self, source: String) -> Result<LegacySettings> {
+    fn finish(mut self) -> Result<LegacySettings> {
         let environment = self.environment();
+        let token_endpoint = self.address(TOKEN_ENDPOINT, "token endpoint");
+        let audience = self.audience(environment);
         let client_id = self.required("ClientId");
         let key = self.key();
-        self.enterprise_user();
         self.request();
-        let exchange = self.exchange();
-        let test_org = self.flag("UseAltinnTestOrg");
-        let overwrite = self.flag("OverwriteAuthorizationHeader");
+        let exchange_to_altinn_token = self.exchange();
+        let use_altinn_test_org = self.flag("UseAltinnTestOrg");
+        let overwrite_authorization_header = self.flag("OverwriteAuthorizationHeader");
         let is_talkative = self.flag("EnableDebugLogging");
-        let altinn = self.text("TokenExchangeEnvironment");
-        // One that is not used yet is checked too: code may turn the exchange on.
-        if let Some(environment) = environment
-            && (exchange || altinn.is_some())
+        let endpoint = self.text(EXCHANGE_ENDPOINT);
+        let name = self.text(EXCHANGE_ENVIRONMENT);
+        let exchange = Exchange {
+            endpoint: endpoint.as_deref(),
+            name: name.as_deref(),
+            environment: environment.or_else(|| audience.as_ref().and_then(Authority::environment)),
+        };
+        // One that is not used yet is checked too: code may turn the exchange on. What depends on an
+        // environment that cannot be used was told there.
+        let is_named = exchange.endpoint.is_some() || exchange.name.is_some();
+        let is_told = exchange.environment.is_none() && !self.problems.is_empty();
+        if (is_named || exchange_to_altinn_token && !is_told)
+            && let Err(error) = exchange.altinn()
         {
-            let spelled = (self.spelled)("TokenExchangeEnvironment");
-            if let Err(error) = exchange_at(altinn.as_deref(), environment, &spelled) {
-                if let Some(advice) = error.advice() {
-                    self.advice.get_or_insert(advice);
-                }
-                let message = error.to_string();
-                self.problems.push(match message.starts_with(&spelled) {
-                    true => message,
-                    false => format!("{spelled}: {message}"),
-                });
-            }
+            let spelled = |name: &str| self.section.spelled(name);
+            self.problems.add(&exchange.named(&error, &spelled));
         }
-        let (Some(environment), Some(client_id), Some(encoded_jwk), []) =
-            (environment, client_id, key, self.problems.as_slice())
-        else {
-            let message = format!("{source} cannot be used: {}", self.problems.join("; "));
-            let advice = self.advice.unwrap_or(&advice::LEGACY_SETTINGS);
-            let error = Error::settings(message).with_advice(advice);
-            let tell = |error: Error, problem| error.with_detail("problem", problem);
-            return Err(self.problems.into_iter().fold(error, tell));
+        let source = self.section.source();
+        let (Some(client_id), Some(key), true) = (client_id, key, self.problems.is_empty()) else {
+            return Err(self.problems.into_error(source, &advice::LEGACY_SETTINGS));
         };
         if is_talkative {
             tracing::warn!(
@@ -487,19 +693,32 @@ impl<'a> Reading<'a> {
                  credentials, to the log"
             );
         }
+        let has = |name: &&str| self.section.has(name);
+        if ENTERPRISE_USER.iter().any(has) {
+            tracing::warn!(
+                target: "maskinporten::settings",
+                source,
+                "EnterpriseUserName and EnterpriseUserPassword are ignored: Altinn answers enterprise \
+                 users with 410 since June 2026; use a system user (`TokenRequest::system_user`)"
+            );
+        }
+        let text = |name: &str| self.text(name);
         Ok(LegacySettings {
             environment,
             client_id,
-            encoded_jwk,
-            kid: self.text("Kid"),
-            scope: self.text("Scope"),
-            resource: self.text("Resource"),
-            consumer_org_no: self.text("ConsumerOrgNo"),
-            exchange_to_altinn_token: exchange,
-            token_exchange_environment: altinn,
-            use_altinn_test_org: test_org,
-            overwrite_authorization_header: overwrite,
-            source,
+            key,
+            kid: text("Kid"),
+            scope: text("Scope"),
+            resource: text("Resource"),
+            consumer_org_no: text("ConsumerOrgNo"),
+            token_endpoint,
+            assertion_audience: text(AUDIENCE),
+            exchange_to_altinn_token,
+            token_exchange_endpoint: endpoint,
+            token_exchange_environment: name,
+            use_altinn_test_org,
+            overwrite_authorization_header,
+            source: source.to_owned(),
         })
     }
 }

@@ -39,7 +39,7 @@ pub use authority::Authority;
 pub use directory::SecretsDirectory;
 pub use environment::SettingsVariables;
 pub use file::{AppSettings, SettingsFile};
-pub use legacy::LegacySettings;
+pub use legacy::{LegacyKey, LegacySettings};
 pub(crate) use local::LocalSource;
 pub use platform::Platform;
 pub use sidecar::Sidecar;
@@ -465,18 +465,22 @@ impl MaskinportenSettings {
         Ok(self)
     }
 
-    /// The same error, and where what is wrong came from.
     fn found_here(&self, error: &Error) -> Error {
-        let message = format!("{error} ({})", self.source);
-        let mut located = Error::new(error.kind(), message);
-        if let Some(advice) = error.advice() {
-            located = located.with_advice(advice);
-        }
-        for (name, value) in error.details() {
-            located = located.with_detail(name, value);
-        }
-        located.with_detail("source", self.source.as_str())
+        located(error, &self.source)
     }
+}
+
+/// The same error, and where what is wrong came from.
+fn located(error: &Error, source: &str) -> Error {
+    let message = format!("{error} ({source})");
+    let mut located = Error::new(error.kind(), message);
+    if let Some(advice) = error.advice() {
+        located = located.with_advice(advice);
+    }
+    for (name, value) in error.details() {
+        located = located.with_detail(name, value);
+    }
+    located.with_detail("source", source)
 }
 
 fn check_key(key: &SigningKey, authority: &Authority, now: SystemTime) -> Result<()> {
@@ -552,10 +556,11 @@ impl fmt::Display for Description<'_> {
 }
 
 fn kid_inside(jwk: &str) -> Option<String> {
-    match Members::parse(jwk).ok()?.get("kid")? {
-        Member::Text(kid) => Some(kid.to_string()),
+    let members = Members::parse(jwk).ok()?;
+    members.iter().find_map(|(name, member)| match member {
+        Member::Text(kid) if name.eq_ignore_ascii_case("kid") => Some(kid.to_string()),
         _ => None,
-    }
+    })
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use crate::error::Result;
 use crate::secret::Secret;
 use crate::signer::BoxFuture;
 
-use super::{MaskinportenSettings, values};
+use super::values::Section;
+use super::{MaskinportenSettings, draft};
 
 /// A place that settings are read from, whole.
 ///
@@ -87,7 +88,7 @@ impl Finding {
         place: &str,
     ) -> Result<Self> {
         let values: Vec<_> = values.into_iter().collect();
-        values::read(&values, section, "--", place)
+        draft::read(&Section::of_values(&values, section, "--", place))
     }
 }
 

@@ -239,10 +239,10 @@ fn what_json_lacks_is_told_at_once() {
         ],
     );
     check(
-        r#"{"Authority": " ", "ClientId": 7}"#,
+        r#"{"Authority": " ", "ClientId": ["7"]}"#,
         &[
             "`Authority` is missing",
-            "`ClientId` is a number, not a string",
+            "`ClientId` is an array, not a string",
         ],
     );
     check(
@@ -280,7 +280,14 @@ fn what_json_lacks_is_told_at_once() {
         &["twice"],
     );
     check(JWK, &["a bare key"]);
-    let key = MaskinportenSettings::from_json(&bare_with("Jwk", json!({})), SECTION);
+    for blank in [json!({}), json!({ "kty": "", "n": null, "x5c": [] })] {
+        check(&bare_with("Jwk", blank.clone()), &["a key is missing"]);
+        check(
+            &bare_with("Jwk", blank.to_string().into()),
+            &["a key is missing"],
+        );
+    }
+    let key = MaskinportenSettings::from_json(&bare_with("Jwk", json!({ "e": "AQAB" })), SECTION);
     let error = refused(
         key.unwrap().signing_key(),
         &["`kty` is missing", "settings JSON"],
@@ -308,7 +315,10 @@ fn a_file_is_named_in_every_message() {
         b"{\"MaskinportenSettings\": {\"ClientId\": \"c\"}}",
         "`Authority` is missing",
     );
-    check("binary.json", &[0xff, 0xfe, 0x7b, 0x00], "not UTF-8");
+    // UTF-16 that ends in the middle of a unit, and neither of the two.
+    for binary in [&[0xff, 0xfe, 0x7b, 0x00, 0x7d][..], &[0xff, 0x7b]] {
+        check("binary.json", binary, "text neither in UTF-8 nor in UTF-16");
+    }
     check("large.json", &[b' '; 1024 * 1024 + 1], "larger than 1 MiB");
     let missing = std::env::temp_dir().join("maskinporten-no-such-file.json");
     let error = refused(

@@ -1,96 +1,218 @@
-//! Settings in flat names: variables, vault secrets, files that are named like them.
+//! A section of settings: values by their names, from variables, vault secrets, files that are named like
+//! them, or JSON ([`super::json`]). One reader for all, so that a name means the same in every place.
 
-use zeroize::Zeroizing;
-
-use crate::advice;
+use crate::advice::{self, Advice};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
-use super::draft::{self, Draft};
-use super::{Finding, jwk};
+/// What one place holds of a section.
+pub(super) struct Section {
+    entries: Vec<Entry>,
+    /// Where it is, as messages say it.
+    source: String,
+    spelling: Spelling,
+}
 
-/// Reads what `values` say of `section`. `separator` is what the place itself puts between levels, for
-/// messages: any of them is read.
-pub(super) fn read(
-    values: &[(String, Secret)],
-    section: &str,
-    separator: &str,
-    place: &str,
-) -> Result<Finding> {
-    let path = levels(section);
-    let spelled = |name: &str| {
-        let mut levels = path.clone();
-        levels.push(name.to_owned());
-        levels.join(separator)
-    };
-    let ours = below(values, &path);
-    let one = |name: &str| one(&ours, name);
+/// A value that is given. A blank one is not.
+pub(super) struct Entry {
+    /// The levels of its name below the section.
+    pub(super) levels: Vec<String>,
+    /// The name as it is written, for messages.
+    pub(super) written: String,
+    pub(super) value: Value,
+}
 
-    for (name, what) in draft::FOREIGN {
-        if one(name)?.is_some()
-            && !draft::KEYS
-                .iter()
-                .any(|key| matches!(one(key), Ok(Some(_))))
-        {
-            return Err(draft::foreign(place, &spelled(name), what));
-        }
-    }
-    let mut draft = Draft::default();
-    for name in draft::NAMES {
-        if let Some(value) = one(name)? {
-            draft.set(name, value);
-        }
-    }
-    for key in ["Jwk", "PreviousJwk"] {
-        let Some(members) = member_by_member(&ours, key)? else {
-            continue;
+#[derive(PartialEq)]
+pub(super) enum Value {
+    /// Text, or a number or a boolean of JSON as it is written, as in .NET's configuration.
+    Text(Secret),
+    /// An object or an array of JSON, as it is written; its kind is named with its article.
+    Structure { kind: &'static str, json: Secret },
+    /// A member of a JSON object that has it under this name as well.
+    Twice(String),
+}
+
+/// How a place writes names.
+pub(super) enum Spelling {
+    /// As a member of a JSON object.
+    Member,
+    /// With the levels of the section before it.
+    Path {
+        section: Vec<String>,
+        separator: &'static str,
+    },
+}
+
+impl Section {
+    pub(super) fn new(entries: Vec<Entry>, source: String, spelling: Spelling) -> Self {
+        let is_given = |entry: &Entry| match &entry.value {
+            Value::Text(text) => !text.expose().trim().is_empty(),
+            Value::Structure { .. } | Value::Twice(_) => true,
         };
-        if draft.has(key) {
-            let (whole, one) = (spelled(key), spelled(&format!("{key}{separator}n")));
-            let message = format!("the key is given whole and in parts: {whole} and {one} …");
-            return Err(Error::settings(message).with_advice(&advice::ONE_KEY));
+        Self {
+            entries: entries.into_iter().filter(is_given).collect(),
+            source,
+            spelling,
         }
-        draft.set(key, &members);
     }
-    match draft.is_empty() {
-        true => Ok(Finding::Nothing),
-        false => draft.finish(place.to_owned(), &spelled),
-    }
-}
 
-/// A value that is given: the levels of its name below the section, the name as it stands, and the value.
-pub(super) type Below<'a> = (Vec<String>, &'a str, &'a Secret);
-
-/// The values below a section. A blank one is not given.
-pub(super) fn below<'a>(values: &'a [(String, Secret)], section: &[String]) -> Vec<Below<'a>> {
-    values
-        .iter()
-        .filter(|(_, value)| !value.expose().trim().is_empty())
-        .filter_map(|(name, value)| {
+    /// What flat names say of `section`. `separator` is what the place itself writes between levels, for
+    /// messages: each of them is read.
+    pub(super) fn of_values(
+        values: &[(String, Secret)],
+        section: &str,
+        separator: &'static str,
+        source: impl Into<String>,
+    ) -> Self {
+        let section = levels(section);
+        let entries = values.iter().filter_map(|(name, value)| {
             let levels = levels(name);
-            let below = levels.get(section.len()..)?;
-            let same = |(a, b): (&String, &String)| a.eq_ignore_ascii_case(b);
-            let is_ours = !below.is_empty() && section.iter().zip(&levels).all(same);
-            is_ours.then(|| (below.to_vec(), name.as_str(), value))
+            is_below(&levels, &section).then(|| Entry {
+                levels: levels[section.len()..].to_vec(),
+                written: name.clone(),
+                value: Value::Text(value.clone()),
+            })
+        });
+        let entries = entries.collect();
+        Self::new(
+            entries,
+            source.into(),
+            Spelling::Path { section, separator },
+        )
+    }
+
+    pub(super) fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Whether the place has the section whatever it holds: an object of JSON may be empty.
+    pub(super) fn is_object(&self) -> bool {
+        matches!(self.spelling, Spelling::Member)
+    }
+
+    /// The whole name of a value, as the place writes it.
+    pub(super) fn name(&self, name: &str) -> String {
+        match &self.spelling {
+            Spelling::Member => name.to_owned(),
+            Spelling::Path { section, separator } => {
+                [&section[..], &levels(name)].concat().join(separator)
+            }
+        }
+    }
+
+    /// The same as messages write it: a member of JSON in backquotes.
+    pub(super) fn spelled(&self, name: &str) -> String {
+        self.quoted(&self.name(name))
+    }
+
+    fn quoted(&self, written: &str) -> String {
+        match self.spelling {
+            Spelling::Member => format!("`{written}`"),
+            Spelling::Path { .. } => written.to_owned(),
+        }
+    }
+
+    /// Whether a value of this name is given, usable or not.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.find(name).next().is_some()
+    }
+
+    fn find(&self, name: &str) -> impl Iterator<Item = &Entry> {
+        let wanted = levels(name);
+        self.entries.iter().filter(move |entry| {
+            entry.levels.len() == wanted.len() && is_within(&entry.levels, &wanted)
         })
-        .collect()
+    }
+
+    /// The one value of a name, in any case. `Jwk:n` is one that lies deeper.
+    ///
+    /// # Errors
+    ///
+    /// Where it is given twice: with two values, or in one JSON object.
+    pub(super) fn one(&self, name: &str) -> Result<Option<&Value>> {
+        let mut first: Option<&Entry> = None;
+        for entry in self.find(name) {
+            let written = self.quoted(&entry.written);
+            if let Value::Twice(other) = &entry.value {
+                let (name, other) = (self.spelled(name), self.quoted(other));
+                let message = format!("{name} stands there twice, as {other} and {written}");
+                return Err(self.wrong(message));
+            }
+            match first {
+                None => first = Some(entry),
+                Some(first) if first.value == entry.value => {}
+                Some(first) if first.written == entry.written => {
+                    let message = format!("{written} stands there twice, with two values");
+                    return Err(self.wrong(message));
+                }
+                Some(first) => {
+                    let first = self.quoted(&first.written);
+                    let message = format!("{first} and {written} are one name and differ");
+                    return Err(self.wrong(message));
+                }
+            }
+        }
+        Ok(first.map(|entry| &entry.value))
+    }
+
+    /// The one value of a name, where it is text.
+    ///
+    /// # Errors
+    ///
+    /// As [`one`](Self::one), and where it is an object or an array.
+    pub(super) fn text(&self, name: &str) -> Result<Option<&Secret>> {
+        match self.one(name)? {
+            Some(Value::Text(text)) => Ok(Some(text)),
+            Some(Value::Structure { kind, .. }) => {
+                let name = self.spelled(name);
+                Err(self.wrong(format!("{name} is {kind}, not a string")))
+            }
+            Some(Value::Twice(_)) | None => Ok(None),
+        }
+    }
+
+    /// One thing that is wrong with it.
+    pub(super) fn wrong(&self, message: String) -> Error {
+        Error::settings(message).with_advice(self.advice())
+    }
+
+    fn advice(&self) -> &'static Advice {
+        match self.spelling {
+            Spelling::Member => &advice::SETTINGS_FILE,
+            Spelling::Path { .. } => &advice::VARIABLE,
+        }
+    }
 }
 
-/// The one value of a name, in any case.
-///
-/// # Errors
-///
-/// Where it stands there twice, with two values.
-pub(super) fn one<'a>(ours: &[Below<'a>], name: &str) -> Result<Option<&'a Secret>> {
-    let mut found = ours.iter().filter(
-        |(below, ..)| matches!(below.as_slice(), [only] if only.eq_ignore_ascii_case(name)),
-    );
-    let Some((_, first, value)) = found.next() else {
-        return Ok(None);
-    };
-    match found.find(|(.., other)| other != value) {
-        Some((_, other, _)) => Err(differ(first, other)),
-        None => Ok(Some(value)),
+/// All that is wrong in one place, to be told at once.
+#[derive(Default)]
+pub(super) struct Problems {
+    texts: Vec<String>,
+    advice: Option<&'static Advice>,
+}
+
+impl Problems {
+    /// Adds a problem. The advice of the first that has one is the advice of the whole error.
+    pub(super) fn add(&mut self, error: &Error) {
+        self.texts.push(error.to_string());
+        if let Some(advice) = error.advice() {
+            self.advice.get_or_insert(advice);
+        }
+    }
+
+    pub(super) fn tell(&mut self, text: String) {
+        self.texts.push(text);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.texts.is_empty()
+    }
+
+    pub(super) fn into_error(self, source: &str, otherwise: &'static Advice) -> Error {
+        let message = format!("{source} cannot be used: {}", self.texts.join("; "));
+        let error = Error::settings(message).with_advice(self.advice.unwrap_or(otherwise));
+        let tell = |error: Error, problem| error.with_detail("problem", problem);
+        self.texts.into_iter().fold(error, tell)
     }
 }
 
@@ -104,34 +226,13 @@ pub(super) fn levels(path: &str) -> Vec<String> {
         .collect()
 }
 
-/// The key as one value for each member: `…__Jwk__kty`, `…__Jwk__n` and so on.
-fn member_by_member(ours: &[Below<'_>], key: &str) -> Result<Option<Secret>> {
-    let mut members: Vec<(&'static str, &str, &Secret)> = Vec::new();
-    for (below, name, value) in ours {
-        let [first, member] = below.as_slice() else {
-            continue;
-        };
-        let Some(own) = jwk::own_name(member).filter(|_| first.eq_ignore_ascii_case(key)) else {
-            continue;
-        };
-        match members.iter().find(|(found, ..)| *found == own) {
-            None => members.push((own, name, value)),
-            Some((.., first)) if first == value => {}
-            Some((_, first, _)) => return Err(differ(first, name)),
-        }
-    }
-    let trimmed: Vec<_> = members
-        .iter()
-        .map(|(own, _, value)| (*own, Zeroizing::new(value.expose().trim().to_owned())))
-        .collect();
-    let texts = trimmed.iter().map(|(own, value)| (*own, value.as_str()));
-    Ok((!trimmed.is_empty()).then(|| jwk::assembled(texts)))
+/// Whether a name lies below a section.
+pub(super) fn is_below(name: &[String], section: &[String]) -> bool {
+    name.len() > section.len() && is_within(name, section)
 }
 
-fn differ(first: &str, other: &str) -> Error {
-    let message = match first == other {
-        true => format!("{first} stands there twice, with two values"),
-        false => format!("{first} and {other} are one name and differ"),
-    };
-    Error::settings(message).with_advice(&advice::VARIABLE)
+/// Whether two paths are the same as far as both go.
+pub(super) fn is_within(one: &[String], other: &[String]) -> bool {
+    let same = |(one, other): (&String, &String)| one.eq_ignore_ascii_case(other);
+    one.iter().zip(other).all(same)
 }
