@@ -36,8 +36,9 @@ pub(crate) struct Args {
     /// Exchange the token and print Altinn's instead
     ///
     /// The Altinn of the authority's environment, or the one that ALTINN_PLATFORM_URL or
-    /// PlatformSettings__ApiAuthenticationEndpoint names; PlatformSettings__SubscriptionKey is sent
-    /// along.
+    /// PlatformSettings__ApiAuthenticationEndpoint names, or the section PlatformSettings of the
+    /// settings file or of a JSON file in the directory that Altinn mounts;
+    /// PlatformSettings__SubscriptionKey is sent along.
     #[arg(long, verbatim_doc_comment)]
     altinn: bool,
 
@@ -93,7 +94,8 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<(), Failure> {
         && let Some(altinn) = platform.altinn(environment)?
     {
         if !quiet {
-            report::note(format_args!("altinn: {}", altinn.exchange_url()));
+            let (url, source) = (altinn.exchange_url(), altinn.source());
+            report::note(format_args!("altinn: {url} (from {source})"));
         }
         builder = builder.altinn(altinn);
     }
@@ -140,11 +142,11 @@ impl Args {
     fn credentials(&self) -> maskinporten::Result<(Platform, Credentials)> {
         let section = self.section.as_deref();
         let section = section.unwrap_or(MaskinportenSettings::DEFAULT_SECTION);
-        let platform = Platform::of_process().with_section(section);
-        let credentials = match &self.settings {
-            Some(file) => MaskinportenSettings::from_file(file, section)?.into(),
-            None => platform.credentials()?,
-        };
+        let mut platform = Platform::of_process().with_section(section);
+        if let Some(file) = &self.settings {
+            platform = platform.with_settings_file(file);
+        }
+        let credentials = platform.credentials()?;
         Ok((platform, credentials))
     }
 

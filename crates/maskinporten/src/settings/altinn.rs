@@ -5,11 +5,15 @@ use http::Uri;
 use crate::advice;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
+use crate::key::members::{Fault, Members};
+use crate::key::trim;
 use crate::secret::Secret;
 
 use super::authority::checked_url;
-use super::names;
+use super::json::{Document, without_comments};
+use super::values::Section;
 use super::variables::Variables;
+use super::{IN_CODE, located, names};
 
 /// The authentication API on a platform's host.
 const AUTHENTICATION_API: &str = "/authentication/api/v1";
@@ -44,6 +48,7 @@ pub struct AltinnSettings {
     /// Whether the token shall name the test organisation `ttd` in place of Digdir, whom test
     /// tokens else name. Altinn heeds it in its test environments only.
     pub test_org: bool,
+    source: String,
 }
 
 impl AltinnSettings {
@@ -99,7 +104,9 @@ impl AltinnSettings {
     /// As [`platform`](Self::platform), and where a subscription key is set that no address can be
     /// told for.
     pub fn from_env(fallback: Option<Environment>) -> Result<Option<Self>> {
-        Self::read(&Variables::of_process("")?, fallback)
+        let mut found = PlatformSettings::default();
+        found.add_variables(&Variables::of_process("")?)?;
+        found.altinn(fallback)
     }
 
     /// Reads variables as [`from_env`](Self::from_env) reads those of the process.
@@ -111,30 +118,9 @@ impl AltinnSettings {
         vars: impl IntoIterator<Item = (String, String)>,
         fallback: Option<Environment>,
     ) -> Result<Option<Self>> {
-        Self::read(&Variables::new(vars), fallback)
-    }
-
-    pub(super) fn read(
-        variables: &Variables,
-        fallback: Option<Environment>,
-    ) -> Result<Option<Self>> {
-        let endpoint = variables.get_in_any_case(names::API_AUTHENTICATION_ENDPOINT)?;
-        let found = match (variables.get(names::ALTINN_PLATFORM_URL), endpoint) {
-            (Some(url), _) => Some(Self::platform(url.expose())?),
-            (None, Some(url)) => Some(Self::api_authentication_endpoint(url.expose())?),
-            (None, None) => fallback.and_then(Self::of),
-        };
-        let key = variables.get_in_any_case(names::SUBSCRIPTION_KEY)?;
-        let trimmed = |key: &Secret| Secret::from(key.expose().trim());
-        match (found, key) {
-            (found, None) => Ok(found),
-            (Some(found), Some(key)) => Ok(Some(found.with_subscription_key(trimmed(key)))),
-            (None, Some(_)) => {
-                let (key, url) = (names::SUBSCRIPTION_KEY, names::ALTINN_PLATFORM_URL);
-                let message = format!("{key} is set and {url} is not: for which Altinn is it?");
-                Err(Error::settings(message).with_advice(&advice::ALTINN_ADDRESS))
-            }
-        }
+        let mut found = PlatformSettings::default();
+        found.add_variables(&Variables::new(vars))?;
+        found.altinn(fallback)
     }
 
     fn new(exchange_url: &str) -> Result<Self> {
@@ -145,7 +131,14 @@ impl AltinnSettings {
             exchange_url_for_test_org: test.parse().map_err(|_| too_long())?,
             subscription_key: None,
             test_org: false,
+            source: IN_CODE.to_owned(),
         })
+    }
+
+    /// Where the address came from, in words: a file, a variable, an environment, or `code`.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.source
     }
 
     /// Sends this key to the gateway before Altinn.
@@ -196,6 +189,108 @@ impl AltinnSettings {
         let message =
             format!("{host} takes tokens of {altinn}, and {authority} issues those of {issuer}");
         Err(Error::settings(message).with_advice(&advice::CROSSED_ENVIRONMENTS))
+    }
+}
+
+/// What a platform says of its Altinn. Each file, and the variables after them, come on top of what was found
+/// before, value by value, as in .NET: these are no credentials.
+#[derive(Default)]
+pub(super) struct PlatformSettings {
+    address: Option<(Address, String)>,
+    subscription_key: Option<(Secret, String)>,
+    /// Whether the key is of the variables.
+    is_key_of_variables: bool,
+}
+
+enum Address {
+    Platform(Secret),
+    Api(Secret),
+}
+
+impl PlatformSettings {
+    /// Adds what a JSON file holds. A text that is JSON and no object holds nothing.
+    pub(super) fn add_json(&mut self, json: &str, place: &str) -> Result<()> {
+        let json = without_comments(trim(json));
+        if let Err(Fault::NotAnObject(_)) = Members::parse(&json) {
+            return Ok(());
+        }
+        let document = Document::parse(&json, place)?;
+        match document.section(names::PLATFORM_SETTINGS, &|_| false)? {
+            Some(section) => self.add(&section),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn add_variables(&mut self, variables: &Variables) -> Result<()> {
+        let (all, section) = (variables.all(), names::PLATFORM_SETTINGS);
+        let section = Section::of_values(all, section, "__", "the variables PlatformSettings__…");
+        self.add(&section)?;
+        self.is_key_of_variables = section.has(names::SUBSCRIPTION_KEY);
+        if let Some(url) = variables.get(names::ALTINN_PLATFORM_URL) {
+            let source = format!("the variable {}", names::ALTINN_PLATFORM_URL);
+            self.address = Some((Address::Platform(url.clone()), source));
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, section: &Section) -> Result<()> {
+        let text = |name| {
+            let text = section.text(name);
+            text.map_err(|error| located(&error, section.source()))
+        };
+        let source = || section.source().to_owned();
+        if let Some(url) = text(names::API_AUTHENTICATION_ENDPOINT)? {
+            self.address = Some((Address::Api(url.clone()), source()));
+        }
+        if let Some(key) = text(names::SUBSCRIPTION_KEY)? {
+            let key = Secret::from(key.expose().trim());
+            self.subscription_key = Some((key, source()));
+        }
+        Ok(())
+    }
+
+    /// The Altinn that it comes to; `fallback` gives the address where nothing else does.
+    ///
+    /// # Errors
+    ///
+    /// Where the address cannot be used, and where variables give a key and nothing tells for which address.
+    pub(super) fn altinn(self, fallback: Option<Environment>) -> Result<Option<AltinnSettings>> {
+        let found = match self.address {
+            Some((address, source)) => {
+                let found = match address {
+                    Address::Platform(url) => AltinnSettings::platform(url.expose()),
+                    Address::Api(url) => AltinnSettings::api_authentication_endpoint(url.expose()),
+                };
+                let mut found = found.map_err(|error| located(&error, &source))?;
+                found.source = source;
+                Some(found)
+            }
+            None => fallback.and_then(|environment| {
+                let mut found = AltinnSettings::of(environment)?;
+                found.source = format!("the environment {environment}");
+                Some(found)
+            }),
+        };
+        match (found, self.subscription_key) {
+            (found, None) => Ok(found),
+            (Some(found), Some((key, _))) => Ok(Some(found.with_subscription_key(key))),
+            (None, Some((_, source))) => {
+                let (key, url) = (names::SUBSCRIPTION_KEY, names::ALTINN_PLATFORM_URL);
+                if self.is_key_of_variables {
+                    let message = format!(
+                        "{}__{key} is set and {url} is not: for which Altinn is it?",
+                        names::PLATFORM_SETTINGS
+                    );
+                    return Err(Error::settings(message).with_advice(&advice::ALTINN_ADDRESS));
+                }
+                tracing::warn!(
+                    target: "maskinporten::settings",
+                    source,
+                    "{key} is not used: no address of an Altinn is given, and none follows from the authority"
+                );
+                Ok(None)
+            }
+        }
     }
 }
 

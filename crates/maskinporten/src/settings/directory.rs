@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::secret::Secret;
 use crate::signer::BoxFuture;
 
+use super::altinn::PlatformSettings;
 use super::local::{LocalSource, POLL_INTERVAL, looked_for};
 use super::values::{Section, is_below, levels};
 use super::{Finding, MaskinportenSettings, SettingsSource, digdirator, disk, draft, json, names};
@@ -17,6 +18,9 @@ const READINGS: usize = 5;
 
 /// How many files of a directory are looked at: what holds more is no directory of secrets.
 const MAXIMUM_FILES: usize = 4096;
+
+/// How many files are named where none of them is the one that is looked for.
+const FILES_SHOWN: usize = 5;
 
 /// A mounted directory of secrets, in any of three shapes. Read again every 5 seconds.
 ///
@@ -104,11 +108,11 @@ impl SecretsDirectory {
         {
             false => Ok(Finding::Nothing),
             true => {
-                let path = state.directory.join(names::ALTINN_FILE);
                 // Named by where it was looked for, not by the state it was found in.
                 let shown = self.path.join(names::ALTINN_FILE);
+                let text = disk::settings(&state.directory.join(names::ALTINN_FILE))?;
                 let place = format!("settings file {}", shown.display());
-                json::look(&disk::settings(&path)?, &self.section, &place)
+                json::look(&text, &self.section, &place)
             }
         };
         let shape = |what: &str| format!("{} in {}", what, self.name);
@@ -130,6 +134,55 @@ impl SecretsDirectory {
         ])
     }
 
+    /// What its JSON files say of Altinn's platform, in the order in which .NET reads them: the settings file,
+    /// then the others by name, then those that are called overrides.
+    pub(super) fn add_platform(&self, found: &mut PlatformSettings) -> Result<()> {
+        if !self.path.is_dir() {
+            return Ok(());
+        }
+        let texts = self.in_one_state(|state| {
+            let mut names: Vec<&str> = state.json_files().collect();
+            names.sort_by_key(|name| {
+                let is_override = name.to_ascii_lowercase().contains("override");
+                (*name != names::ALTINN_FILE, is_override, *name)
+            });
+            let read = |name: &str| {
+                let text = disk::settings(&state.directory.join(name))?;
+                let shown = self.path.join(name);
+                Ok((format!("settings file {}", shown.display()), text))
+            };
+            names.into_iter().map(read).collect::<Result<Vec<_>>>()
+        })?;
+        for (place, text) in texts {
+            found.add_json(&text, &place)?;
+        }
+        Ok(())
+    }
+
+    /// Whether it has the settings file that Altinn mounts.
+    pub(super) fn is_altinns(&self) -> bool {
+        self.path.join(names::ALTINN_FILE).is_file()
+    }
+
+    /// Reads what is in the directory while it does not change.
+    fn in_one_state<T>(&self, read: impl Fn(&State) -> Result<T>) -> Result<T> {
+        for _ in 0..READINGS {
+            let before = match self.state() {
+                Ok(before) => before,
+                // The volume was swapped, and its old state removed, after the link to it was followed.
+                Err(error) if error.kind() == ErrorKind::NotFound && self.path.is_dir() => continue,
+                Err(error) => return Err(self.unreadable(error)),
+            };
+            let outcome = read(&before);
+            // What was read of a state that is no more is of no use, and neither is why it failed.
+            if self.state().is_ok_and(|after| after == before) {
+                return outcome;
+            }
+        }
+        let message = format!("{} changes while it is read", self.name);
+        Err(Error::unavailable(message))
+    }
+
     fn section_name(&self) -> String {
         format!("{}, section {}", self.name, self.section)
     }
@@ -146,25 +199,29 @@ impl LocalSource for SecretsDirectory {
         if !self.is_required && !self.path.is_dir() {
             return Ok(Finding::Nothing);
         }
-        let mut outcome = Err(Error::unavailable(format!(
-            "{} changes while it is read",
-            self.name
-        )));
-        for _ in 0..READINGS {
-            let before = match self.state() {
-                Ok(before) => before,
-                // The volume was swapped, and its old state removed, after the link to it was followed.
-                Err(error) if error.kind() == ErrorKind::NotFound && self.path.is_dir() => continue,
-                Err(error) => return Err(self.unreadable(error)),
-            };
-            let read = self.read(&before);
-            // What was read of a state that is no more is of no use, and neither is why it failed.
-            if self.state().is_ok_and(|after| after == before) {
-                outcome = read;
-                break;
-            }
+        self.in_one_state(|state| self.read(state))
+    }
+
+    fn instead(&self) -> Option<String> {
+        let state = self.state().ok()?;
+        let mut found: Vec<&str> = state.json_files().collect();
+        if found.is_empty() {
+            return None;
         }
-        outcome
+        if found.contains(&names::ALTINN_FILE) {
+            return Some(format!(
+                "{} has no section {}",
+                names::ALTINN_FILE,
+                self.section
+            ));
+        }
+        let rest = found.len().saturating_sub(FILES_SHOWN);
+        found.truncate(FILES_SHOWN);
+        let mut shown = format!("it holds {}", found.join(", "));
+        if rest > 0 {
+            shown.push_str(&format!(" and {rest} more"));
+        }
+        Some(format!("{shown}, and {} is missing", names::ALTINN_FILE))
     }
 }
 
@@ -187,6 +244,18 @@ impl SettingsSource for SecretsDirectory {
 struct State {
     directory: PathBuf,
     files: Vec<Entry>,
+}
+
+impl State {
+    /// The names of its JSON files, in order.
+    fn json_files(&self) -> impl Iterator<Item = &str> {
+        let names = self.files.iter().map(|file| file.name.as_str());
+        names.filter(|name| {
+            Path::new(name)
+                .extension()
+                .is_some_and(|it| it.eq_ignore_ascii_case("json"))
+        })
+    }
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]

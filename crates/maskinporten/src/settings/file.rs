@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::error::Result;
 use crate::signer::BoxFuture;
 
+use super::altinn::PlatformSettings;
 use super::local::{LocalSource, POLL_INTERVAL, looked_for};
 use super::{Finding, MaskinportenSettings, SettingsSource, disk, json};
 
@@ -60,6 +61,11 @@ impl SettingsFile {
     pub(super) fn read(&self) -> Result<MaskinportenSettings> {
         let text = disk::settings(&self.path)?;
         json::read(&text, &self.section, &self.name)
+    }
+
+    /// What it says of Altinn's platform.
+    pub(super) fn add_platform(&self, found: &mut PlatformSettings) -> Result<()> {
+        found.add_json(&disk::settings(&self.path)?, &self.name)
     }
 }
 

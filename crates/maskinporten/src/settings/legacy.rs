@@ -535,9 +535,13 @@ impl<'a> Reading<'a> {
         parsed
     }
 
-    /// An absolute address.
+    /// An absolute address. What is none may be a key in the wrong place, and is not repeated.
     fn address(&mut self, name: &'static str, what: &str) -> Option<String> {
         let text = self.text(name)?;
+        if !text.contains("://") {
+            self.refuse(name, "is no absolute address, which opens with https://");
+            return None;
+        }
         if let Err(error) = checked_url(&text, what, &advice::LEGACY_SETTINGS) {
             let message = format!("{}: {error}", self.section.spelled(name));
             self.problems.tell(message);
@@ -664,7 +668,7 @@ impl<'a> Reading<'a> {
         let use_altinn_test_org = self.flag("UseAltinnTestOrg");
         let overwrite_authorization_header = self.flag("OverwriteAuthorizationHeader");
         let is_talkative = self.flag("EnableDebugLogging");
-        let endpoint = self.text(EXCHANGE_ENDPOINT);
+        let endpoint = self.address(EXCHANGE_ENDPOINT, "Altinn address");
         let name = self.text(EXCHANGE_ENVIRONMENT);
         let exchange = Exchange {
             endpoint: endpoint.as_deref(),

@@ -16,6 +16,11 @@ pub(super) const POLL_INTERVAL: Duration = Duration::from_secs(5);
 pub(crate) trait LocalSource: SettingsSource {
     /// Looks now, blocking.
     fn look_now(&self) -> Result<Finding>;
+
+    /// What it holds that may have been meant as settings, where it holds none.
+    fn instead(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Looks on the pool for what blocks: a file may lie on a disk that is far away.

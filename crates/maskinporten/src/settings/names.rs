@@ -74,11 +74,14 @@ pub(super) const KEYSTORE_PATH: &str = "MASKINPORTEN_KEYSTORE_PATH";
 /// Host of Altinn's platform.
 pub(super) const ALTINN_PLATFORM_URL: &str = "ALTINN_PLATFORM_URL";
 
-/// Altinn's authentication API, as Altinn apps name it.
-pub(super) const API_AUTHENTICATION_ENDPOINT: &str = "PlatformSettings__ApiAuthenticationEndpoint";
+/// The section in which Altinn apps name their platform.
+pub(super) const PLATFORM_SETTINGS: &str = "PlatformSettings";
 
-/// Key for the gateway before Altinn, as Altinn apps name it.
-pub(super) const SUBSCRIPTION_KEY: &str = "PlatformSettings__SubscriptionKey";
+/// Altinn's authentication API, in that section.
+pub(super) const API_AUTHENTICATION_ENDPOINT: &str = "ApiAuthenticationEndpoint";
+
+/// Key for the gateway before Altinn, in that section.
+pub(super) const SUBSCRIPTION_KEY: &str = "SubscriptionKey";
 
 /// How every name above begins, and that of every section's variables but an app's own. What else
 /// is in the environment is not looked at.

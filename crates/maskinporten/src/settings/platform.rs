@@ -13,6 +13,7 @@ use crate::credentials::Credentials;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 
+use super::altinn::PlatformSettings;
 use super::environment::SettingsVariables;
 use super::local::LocalSource;
 use super::variables::Variables;
@@ -33,6 +34,12 @@ use super::{
 ///    `AppSettings__RuntimeSecretsDirectory` name another) with `maskinporten-settings.json`;
 /// 5. the variables `MASKINPORTEN_CLIENT_ID` … and `MaskinportenSettings__ClientId` …
 ///
+/// The Altinn that exchanges tokens is told by `ALTINN_PLATFORM_URL`, and by the section `PlatformSettings`
+/// (`ApiAuthenticationEndpoint`, `SubscriptionKey`) of the variables, of the JSON files in Altinn's directory
+/// (those with `override` in their name before the others, and these before `maskinporten-settings.json`),
+/// and of the settings file (1). These are put together, and the first that is given wins: see
+/// [`altinn`](Self::altinn).
+///
 /// What changes while the process runs stands before what does not. `MASKINPORTEN_SOURCE` narrows it down:
 /// `file` (1), `sidecar` (2), `dir` (3 and 4), `env` (5), `direct` (all but the sidecar), or `sim` (all,
 /// and refused unless the authority is on this machine).
@@ -50,6 +57,7 @@ pub struct Platform {
     given: Option<Arc<Variables>>,
     section: String,
     root: PathBuf,
+    settings_file: Option<PathBuf>,
 }
 
 impl Platform {
@@ -60,6 +68,7 @@ impl Platform {
             given: None,
             section: MaskinportenSettings::DEFAULT_SECTION.to_owned(),
             root: PathBuf::from("/"),
+            settings_file: None,
         }
     }
 
@@ -88,6 +97,14 @@ impl Platform {
         self
     }
 
+    /// Takes credentials from this settings file and from no other place, whatever `MASKINPORTEN_SOURCE` says;
+    /// `PlatformSettings` are read from it and from the variables.
+    #[must_use]
+    pub fn with_settings_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.settings_file = Some(path.into());
+        self
+    }
+
     /// The credentials it leaves.
     ///
     /// # Errors
@@ -96,6 +113,13 @@ impl Platform {
     /// lacks; where two places of one rung name two clients; and where a place that comes before all that
     /// have them cannot be used.
     pub fn credentials(&self) -> Result<Credentials> {
+        if let Some(path) = &self.settings_file {
+            let file = self.settings_file(path);
+            let settings = file.read()?;
+            let not_used = settings.passed_over().to_vec();
+            let credentials = Credentials::read_from(settings, Arc::new(file));
+            return Ok(credentials.beside(not_used, Vec::new()));
+        }
         let variables = self.variables()?;
         let kind = Kind::wanted(&variables)?;
         let places = self.places(&variables)?;
@@ -106,13 +130,46 @@ impl Platform {
         }
     }
 
-    /// Where its Altinn exchanges tokens: see [`AltinnSettings::from_env`].
+    /// Where its Altinn exchanges tokens, and the key for the gateway before it. Each is taken from the first
+    /// of these that gives it:
+    ///
+    /// 1. the variables, as [`AltinnSettings::from_env`] reads them;
+    /// 2. `PlatformSettings` in the JSON files of Altinn's directory, and of the directory that
+    ///    `MASKINPORTEN_SECRETS_DIR` names where it has a `maskinporten-settings.json`; the last by name first,
+    ///    those with `override` in their name before the others, `maskinporten-settings.json` last;
+    /// 3. `PlatformSettings` in the settings file that is named by a variable;
+    /// 4. `fallback`.
+    ///
+    /// That is the order of Altinn's .NET apps. `MASKINPORTEN_SOURCE` leaves out 2 and 3 where it leaves out
+    /// such places; a [settings file](Self::with_settings_file) that code names takes the place of both.
     ///
     /// # Errors
     ///
-    /// As [`AltinnSettings::from_env`].
+    /// As [`AltinnSettings::from_env`], and where one of the files cannot be read or is no JSON.
     pub fn altinn(&self, fallback: Option<Environment>) -> Result<Option<AltinnSettings>> {
-        AltinnSettings::read(&*self.variables()?, fallback)
+        let variables = self.variables()?;
+        let mut found = PlatformSettings::default();
+        if let Some(path) = &self.settings_file {
+            self.settings_file(path).add_platform(&mut found)?;
+        } else {
+            let kind = Kind::wanted(&variables)?;
+            if kind.takes(Kind::File)
+                && let Some(path) = named_file(&variables)?
+            {
+                self.settings_file(path).add_platform(&mut found)?;
+            }
+            if kind.takes(Kind::Dir) {
+                let altinns = self.altinns_directory(&variables)?;
+                self.directory(&altinns).add_platform(&mut found)?;
+                if let Some(named) = named_directory(&variables)?.map(|path| self.directory(path))
+                    && named.is_altinns()
+                {
+                    named.add_platform(&mut found)?;
+                }
+            }
+        }
+        found.add_variables(&variables)?;
+        found.altinn(fallback)
     }
 
     /// The settings that its variables hold, and nothing else.
@@ -140,12 +197,11 @@ impl Platform {
                 look,
             });
         };
-        for name in [names::SETTINGS_FILE, names::SETTINGS_FILEPATH] {
+        for name in SETTINGS_FILES {
             let look = match variables.get_in_any_case(name)? {
                 None => Look::Unset,
                 Some(path) => {
-                    let file = SettingsFile::new(disk::named(name, path)?);
-                    let file = file.with_section(&self.section).required();
+                    let file = self.settings_file(disk::named(name, path)?);
                     Look::Source(Arc::new(file))
                 }
             };
@@ -163,13 +219,9 @@ impl Platform {
             look,
         );
 
-        let directory = |path: &Path| SecretsDirectory::new(path).with_section(&self.section);
-        let look = match variables.get(names::SECRETS_DIR) {
+        let look = match named_directory(variables)? {
             None => Look::Unset,
-            Some(path) => {
-                let path = disk::named(names::SECRETS_DIR, path)?;
-                Look::Source(Arc::new(directory(path).required()))
-            }
+            Some(path) => Look::Source(Arc::new(self.directory(path).required())),
         };
         let name = format!("secrets directory ({})", names::SECRETS_DIR);
         add(2, Kind::Dir, name, look);
@@ -178,15 +230,9 @@ impl Platform {
             .iter()
             .map(|path| self.mounted(path))
             .collect();
-        let mut altinn = None;
-        for name in names::ALTINN_SECRETS_DIRS {
-            if let (None, Some(path)) = (&altinn, variables.get_in_any_case(name)?) {
-                altinn = Some(disk::named(name, path)?.to_owned());
-            }
-        }
-        mounts.push(altinn.unwrap_or_else(|| self.mounted(names::ALTINN_SECRETS)));
+        mounts.push(self.altinns_directory(variables)?);
         for path in mounts {
-            let source = directory(&path);
+            let source = self.directory(&path);
             let name = source.name().to_owned();
             add(3, Kind::Dir, name, Look::Source(Arc::new(source)));
         }
@@ -201,9 +247,48 @@ impl Platform {
         Ok(places)
     }
 
+    fn settings_file(&self, path: &Path) -> SettingsFile {
+        let file = SettingsFile::new(path).with_section(&self.section);
+        file.required()
+    }
+
+    fn directory(&self, path: &Path) -> SecretsDirectory {
+        SecretsDirectory::new(path).with_section(&self.section)
+    }
+
+    /// The directory that Altinn mounts, or the one that a variable names in its place.
+    fn altinns_directory(&self, variables: &Variables) -> Result<PathBuf> {
+        for name in names::ALTINN_SECRETS_DIRS {
+            if let Some(path) = variables.get_in_any_case(name)? {
+                return disk::named(name, path).map(Path::to_owned);
+            }
+        }
+        Ok(self.mounted(names::ALTINN_SECRETS))
+    }
+
     fn mounted(&self, path: &str) -> PathBuf {
         self.root.join(path.trim_start_matches('/'))
     }
+}
+
+/// Variables that name a settings file, the first first.
+const SETTINGS_FILES: [&str; 2] = [names::SETTINGS_FILE, names::SETTINGS_FILEPATH];
+
+/// The settings file that a variable names.
+fn named_file(variables: &Variables) -> Result<Option<&Path>> {
+    for name in SETTINGS_FILES {
+        if let Some(path) = variables.get_in_any_case(name)? {
+            return disk::named(name, path).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// The directory of secrets that a variable names.
+fn named_directory(variables: &Variables) -> Result<Option<&Path>> {
+    let path = variables.get(names::SECRETS_DIR);
+    path.map(|path| disk::named(names::SECRETS_DIR, path))
+        .transpose()
 }
 
 /// A place, what it is called where nothing was found, and how it is looked into.
@@ -287,7 +372,9 @@ fn choose(places: impl Iterator<Item = Place>) -> Result<Credentials> {
             Look::Sidecar(variables) => sidecar(variables).map(Chosen::Sidecar),
             Look::Source(source) => match source.look_now() {
                 Ok(Finding::Nothing) => {
-                    unset.push(format!("{}: nothing there", place.name));
+                    let instead = source.instead().map(|what| format!(" ({what})"));
+                    let instead = instead.unwrap_or_default();
+                    unset.push(format!("{}: nothing there{instead}", place.name));
                     continue;
                 }
                 Ok(Finding::Incomplete(missing)) => {
