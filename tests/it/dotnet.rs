@@ -293,7 +293,7 @@ fn the_environment_of_the_process_is_read_by_section() {
     if child::is_here() {
         let legacy = LegacySettings::from_env("Maskin:Legacy").unwrap();
         assert_eq!(legacy.client_id, "our-client");
-        assert_eq!(legacy.environment, Environment::Production);
+        assert_eq!(legacy.environment, Some(Environment::Production));
         assert!(legacy.overwrite_authorization_header);
         assert!(legacy.settings().source().contains("Maskin__Legacy"));
         return;
@@ -384,19 +384,7 @@ fn what_is_refused_is_told_with_what_takes_its_place() {
         "`ExchangeToAltinnToken` and `ExhangeToAltinnToken` differ",
         known,
     );
-    for name in ["EnterpriseUserName", "EnterpriseUserPassword"] {
-        check(
-            json!({ name: "hush" }),
-            "use a system user",
-            "use a system user",
-        );
-    }
-    for name in [
-        "EncodedX509",
-        "CertificatePkcs12Path",
-        "CertificatePkcs12Password",
-        "CertificateStoreThumbprint",
-    ] {
+    for name in ["CertificateStoreThumbprint"] {
         let more = json!({ "EncodedJwk": "", name: "hush" });
         let message = refused(
             more,
@@ -468,7 +456,7 @@ fn all_that_is_wrong_is_told_at_once() {
         "EncodedJwk": [],
         "UseAltinnTestOrg": 3,
         "ConsumerOrgNo": "hush",
-        "EnterpriseUserName": "hush",
+        "TokenEndpoint": "hush",
     });
     let all = [
         SECTION,
@@ -477,7 +465,7 @@ fn all_that_is_wrong_is_told_at_once() {
         "`EncodedJwk` is an array, not a string",
         "`UseAltinnTestOrg` is neither",
         "`ConsumerOrgNo` is no",
-        "`EnterpriseUserName` is an",
+        "`TokenEndpoint` is no absolute address",
     ];
     let message = refused(more, &all, "use `test`");
     assert_eq!(message.matches("EncodedJwk").count(), 1, "{message}");
