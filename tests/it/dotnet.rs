@@ -3,10 +3,12 @@
 use std::fs;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, Request, StatusCode};
 use maskinporten::{
-    Environment, ErrorKind, LegacySettings, MaskinportenClient, Scope, ScopeSet, Secret,
+    Environment, ErrorKind, LegacyKey, LegacySettings, MaskinportenClient, Scope, ScopeSet, Secret,
     SystemUser, TokenRequest, TokioClock,
 };
 use maskinporten_sim::{Body, Route, Sim, SimClient};
@@ -229,6 +231,282 @@ async fn a_layer_of_settings_alone_sends_nothing_elsewhere() {
     assert_eq!(error.kind(), ErrorKind::Origin);
 }
 
+// ===== addresses =====
+
+const ENDPOINTS: &str = include_str!("../vectors/settings/package-endpoints.json");
+
+/// The vector with a test key, and these members in place of its own.
+fn endpoints(registered: &SimClient, more: Value) -> String {
+    let mut settings: Value = serde_json::from_str(ENDPOINTS).unwrap();
+    let section = settings["Maskinporten"].as_object_mut().unwrap();
+    section["ClientId"] = registered.client_id().into();
+    section["EncodedJwk"] = registered.jwk_base64().into();
+    section.extend(more.as_object().unwrap().clone());
+    settings.to_string()
+}
+
+#[tokio::test(start_paused = true)]
+async fn settings_with_addresses_need_no_environment() {
+    let sim = Sim::builder().issuer("http://127.0.0.1:5097/").build();
+    let registered = sim.new_client(["krr:read", "altinn:serviceowner"]);
+    sim.delegate("991825827", "991825827", "krr:read");
+    let text = endpoints(&registered, json!({}));
+    let legacy = LegacySettings::from_json(&text, "Maskinporten").unwrap();
+    assert_eq!(legacy.environment, None);
+    let altinn = legacy.altinn().unwrap().unwrap();
+    let url = "http://127.0.0.1:5098/authentication/api/v1/exchange/maskinporten";
+    assert_eq!(altinn.exchange_uri(), url);
+    assert_eq!(legacy.consumer_org_no.as_deref(), Some("991825827"));
+
+    let wire = Wire::default();
+    let client = client(&sim, &legacy, &wire);
+    client.access_token(["krr:read"]).await.unwrap();
+    // The metadata is not asked for.
+    assert_eq!(wire.urls(), ["http://127.0.0.1:5097/token"]);
+    let journal = sim.journal();
+    let grant = journal.requests(Route::Token).last().unwrap();
+    assert_eq!(
+        grant.assertion_claims().unwrap()["aud"],
+        "http://127.0.0.1:5097/"
+    );
+
+    drop(client.altinn_token(["altinn:serviceowner"]).await);
+    assert_eq!(wire.urls().last().unwrap(), url);
+}
+
+#[test]
+fn each_address_takes_the_place_of_the_environments() {
+    let (_, registered) = world();
+    let read = |more: Value| {
+        let text = endpoints(&registered, more);
+        LegacySettings::from_json(&text, "Maskinporten").unwrap()
+    };
+    let test = |more: Value| {
+        let mut all = json!({
+            "Environment": "test", "TokenEndpoint": "", "AssertionAudience": null,
+            "TokenExchangeEndpoint": " ",
+        });
+        let more = more.as_object().unwrap().clone();
+        all.as_object_mut().unwrap().extend(more);
+        read(all)
+    };
+    // An empty value is not given.
+    let none = test(json!({}));
+    let settings = none.settings();
+    assert_eq!(settings.authority, "https://test.maskinporten.no/");
+    assert_eq!(settings.token_endpoint, None);
+    let altinn = none.altinn().unwrap().unwrap();
+    assert_eq!(
+        altinn.exchange_url().host(),
+        Some("platform.tt02.altinn.no")
+    );
+
+    let endpoint = "https://proxy.example.no/mp/token";
+    let settings = test(json!({ "TokenEndpoint": endpoint })).settings();
+    assert_eq!(settings.authority, "https://test.maskinporten.no/");
+    assert_eq!(settings.token_endpoint.as_deref(), Some(endpoint));
+
+    let issuer = "https://test.maskinporten.no";
+    let settings = test(json!({ "AssertionAudience": issuer })).settings();
+    assert_eq!(settings.authority, issuer);
+    assert_eq!(
+        settings.token_endpoint.as_deref(),
+        Some("https://test.maskinporten.no/token")
+    );
+
+    let exchange = "https://gateway.example.no/altinn/exchange";
+    let altinn = test(json!({ "TokenExchangeEndpoint": exchange, "UseAltinnTestOrg": true }));
+    let altinn = altinn.altinn().unwrap().unwrap();
+    assert_eq!(
+        altinn.exchange_uri(),
+        format!("{exchange}?test=true").as_str()
+    );
+    // It wins over the name of an Altinn.
+    let both = json!({ "TokenExchangeEndpoint": exchange, "TokenExchangeEnvironment": "at22" });
+    let altinn = test(both).altinn().unwrap().unwrap();
+    assert_eq!(*altinn.exchange_url(), exchange);
+
+    // Without an environment a name alone tells the Altinn, and so does a known issuer.
+    let named = json!({ "TokenExchangeEndpoint": "", "TokenExchangeEnvironment": "at22" });
+    let altinn = read(named).altinn().unwrap().unwrap();
+    let host = altinn.exchange_url().host();
+    assert_eq!(host, Some("platform.at22.altinn.cloud"));
+    let known = json!({
+        "TokenExchangeEndpoint": "", "TokenEndpoint": "https://maskinporten.no/token",
+        "AssertionAudience": "https://maskinporten.no/",
+    });
+    let altinn = read(known).altinn().unwrap().unwrap();
+    assert_eq!(altinn.exchange_url().host(), Some("platform.altinn.no"));
+}
+
+#[test]
+fn an_address_that_cannot_be_used_is_refused() {
+    let (_, registered) = world();
+    #[track_caller]
+    fn check(registered: &SimClient, more: Value, told: &[&str], hint: &str) {
+        let text = endpoints(registered, more);
+        let error = LegacySettings::from_json(&text, "Maskinporten").unwrap_err();
+        let message = error.to_string();
+        for told in told {
+            assert!(message.contains(told), "{told}: {message}");
+        }
+        assert!(error.hint().unwrap().contains(hint), "{:?}", error.hint());
+        assert!(!format!("{error:?}").contains("hush"), "{error:?}");
+    }
+    let check = |more, told: &[&str], hint| check(&registered, more, told, hint);
+    let names = "TokenEndpoint and AssertionAudience";
+    for name in [
+        "TokenEndpoint",
+        "AssertionAudience",
+        "TokenExchangeEndpoint",
+    ] {
+        let told = [&*format!("`{name}`: "), "plain http"];
+        check(json!({ name: "http://mp.example.no/" }), &told, names);
+        let told = [&*format!("`{name}`: "), "user name"];
+        check(
+            json!({ name: "https://user:hush@mp.example.no/" }),
+            &told,
+            names,
+        );
+        let told = [&*format!("`{name}` is no absolute address")];
+        check(json!({ name: "hush" }), &told, names);
+        check(json!({ name: "/hush/token" }), &told, names);
+        let told = [&*format!("`{name}` is an object, not a string")];
+        check(json!({ name: { "hush": "hush" } }), &told, names);
+    }
+    // One of the two alone leaves the other to the environment.
+    for name in ["TokenEndpoint", "AssertionAudience"] {
+        check(json!({ name: "" }), &["`Environment` is missing"], names);
+    }
+    check(
+        json!({ "AssertionAudience": "http://127.0.0.1:5097/token" }),
+        &["`AssertionAudience` is no issuer", "http://127.0.0.1:5097/"],
+        names,
+    );
+    check(
+        json!({ "TokenExchangeEndpoint": "" }),
+        &["`TokenExchangeEnvironment`: it is missing"],
+        "TokenExchangeEndpoint",
+    );
+}
+
+#[test]
+fn addresses_of_two_environments_are_refused() {
+    let (_, registered) = world();
+    let production = "https://maskinporten.no/";
+    let with = |more: Value| {
+        let text = endpoints(&registered, more);
+        LegacySettings::from_json(&text, "Maskinporten")
+    };
+    let check = |more: Value, told: &str| {
+        let error = with(more).unwrap_err();
+        assert!(error.to_string().contains(told), "{error}");
+        assert_eq!(error.kind(), ErrorKind::Settings);
+    };
+    let tt02 = "https://platform.tt02.altinn.no/authentication/api/v1/exchange/maskinporten";
+    check(
+        json!({ "Environment": "test", "AssertionAudience": production }),
+        "`AssertionAudience` is the issuer of prod, and `Environment` is test",
+    );
+    for more in [
+        json!({ "Environment": "prod", "TokenExchangeEndpoint": tt02 }),
+        json!({ "AssertionAudience": production, "TokenExchangeEndpoint": tt02 }),
+    ] {
+        let told = "`TokenExchangeEndpoint`: platform.tt02.altinn.no takes tokens of test";
+        check(more, told);
+    }
+    let named = json!({
+        "AssertionAudience": production, "TokenExchangeEndpoint": "",
+        "TokenExchangeEnvironment": "tt02",
+    });
+    check(
+        named,
+        "`TokenExchangeEnvironment`: platform.tt02.altinn.no takes tokens of test",
+    );
+
+    // A key of test is not used in production, and an assertion is not shown to another's server.
+    let mut of_test = registered.private_jwk();
+    of_test["kid"] = json!("our-app-TEST.AB12");
+    let endpoint = json!({
+        "AssertionAudience": production, "TokenEndpoint": "https://maskinporten.no/token",
+        "EncodedJwk": STANDARD.encode(of_test.to_string()), "TokenExchangeEndpoint": "",
+    });
+    let crossed = json!({
+        "AssertionAudience": production, "TokenEndpoint": "https://test.maskinporten.no/token",
+        "TokenExchangeEndpoint": "",
+    });
+    let only_audience = json!({
+        "Environment": "test", "TokenEndpoint": "",
+        "AssertionAudience": "https://issuer.example.no/", "TokenExchangeEndpoint": "",
+    });
+    for (more, told) in [
+        (endpoint, "our-app-TEST.AB12 is of test"),
+        (crossed, "the token endpoint"),
+        (only_audience, "the token endpoint"),
+    ] {
+        let legacy = with(more).unwrap();
+        let error = MaskinportenClient::from_legacy_settings(&legacy).unwrap_err();
+        assert!(error.to_string().contains(told), "{error}");
+    }
+}
+
+// ===== keys =====
+
+/// What a build without the feature refuses, and one with it takes.
+#[test]
+fn a_pkcs12_is_the_key_or_refused_with_the_feature_that_reads_it() {
+    let (_, registered) = world();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("key.p12");
+    fs::write(&path, include_bytes!("../vectors/keys/rsa-2048.p12")).unwrap();
+    let path = path.to_str().unwrap();
+    let encoded = STANDARD.encode(include_bytes!("../vectors/keys/rsa-2048.p12"));
+    for (more, password) in [
+        (json!({ "EncodedX509": encoded }), ""),
+        (json!({ "CertificatePkcs12Path": path }), ""),
+        (
+            json!({ "CertificatePkcs12Path": path, "CertificatePkcs12Password": "hush-7" }),
+            "hush-7",
+        ),
+    ] {
+        let mut more = more;
+        more["EncodedJwk"] = "".into();
+        let json = json!({ SECTION: appsettings(&registered, more) }).to_string();
+        match LegacySettings::from_json(&json, SECTION) {
+            Ok(found) => {
+                let LegacyKey::Pkcs12 {
+                    content,
+                    password: found_password,
+                } = &found.key
+                else {
+                    panic!("{found:?}");
+                };
+                assert_eq!(content.expose(), encoded);
+                assert_eq!(found_password.expose(), password);
+                let settings = found.settings();
+                assert_eq!(settings.key.as_ref().unwrap().expose(), encoded);
+                assert_eq!(settings.key_password.as_ref().unwrap().expose(), password);
+                assert!(!format!("{found:?} {settings:?}").contains("hush"));
+            }
+            Err(error) => {
+                let message = error.to_string();
+                assert!(
+                    message.contains("without the cargo feature `pkcs12`"),
+                    "{message}"
+                );
+                let hint = error.hint().unwrap();
+                assert!(hint.contains("feature `pkcs12`"), "{hint}");
+                assert!(hint.contains("openssl pkcs12"), "{hint}");
+                let said = format!("{error} {error:?}");
+                assert!(
+                    !said.contains("hush") && !said.contains(&encoded[..24]),
+                    "{said}"
+                );
+            }
+        }
+    }
+}
+
 // ===== where they stand =====
 
 #[test]
@@ -384,16 +662,20 @@ fn what_is_refused_is_told_with_what_takes_its_place() {
         "`ExchangeToAltinnToken` and `ExhangeToAltinnToken` differ",
         known,
     );
-    for name in ["CertificateStoreThumbprint"] {
-        let more = json!({ "EncodedJwk": "", name: "hush" });
-        let message = refused(
-            more,
-            &[&format!("`{name}` is "), "not read here"],
-            "openssl pkcs12",
-        );
+    // Without the feature that reads a PKCS#12, as such; with it there are two keys, or no such file.
+    for name in [
+        "EncodedX509",
+        "CertificatePkcs12Path",
+        "CertificateStoreThumbprint",
+    ] {
+        let told = format!("`{name}`");
+        let message = refused(json!({ name: "hush" }), &[&told], "");
         assert!(!message.contains("is missing"), "{message}");
-        check(json!({ name: "hush" }), name, "openssl pkcs12");
     }
+    let thumbprint = json!({ "EncodedJwk": "", "CertificateStoreThumbprint": "hush" });
+    let told = ["`CertificateStoreThumbprint` is ", "not read here"];
+    let message = refused(thumbprint, &told, "openssl pkcs12");
+    assert!(!message.contains("is missing"), "{message}");
 }
 
 #[test]
@@ -621,6 +903,36 @@ fn a_log_of_assertions_is_not_written_and_that_is_told() {
         told[0].contains("EnableDebugLogging changes nothing"),
         "{told:?}"
     );
+}
+
+#[test]
+fn enterprise_users_are_ignored_with_a_warning() {
+    if !child::is_here() {
+        // What is logged belongs to a process: others would hear of it, or keep it from being heard.
+        child::run("dotnet::enterprise_users_are_ignored_with_a_warning", &[]);
+        return;
+    }
+    let (_, registered) = world();
+    let (file, _guard) = warnings();
+    let more = json!({ "EnterpriseUserName": "", "EnterpriseUserPassword": " " });
+    drop(legacy(&registered, more));
+    assert_eq!(lines(&file), [""; 0]);
+    for (count, more) in [
+        json!({ "EnterpriseUserName": "hush" }),
+        json!({ "EnterpriseUserName": "hush", "EnterpriseUserPassword": "hush" }),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let found = legacy(&registered, more);
+        assert!(!found.exchange_to_altinn_token);
+        let told = lines(&file);
+        assert_eq!(told.len(), count + 1, "{told:?}");
+        for word in ["EnterpriseUserName", SECTION, "use a system user"] {
+            assert!(told[count].contains(word), "{told:?}");
+        }
+        assert!(!told[count].contains("hush"), "{told:?}");
+    }
 }
 
 #[test]

@@ -4,14 +4,18 @@
 //! - [`table`]: what each place may hold, shape by shape.
 //! - [`discovery`]: which of several places is used.
 //! - [`guards`]: what is refused or warned of, whatever place it came from.
+//! - [`platform`]: where Altinn's platform is told.
 //! - [`property`]: whatever lies wherever, authority, client and key come from one place.
+//! - [`tools`]: settings as other tools write them.
 //!
 //! Files are real ones, below a directory that stands for `/`.
 
 mod discovery;
 mod guards;
+mod platform;
 mod property;
 mod table;
+mod tools;
 
 use std::fmt::Display;
 use std::fs;

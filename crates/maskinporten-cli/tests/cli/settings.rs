@@ -253,7 +253,7 @@ fn a_key_that_cannot_sign_is_told_before_anything_is_sent() {
     let mut nameless = world.client.private_jwk();
     nameless.as_object_mut().unwrap().remove("kid");
     with_jwk(nameless).fails(4, &["`kid` is missing"]);
-    with_jwk(json!({})).fails(4, &["what to do: "]);
+    with_jwk(json!({})).fails(3, &["a key is missing", "what to do: "]);
 
     let issuer = world.sim().issuer();
     let base64 = |text: &str| {

@@ -726,3 +726,60 @@ impl<'a> Reading<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(key: &[(&str, &str)]) -> Result<LegacySettings> {
+        let given = [("Environment", "test"), ("ClientId", "our-client")];
+        let given = given.iter().chain(key);
+        let values = given.map(|(name, value)| (format!("Mp--{name}"), Secret::from(*value)));
+        LegacySettings::from_values(values, "Mp", "vault v")
+    }
+
+    #[track_caller]
+    fn refused(key: &[(&str, &str)], told: &str) {
+        let error = read(key).unwrap_err();
+        assert!(error.to_string().contains(told), "{error}");
+        assert!(!format!("{error:?}").contains("hush"), "{error:?}");
+    }
+
+    #[test]
+    fn a_key_is_given_once() {
+        assert!(read(&[("EncodedJwk", "e30=")]).is_ok());
+        refused(&[], "Mp--EncodedJwk is missing");
+        refused(&[("EncodedJwk", " ")], "Mp--EncodedJwk is missing");
+        refused(&[("CertificateStoreThumbprint", "hush")], "not read here");
+    }
+
+    #[cfg(not(feature = "pkcs12"))]
+    #[test]
+    fn a_pkcs12_is_refused_without_its_feature() {
+        for name in [ENCODED_X509, PKCS12_PATH, PKCS12_PASSWORD] {
+            refused(&[(name, "hush")], "without the cargo feature `pkcs12`");
+            refused(&[("EncodedJwk", "e30="), (name, "hush")], name);
+        }
+    }
+
+    #[cfg(feature = "pkcs12")]
+    #[test]
+    fn a_pkcs12_is_the_key_with_its_feature() {
+        let found = read(&[(ENCODED_X509, "MII=")]).unwrap();
+        let LegacyKey::Pkcs12 { content, password } = found.key else {
+            panic!("{:?}", found.key);
+        };
+        assert_eq!((content.expose(), password.expose()), ("MII=", ""));
+        let two = "more than one key is given: Mp--EncodedJwk and Mp--EncodedX509";
+        refused(&[("EncodedJwk", "e30="), (ENCODED_X509, "hush")], two);
+        refused(&[(PKCS12_PASSWORD, "hush")], "Mp--EncodedJwk is missing");
+        let gone = "Mp--CertificatePkcs12Path: key file /no/such/key.p12 cannot be read";
+        refused(&[(PKCS12_PATH, "/no/such/key.p12")], gone);
+        // A key in place of its path is not shown.
+        let key = "-----BEGIN PRIVATE KEY-----\nhush\n-----END PRIVATE KEY-----";
+        refused(
+            &[(PKCS12_PATH, key)],
+            "Mp--CertificatePkcs12Path holds no path",
+        );
+    }
+}
