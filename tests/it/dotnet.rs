@@ -439,8 +439,16 @@ fn addresses_of_two_environments_are_refused() {
         "Environment": "test", "TokenEndpoint": "",
         "AssertionAudience": "https://issuer.example.no/", "TokenExchangeEndpoint": "",
     });
+    // Where neither address is known, the environment that is told counts.
+    let proxied = json!({
+        "Environment": "prod", "EncodedJwk": STANDARD.encode(of_test.to_string()),
+    });
     for (more, told) in [
         (endpoint, "our-app-TEST.AB12 is of test"),
+        (
+            proxied,
+            "our-app-TEST.AB12 is of test and the authority of prod",
+        ),
         (crossed, "the token endpoint"),
         (only_audience, "the token endpoint"),
     ] {

@@ -160,7 +160,7 @@ impl Credentials {
     /// Where the authority cannot be used.
     pub fn environment(&self) -> Result<Option<Environment>> {
         match &self.proof {
-            Proof::Settings(settings) => Ok(settings.authority()?.environment()),
+            Proof::Settings(settings) => settings.environment(),
             Proof::Sidecar(sidecar) => Ok(sidecar.environment()),
         }
     }

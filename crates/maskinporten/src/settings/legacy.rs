@@ -290,6 +290,7 @@ impl LegacySettings {
             audience.and(authority.token_endpoint().map(ToString::to_string))
         };
         settings.token_endpoint = endpoint.or_else(of_environment);
+        settings.environment = self.environment;
         settings.source.clone_from(&self.source);
         settings
     }

@@ -27,6 +27,7 @@ use std::time::SystemTime;
 use http::Uri;
 
 use crate::advice;
+use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::key::members::{Member, Members};
 use crate::key::{KeyOptions, SigningKey};
@@ -108,6 +109,8 @@ pub struct MaskinportenSettings {
     /// The scopes that the client is registered with, where the platform tells them; separated by spaces.
     pub scopes: Option<String>,
     signers: Vec<Arc<dyn Signer>>,
+    /// Which of Digdir's environments it is, where that is told and the authority does not show it.
+    environment: Option<Environment>,
     source: String,
     /// What stood beside them in the same place and was not used.
     passed_over: Vec<String>,
@@ -137,6 +140,7 @@ impl MaskinportenSettings {
             token_endpoint: None,
             scopes: None,
             signers: Vec::new(),
+            environment: None,
             source: IN_CODE.to_owned(),
             passed_over: Vec::new(),
         }
@@ -359,10 +363,16 @@ impl MaskinportenSettings {
     ) -> Result<Vec<Arc<dyn Signer>>> {
         let mut signers = self.signers.clone();
         for key in self.signing_keys()? {
-            check_key(&key, authority, now).map_err(|error| self.found_here(&error))?;
+            let environment = authority.environment().or(self.environment);
+            check_key(&key, environment, now).map_err(|error| self.found_here(&error))?;
             signers.push(Arc::new(LocalSigner::new(key)));
         }
         Ok(signers)
+    }
+
+    /// Which of Digdir's environments they are of, where that is known.
+    pub(crate) fn environment(&self) -> Result<Option<Environment>> {
+        Ok(self.authority()?.environment().or(self.environment))
     }
 
     /// Where grants are sent, checked, where the settings tell.
@@ -402,6 +412,7 @@ impl MaskinportenSettings {
             token_endpoint,
             scopes: _,
             signers: _,
+            environment: _,
             source: _,
             passed_over: _,
         } = self;
@@ -483,7 +494,7 @@ fn located(error: &Error, source: &str) -> Error {
     located.with_detail("source", source)
 }
 
-fn check_key(key: &SigningKey, authority: &Authority, now: SystemTime) -> Result<()> {
+fn check_key(key: &SigningKey, ours: Option<Environment>, now: SystemTime) -> Result<()> {
     let what = match key.key_reference() {
         KeyReference::Chain(_) => {
             key.check_dates(now)?;
@@ -491,7 +502,7 @@ fn check_key(key: &SigningKey, authority: &Authority, now: SystemTime) -> Result
         }
         KeyReference::Kid(kid) => format!("the key {kid}"),
     };
-    match (key.environment(), authority.environment()) {
+    match (key.environment(), ours) {
         (Some(theirs), Some(ours)) if theirs != ours => {
             let message = format!("{what} is of {theirs} and the authority of {ours}");
             Err(Error::settings(message).with_advice(&advice::CROSSED_CREDENTIALS))

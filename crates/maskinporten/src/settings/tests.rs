@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use super::*;
 use crate::ErrorKind;
 use crate::credentials::Credentials;
-use crate::environment::Environment;
 
 const JWK: &str = include_str!("../../../../tests/vectors/keys/rsa-2048.jwk.json");
 const PEM: &str = include_str!("../../../../tests/vectors/keys/rsa-2048-pkcs8.pem");
