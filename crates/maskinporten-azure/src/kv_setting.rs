@@ -1,7 +1,7 @@
 //! `kvSetting`: what an Altinn app names its vault by.
 
-use std::fs;
 use std::path::Path;
+use std::{fs, io};
 
 use maskinporten::{Error, Result, Secret};
 use serde_json::Value;
@@ -12,13 +12,17 @@ use crate::vault::{KeyVault, KeyVaultBuilder};
 /// The section, in the case it is written in.
 const SECTION: &str = "kvSetting";
 
+/// Where Azure Functions keeps variables in a `local.settings.json`.
+const VALUES: &str = "Values";
+
 /// Its four keys; all of them are needed.
 const KEYS: [&str; 4] = ["SecretUri", "ClientId", "ClientSecret", "TenantId"];
 
 /// The section `kvSetting` of an Altinn app: its vault, and the application that asks it.
 ///
 /// - It is found in the environment (`kvSetting__SecretUri`, `__ClientId`, `__ClientSecret`,
-///   `__TenantId`) or in a settings file (`{"kvSetting": {"SecretUri": …}}`), names in any case.
+///   `__TenantId`) or in a settings file (`{"kvSetting": {"SecretUri": …}}`), names in any case. Those of a
+///   file may be flat (`"kvSetting:SecretUri"`), and stand in `Values` of a `local.settings.json`.
 /// - It is taken whole from one of them. What is missing there is an error that names it, and never
 ///   filled up from the other.
 ///
@@ -86,21 +90,26 @@ impl KvSetting {
     ///
     /// # Errors
     ///
-    /// It cannot be read, is no JSON, or lacks some of the four.
+    /// It cannot be read, is text neither in UTF-8 nor in UTF-16 with its byte order mark, is no JSON, lacks
+    /// some of the four, or has one of them twice, with two values.
     pub fn from_file(file: impl AsRef<Path>) -> Result<Self> {
         let file = file.as_ref();
-        let text = fs::read_to_string(file).map_err(|cause| {
+        let unreadable = |cause| {
             let message = format!("{} cannot be read for `{SECTION}`", file.display());
             Error::settings(message).caused_by(cause)
-        })?;
-        Self::from_json(&text)
+        };
+        let text = fs::read(file)
+            .and_then(text)
+            .map_err(unreadable)
+            .map(Secret::from)?;
+        Self::from_json(text.expose())
     }
 
     /// From the text of a settings file, or of the section alone with its name around it.
     ///
     /// # Errors
     ///
-    /// It is no JSON, or lacks some of the four.
+    /// It is no JSON, lacks some of the four, or has one of them twice, with two values.
     pub fn from_json(text: &str) -> Result<Self> {
         let text = text.trim_start_matches('\u{feff}');
         let document: Value = serde_json::from_str(text).map_err(|cause| {
@@ -110,7 +119,7 @@ impl KvSetting {
                 "the settings for the key vault are no JSON: line {line}, column {column}"
             ))
         })?;
-        Found::of_json(&document).whole()
+        Found::of_json(&document)?.whole()
     }
 
     /// The vault, asked as this application, to be told more.
@@ -145,13 +154,8 @@ impl Found {
     fn of_variables(variables: impl IntoIterator<Item = (String, String)>) -> Self {
         let mut values = [None, None, None, None];
         for (name, value) in variables {
-            // .NET reads a colon and two underlines as the same.
-            let name = name.replace("__", ":");
-            let key = name
-                .split_once(':')
-                .filter(|(section, _)| same(section, SECTION));
-            if let Some(slot) = key.and_then(|(_, key)| slot(&mut values, key)) {
-                *slot = usable(&value);
+            if let Some(at) = key_in_section(&name).and_then(position) {
+                values[at] = usable(&value);
             }
         }
         Self {
@@ -161,25 +165,26 @@ impl Found {
         }
     }
 
-    fn of_json(document: &Value) -> Self {
+    fn of_json(document: &Value) -> Result<Self> {
         let mut values = [None, None, None, None];
-        let section = document
-            .as_object()
-            .and_then(|members| members.iter().find(|(name, _)| same(name, SECTION)));
-        for (key, value) in section
-            .iter()
-            .filter_map(|(_, it)| it.as_object())
-            .flatten()
-        {
-            if let (Some(slot), Some(value)) = (slot(&mut values, key), value.as_str()) {
-                *slot = usable(value);
+        let mut written_as: [String; 4] = Default::default();
+        for (written, name, value) in named(document) {
+            let key = key_in_section(&name).and_then(position);
+            let (Some(at), Some(value)) = (key, text_of(value)) else {
+                continue;
+            };
+            if values[at].get_or_insert_with(|| value.clone()) != &value {
+                let first = &written_as[at];
+                let message = format!("`{first}` and `{written}` are one name and differ");
+                return Err(Error::settings(message));
             }
+            written_as[at] = written;
         }
-        Self {
+        Ok(Self {
             place: "the settings file",
             separator: ":",
             values,
-        }
+        })
     }
 
     fn is_empty(&self) -> bool {
@@ -212,9 +217,73 @@ impl Found {
     }
 }
 
-fn slot<'a>(values: &'a mut [Option<Secret>; 4], key: &str) -> Option<&'a mut Option<Secret>> {
-    let index = KEYS.iter().position(|known| same(known, key))?;
-    values.get_mut(index)
+/// What a name has behind the section. .NET reads a colon and two underlines as the same, and in a vault two
+/// dashes.
+fn key_in_section(name: &str) -> Option<&str> {
+    let (section, key) = [":", "__", "--"]
+        .into_iter()
+        .find_map(|separator| name.split_once(separator))?;
+    same(section, SECTION).then_some(key)
+}
+
+fn position(key: &str) -> Option<usize> {
+    KEYS.iter().position(|known| same(known, key))
+}
+
+/// The values of a document, flat as `dotnet user-secrets` writes them or one level down: as they are written,
+/// by their whole names, and what they are.
+fn named(document: &Value) -> Vec<(String, String, &Value)> {
+    let mut named = Vec::new();
+    for (name, value) in document.as_object().into_iter().flatten() {
+        let Some(inner) = value.as_object() else {
+            named.push((name.clone(), name.clone(), value));
+            continue;
+        };
+        for (key, value) in inner {
+            let whole = match same(name, VALUES) {
+                true => key.clone(),
+                false => format!("{name}:{key}"),
+            };
+            named.push((format!("{name}.{key}"), whole, value));
+        }
+    }
+    named
+}
+
+/// Text, and a number or a boolean as it is written, as .NET's configuration has them.
+fn text_of(value: &Value) -> Option<Secret> {
+    match value {
+        Value::String(text) => usable(text),
+        Value::Number(number) => usable(&number.to_string()),
+        Value::Bool(flag) => usable(&flag.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// UTF-8, or UTF-16 with its byte order mark, as PowerShell writes it.
+fn text(bytes: Vec<u8>) -> io::Result<String> {
+    let unit: fn([u8; 2]) -> u16 = match bytes[..] {
+        [0xff, 0xfe, ..] => u16::from_le_bytes,
+        [0xfe, 0xff, ..] => u16::from_be_bytes,
+        _ => {
+            return String::from_utf8(bytes).map_err(|_| {
+                io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "it is text neither in UTF-8 nor in UTF-16",
+                )
+            });
+        }
+    };
+    let (pairs, rest) = bytes[2..].as_chunks();
+    let units = pairs.iter().copied().map(unit);
+    let text: Result<String, _> = char::decode_utf16(units).collect();
+    match text {
+        Ok(text) if rest.is_empty() => Ok(text),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "its UTF-16 is broken",
+        )),
+    }
 }
 
 /// An empty value is a placeholder that nobody filled in.

@@ -190,6 +190,68 @@ fn what_is_missing_of_kv_setting_is_named() {
 }
 
 #[test]
+fn kv_setting_is_read_as_other_tools_write_it() {
+    let (first, second) = (
+        format!(r#""SecretUri": "{VAULT}", "ClientId": "{CLIENT}""#),
+        format!(r#""ClientSecret": "{CLIENT_SECRET}", "TenantId": "{TENANT}""#),
+    );
+    let flat = |members: &str, separator: &str| {
+        let members = members.split(", ").map(|member| {
+            let name = member.trim_start_matches('"');
+            format!("\"kvSetting{separator}{name}")
+        });
+        members.collect::<Vec<_>>().join(", ")
+    };
+    let all = format!("{first}, {second}");
+    let mut texts: Vec<String> = [":", "__", "--"]
+        .iter()
+        .map(|separator| format!("{{{}}}", flat(&all, separator)))
+        .collect();
+    texts.push(format!(
+        r#"{{"kvSetting": {{{first}}}, {}}}"#,
+        flat(&second, ":")
+    ));
+    texts.push(format!(
+        r#"{{"IsEncrypted": false, "Values": {{{}}}}}"#,
+        flat(&all, "__")
+    ));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for text in texts {
+        let marked = format!("\u{feff}{text}");
+        let units = || marked.encode_utf16();
+        for bytes in [
+            text.clone().into_bytes(),
+            units().flat_map(u16::to_le_bytes).collect(),
+            units().flat_map(u16::to_be_bytes).collect(),
+        ] {
+            std::fs::write(file.path(), &bytes).unwrap();
+            let found = KvSetting::from_file(file.path()).unwrap();
+            assert_eq!(found.secret_uri, VAULT, "{text}");
+            assert_eq!(found.client_id, CLIENT);
+            assert_eq!(found.client_secret.expose(), CLIENT_SECRET);
+            assert_eq!(found.tenant_id, TENANT);
+        }
+        let number = text.replace(&format!("\"{CLIENT_SECRET}\""), "12345");
+        let found = KvSetting::from_json(&number).unwrap();
+        assert_eq!(found.client_secret.expose(), "12345");
+
+        // One object that has exactly one name twice is read as JSON is: the last counts.
+        if !text.contains("kvSetting:TenantId") {
+            let more = r#"{"kvSetting:TenantId": "canary", "#;
+            let twice = text.replacen('{', more, 1);
+            let error = KvSetting::from_json(&twice).unwrap_err().to_string();
+            assert!(error.contains("`kvSetting:TenantId`"), "{error}");
+            assert!(error.contains("are one name and differ"), "{error}");
+            assert!(!error.contains("canary"), "{error}");
+        }
+    }
+    std::fs::write(file.path(), [0xff, 0xfe, b'{']).unwrap();
+    let error = KvSetting::from_file(file.path()).unwrap_err();
+    let path = file.path().to_str().unwrap();
+    assert!(error.to_string().contains(path), "{error}");
+}
+
+#[test]
 fn settings_that_are_no_json_are_not_repeated() {
     let error = KvSetting::from_json(&json().replace("}}", "")).unwrap_err();
     assert!(error.to_string().contains("line 1"), "{error}");
