@@ -4,10 +4,12 @@ use std::fs;
 use std::time::Duration;
 
 use maskinporten::{
-    AppSettings, Credentials, Finding, KeyOptions, MaskinportenClient, Platform, SecretsDirectory,
-    SettingsFile, SettingsSource, SettingsSources, SettingsVariables, Sidecar, SigningKey,
+    AppSettings, Credentials, Environment, Finding, KeyOptions, LegacySettings, MaskinportenClient,
+    MaskinportenSettings, Platform, SecretsDirectory, SettingsFile, SettingsSource,
+    SettingsSources, SettingsVariables, Sidecar, SigningKey,
 };
 use maskinporten_sim::{SimClient, SimServer};
+use serde_json::json;
 
 use super::{Secrets, altinn, say, say_error};
 
@@ -27,6 +29,7 @@ pub(super) async fn tour(secrets: &Secrets, server: &SimServer, registered: &Sim
     fs::write(&path, registered.settings_json().to_string()).unwrap();
 
     from_platforms(&path, registered);
+    as_other_tools_write(secrets, registered);
     let file = SettingsFile::new(&path).with_interval(INTERVAL);
     say(&file);
     let sources = SettingsSources::new()
@@ -165,4 +168,76 @@ fn from_platforms(path: &std::path::Path, registered: &SimClient) {
     }
     let file = SettingsFile::new(path);
     println!("{}", file.name());
+}
+
+/// A password and a key for a gateway, where they are not expected.
+const MISPLACED: &str = "canary-in-the-wrong-place-3ab9";
+
+/// Settings as other tools write them, and what is wrong with them: secrets under names that are given
+/// twice, of the wrong type or not read here.
+fn as_other_tools_write(secrets: &Secrets, registered: &SimClient) {
+    secrets.note(MISPLACED);
+    let key = registered.jwk_base64();
+    let section = "MaskinportenSettings";
+    let texts = [
+        json!({ "MaskinportenSettings:Jwk": registered.private_jwk(), "MaskinportenSettings:Jwk:n": MISPLACED }),
+        json!({ section: { "JwkBase64": key }, "MaskinportenSettings:JwkBase64": MISPLACED }),
+        json!({ section: { "JwkBase64": key, "jwkBase64": MISPLACED } }),
+        json!({ section: { "JwkBase64": [key], "ClientId": { MISPLACED: MISPLACED } } }),
+        json!({ section: [key], "Values": { "MaskinportenSettings__Jwk": MISPLACED } }),
+        json!({ "Values": { "MASKINPORTEN_CLIENT_JWK": key, "MASKINPORTEN_KEY_PASSWORD": MISPLACED } }),
+        json!({ "Values": { "MASKINPORTEN_CLIENT_ID": "our-client", "MASKINPORTEN_ISSUER": "test",
+                            "MASKINPORTEN_KEY_FILE": key } }),
+        json!({ section: { "ClientId": "our-client", "Environment": "test", "EncodedJwk": key } }),
+        json!({ section: { "ClientId": "our-client", "Environment": MISPLACED, "EncodedJwk": [key] } }),
+        json!({ section: { "ClientId": "our-client", "Environment": "test", "EncodedJwk": key,
+                           "EncodedX509": key } }),
+        json!({ section: { "ClientId": "our-client", "Environment": "test",
+                           "CertificatePkcs12Path": registered.private_pem(),
+                           "CertificatePkcs12Password": MISPLACED } }),
+        json!({ section: { "ClientId": "our-client", "Environment": "test",
+                           "CertificatePkcs12Path": "/no/such/key.p12",
+                           "CertificatePkcs12Password": MISPLACED } }),
+        json!({ section: { "ClientId": "our-client", "EncodedJwk": key, "TokenEndpoint": key,
+                           "AssertionAudience": key, "TokenExchangeEndpoint": MISPLACED,
+                           "TokenExchangeEnvironment": MISPLACED, "Scope": [MISPLACED] } }),
+        json!({ section: { "ClientId": "our-client", "Environment": "test", "EncodedJwk": key,
+                           "EnterpriseUserName": MISPLACED, "EnterpriseUserPassword": MISPLACED } }),
+        json!({ "PlatformSettings": { "SubscriptionKey": { "key": MISPLACED } } }),
+        json!({ "PlatformSettings": { "SubscriptionKey": MISPLACED } }),
+        json!({ "PlatformSettings": { "SubscriptionKey": MISPLACED, "subscriptionKey": key } }),
+        json!({ "PlatformSettings": MISPLACED }),
+    ];
+    for text in texts {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("maskinporten-settings.json");
+        fs::write(&path, text.to_string()).unwrap();
+        match LegacySettings::from_file(&path, section) {
+            Ok(found) => {
+                say(&found);
+                say(&found.settings());
+            }
+            Err(error) => say_error(&error),
+        }
+        say(&LegacySettings::is_in_file(&path, section));
+        if let Err(error) = MaskinportenSettings::from_file(&path, section) {
+            say_error(&error);
+        }
+        let variable = ("MASKINPORTEN_SECRETS_DIR", directory.path());
+        let variable = (
+            variable.0.to_owned(),
+            variable.1.to_str().unwrap().to_owned(),
+        );
+        let platform = Platform::new([variable]).with_root("/no/such/root");
+        match platform.credentials() {
+            Ok(found) => println!("{}", found.describe()),
+            Err(error) => say_error(&error),
+        }
+        for environment in [None, Some(Environment::Test)] {
+            match platform.altinn(environment) {
+                Ok(found) => say(&found),
+                Err(error) => say_error(&error),
+            }
+        }
+    }
 }

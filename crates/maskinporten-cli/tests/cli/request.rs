@@ -89,6 +89,53 @@ fn altinn_exchanges_where_the_environment_says() {
 }
 
 #[test]
+fn altinn_exchanges_where_the_settings_file_says() {
+    let world = World::new();
+    let api = format!("{}/authentication/api/v1/", world.sim().altinn_platform());
+    world.sim().require_subscription_key("hush-subscription");
+    let settings = |endpoint: &str| {
+        let mut settings = world.client.settings_json();
+        settings["PlatformSettings"] = json!({ "ApiAuthenticationEndpoint": endpoint });
+        settings["PlatformSettings:SubscriptionKey"] = json!("hush-subscription");
+        settings.to_string()
+    };
+    let asked = |file: &str, variables: &[(&str, &str)]| {
+        let mut command = command(world.dir.path());
+        command.args(["token", "-s", "altinn:serviceowner", "--altinn"]);
+        command.envs(variables.iter().copied());
+        let run = match file {
+            "" => world.run(&mut command),
+            file => world.run(command.arg("--settings").arg(file)),
+        };
+        run.says_not("hush");
+        run
+    };
+    world.write("settings.json", settings(&api));
+    let named = [("MASKINPORTEN_SETTINGS_FILE", "settings.json")];
+    for run in [asked("settings.json", &[]), asked("", &named)] {
+        run.token();
+        let told = "(from settings file settings.json, section PlatformSettings)";
+        assert!(run.stderr.contains(told), "{}", run.stderr);
+    }
+    assert_eq!(world.sim().journal().exchanges(), 2);
+
+    // A variable wins over the file, and a named file over Altinn's directory.
+    world.write("settings.json", settings("http://127.0.0.1:1/"));
+    let variable = ("PlatformSettings__ApiAuthenticationEndpoint", &*api);
+    let run = asked("settings.json", &[variable]);
+    run.token();
+    let told = "(from the variables PlatformSettings__…)";
+    assert!(run.stderr.contains(told), "{}", run.stderr);
+    world.write("secrets/overrides.json", settings(&api));
+    let directory = ("RUNTIME_APP_SECRETS_DIR", "secrets");
+    asked("settings.json", &[directory]).fails(5, &["127.0.0.1:1"]);
+    asked("", &[named[0], directory]).token();
+
+    world.write("settings.json", settings("http://altinn.example.no/"));
+    asked("settings.json", &[]).fails(3, &["plain http", "settings.json"]);
+}
+
+#[test]
 fn the_subscription_key_goes_along_and_is_not_said() {
     let world = World::new();
     let platform = world.sim().altinn_platform();
