@@ -35,7 +35,18 @@ fuzz_target!(|input: &[u8]| -> Corpus {
     Corpus::Keep
 });
 
+/// Names of what lies on the disk, where it would be looked for.
+fn is_elsewhere(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    ["FILE", "DIR", "PATH"]
+        .iter()
+        .any(|part| name.contains(part))
+}
+
 fn read_json(json: &str, section: &str) {
+    if is_elsewhere(json) {
+        return;
+    }
     let read = || MaskinportenSettings::from_json(json, section);
     assert_eq!(
         outcome(&read()),
@@ -44,6 +55,10 @@ fn read_json(json: &str, section: &str) {
     );
     match read() {
         Ok(settings) => are_whole(&settings),
+        // Two clients among the variables of `Values` are told apart by their ids.
+        Err(error) if json.to_ascii_uppercase().contains("VALUES") => {
+            assert_eq!(error.kind(), ErrorKind::Settings);
+        }
         Err(error) => is_of_settings(&error),
     }
     are_whole_too(LegacySettings::from_json(json, section));
@@ -52,6 +67,7 @@ fn read_json(json: &str, section: &str) {
 fn read_values(values: &[(String, String)], section: &str) {
     let values = values
         .iter()
+        .filter(|(name, _)| !is_elsewhere(name))
         .map(|(name, value)| (name.clone(), Secret::from(value.as_str())));
     match Finding::of_values(values.clone(), section, "the place") {
         Ok(Finding::Complete(settings)) => are_whole(&settings),
@@ -66,13 +82,6 @@ fn read_values(values: &[(String, String)], section: &str) {
 }
 
 fn read_variables(values: &[(String, String)], section: &str) {
-    // What names a place on the disk would be looked for there.
-    let is_elsewhere = |name: &str| {
-        let name = name.to_ascii_uppercase();
-        ["FILE", "DIR", "PATH"]
-            .iter()
-            .any(|part| name.contains(part))
-    };
     let values: Vec<_> = values
         .iter()
         .filter(|(name, _)| !is_elsewhere(name))

@@ -360,15 +360,15 @@ fn an_address_that_cannot_be_used_is_refused() {
         "AssertionAudience",
         "TokenExchangeEndpoint",
     ] {
-        let told = [&*format!("`{name}`: "), "plain http"];
-        check(json!({ name: "http://mp.example.no/" }), &told, names);
-        let told = [&*format!("`{name}`: "), "user name"];
+        let told = [&*format!("`{name}` cannot be used: "), "plain http"];
+        check(json!({ name: "http://hush.example.no/" }), &told, names);
+        let told = [&*format!("`{name}` cannot be used: "), "user name"];
         check(
             json!({ name: "https://user:hush@mp.example.no/" }),
             &told,
             names,
         );
-        let told = [&*format!("`{name}` is no absolute address")];
+        let told = [&*format!("`{name}` cannot be used: it is no URL")];
         check(json!({ name: "hush" }), &told, names);
         check(json!({ name: "/hush/token" }), &told, names);
         let told = [&*format!("`{name}` is an object, not a string")];
@@ -379,9 +379,14 @@ fn an_address_that_cannot_be_used_is_refused() {
         check(json!({ name: "" }), &["`Environment` is missing"], names);
     }
     check(
-        json!({ "AssertionAudience": "http://127.0.0.1:5097/token" }),
-        &["`AssertionAudience` is no issuer", "http://127.0.0.1:5097/"],
-        names,
+        json!({ "AssertionAudience": "http://127.0.0.1:5097/hush/token" }),
+        &["`AssertionAudience` is no issuer: it names an endpoint"],
+        "https://test.maskinporten.no/",
+    );
+    check(
+        json!({ "AssertionAudience": "https://ver2.maskinporten.no/" }),
+        &["`AssertionAudience` is no issuer", "closed"],
+        "use `test`",
     );
     check(
         json!({ "TokenExchangeEndpoint": "" }),
@@ -412,7 +417,7 @@ fn addresses_of_two_environments_are_refused() {
         json!({ "Environment": "prod", "TokenExchangeEndpoint": tt02 }),
         json!({ "AssertionAudience": production, "TokenExchangeEndpoint": tt02 }),
     ] {
-        let told = "`TokenExchangeEndpoint`: platform.tt02.altinn.no takes tokens of test";
+        let told = "`TokenExchangeEndpoint`: it takes no tokens of prod";
         check(more, told);
     }
     let named = json!({
@@ -755,7 +760,7 @@ fn all_that_is_wrong_is_told_at_once() {
         "`EncodedJwk` is an array, not a string",
         "`UseAltinnTestOrg` is neither",
         "`ConsumerOrgNo` is no",
-        "`TokenEndpoint` is no absolute address",
+        "`TokenEndpoint` cannot be used: it is no URL",
     ];
     let message = refused(more, &all, "use `test`");
     assert_eq!(message.matches("EncodedJwk").count(), 1, "{message}");

@@ -29,7 +29,7 @@ fn directory() -> Given {
     Given::nothing().file(ALTINN, settings.to_string())
 }
 
-fn beside(given: Given, name: &str, host: &str) -> Given {
+fn with_file(given: Given, name: &str, host: &str) -> Given {
     given.file(&format!("mnt/app-secrets/{name}"), platform_of(host))
 }
 
@@ -95,16 +95,16 @@ fn later_files_come_on_top_and_variables_last() {
     check(&given, "one.no", "one.json, section PlatformSettings");
     let given = given.file(ALTINN, own("mounted.no"));
     check(&given, "mounted.no", "maskinporten-settings.json");
-    let given = beside(given, "a.json", "a.no");
+    let given = with_file(given, "a.json", "a.no");
     check(&given, "a.no", "a.json");
-    let given = beside(given, "z.JSON", "z.no");
+    let given = with_file(given, "z.JSON", "z.no");
     check(&given, "z.no", "z.JSON");
-    let given = beside(given, "My-Override-b.json", "b.no");
+    let given = with_file(given, "My-Override-b.json", "b.no");
     check(&given, "b.no", "My-Override-b.json");
-    let given = beside(given, "overrides-a.json", "overrides.no");
+    let given = with_file(given, "overrides-a.json", "overrides.no");
     check(&given, "overrides.no", "overrides-a.json");
-    // No JSON file, and no file that tells of a platform.
-    let given = beside(given, "override.txt", "text.no")
+    // No JSON file, and files that name no platform.
+    let given = with_file(given, "override.txt", "text.no")
         .file("mnt/app-secrets/override-0.json", r#"{"Logging": {}}"#)
         .file(
             "mnt/app-secrets/override-1.json",
@@ -176,7 +176,7 @@ async fn a_client_that_is_discovered_exchanges_where_its_platform_says() {
         .build();
     let registered = sim.new_client(SCOPES);
     let settings = registered.settings_json().to_string();
-    let given = beside(
+    let given = with_file(
         Given::nothing().file(ALTINN, settings),
         "overrides.json",
         "platform.at22.altinn.cloud",
@@ -200,7 +200,7 @@ async fn a_client_that_is_discovered_exchanges_where_its_platform_says() {
     let crossed = json!({
         SECTION: { "Authority": "prod", "ClientId": CLIENT, "Jwk": jwk() },
     });
-    let crossed = beside(
+    let crossed = with_file(
         Given::nothing().file(ALTINN, crossed.to_string()),
         "overrides.json",
         "platform.at22.altinn.cloud",

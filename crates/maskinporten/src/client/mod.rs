@@ -124,8 +124,9 @@ impl MaskinportenClient {
 
     /// A client from what the platform provides: see [`Platform`] for where it looks.
     ///
-    /// The Altinn to exchange at is read from there too (`ALTINN_PLATFORM_URL`,
-    /// `PlatformSettings__ApiAuthenticationEndpoint`), else it is the one of the environment.
+    /// The Altinn to exchange at is read from there too (`ALTINN_PLATFORM_URL`, and `PlatformSettings` of the
+    /// environment, the settings file or Altinn's directory: see [`Platform::altinn`]), else it is the one of
+    /// the environment.
     ///
     /// # Errors
     ///

@@ -167,32 +167,36 @@ impl fmt::Debug for Authority {
 /// An absolute URL of scheme, host, port and path, over https or to this machine. `what` names the
 /// setting in messages.
 pub(super) fn checked_url(text: &str, what: &str, advice: &'static Advice) -> Result<Uri> {
-    let refuse = |why: &str| {
+    url(text).map_err(|why| {
         let message = format!("the {what} {} cannot be used: {why}", shown(text));
         Error::settings(message).with_advice(advice)
-    };
+    })
+}
+
+/// The same, with the reason alone where it is none: for settings that may hold a secret in its place.
+pub(super) fn url(text: &str) -> Result<Uri, &'static str> {
     if !text.contains("://") {
-        return Err(refuse("it is no URL, which opens with https://"));
+        return Err("it is no URL, which opens with https://");
     }
     // Looked for in the text: `Uri` drops a fragment without a word.
     if text.contains(['?', '#']) {
-        return Err(refuse("it has a query or a fragment"));
+        return Err("it has a query or a fragment");
     }
-    let uri: Uri = text.parse().map_err(|_| refuse("it is no URL"))?;
+    let uri: Uri = text.parse().map_err(|_| "it is no URL")?;
     let Some(authority) = uri.authority() else {
-        return Err(refuse("it has no host"));
+        return Err("it has no host");
     };
     if uri.host().is_none_or(str::is_empty) {
-        return Err(refuse("it has no host"));
+        return Err("it has no host");
     }
     if authority.as_str().contains('@') {
-        return Err(refuse("it has a user name before its host"));
+        return Err("it has a user name before its host");
     }
     match uri.scheme_str() {
         Some("https") => Ok(uri),
         Some("http") if is_loopback(&uri) => Ok(uri),
-        Some("http") => Err(refuse("plain http is for a server on this machine only")),
-        _ => Err(refuse("it opens with something else than https://")),
+        Some("http") => Err("plain http is for a server on this machine only"),
+        _ => Err("it opens with something else than https://"),
     }
 }
 

@@ -26,7 +26,8 @@ const FILES_SHOWN: usize = 5;
 ///
 /// 1. one file for each name, as nais and SKIP mount what digdirator makes: `MASKINPORTEN_CLIENT_ID`,
 ///    `MASKINPORTEN_CLIENT_JWK`, `MASKINPORTEN_ISSUER` …;
-/// 2. `maskinporten-settings.json`, as Altinn mounts it;
+/// 2. `maskinporten-settings.json`, as Altinn mounts it (what the other JSON files there say of Altinn's
+///    platform is read by [`Platform::altinn`](crate::Platform::altinn));
 /// 3. one file for each secret of a vault, named as the secret: `MaskinportenSettings--ClientId`,
 ///    or `myapp--MaskinportenSettings--ClientId` where the section is `myapp:MaskinportenSettings`.
 ///

@@ -23,7 +23,7 @@ use crate::secret::Secret;
 use super::draft::{self, is_missing};
 use super::legacy;
 use super::values::{Entry, Problems, Section, Spelling, Value, is_within, levels};
-use super::{Finding, MaskinportenSettings, digdirator};
+use super::{Finding, MaskinportenSettings, digdirator, names};
 
 /// Where Azure Functions keeps variables in a `local.settings.json`.
 const VALUES: &str = "Values";
@@ -80,10 +80,7 @@ impl<'a> Document<'a> {
             None => Finding::Nothing,
         };
         let variables = self.variables()?;
-        let value = |name: &str| {
-            let found = variables.iter().find(|(found, _)| found == name);
-            found.map(|(_, value)| value)
-        };
+        let value = |name: &str| variables.get(name);
         let place = format!("{}, {VALUES}", self.place);
         Finding::of_shapes([
             (
@@ -142,24 +139,24 @@ impl<'a> Document<'a> {
     }
 
     /// The variables that it holds, by their whole names.
-    fn variables(&self) -> Result<Vec<(String, Secret)>> {
+    fn variables(&self) -> Result<HashMap<String, Secret>> {
+        let mut variables = HashMap::new();
         let Some(json) = self.values() else {
-            return Ok(Vec::new());
+            return Ok(variables);
         };
         let refuse = |why: String| unusable(self.place, &why);
         let values =
             Members::parse(json).map_err(|fault| refuse(format!("{VALUES} is {fault}")))?;
-        let mut variables: Vec<(String, Secret)> = Vec::new();
         for (name, member) in values.iter() {
             let Some(Value::Text(text)) = value(&values, name, member) else {
                 continue;
             };
-            match variables.iter().find(|(found, _)| found == name) {
-                Some((_, found)) if *found != text => {
-                    return Err(refuse(format!("`{name}` stands in {VALUES} twice")));
-                }
-                Some(_) => {}
-                None => variables.push((name.to_owned(), text)),
+            let found = variables
+                .entry(name.to_owned())
+                .or_insert_with(|| text.clone());
+            let is_ours = digdirator::NAMES.contains(&name) || name == names::SCOPES;
+            if is_ours && *found != text {
+                return Err(refuse(format!("`{name}` stands in {VALUES} twice")));
             }
         }
         Ok(variables)

@@ -16,11 +16,10 @@ use crate::organisation::OrganisationNumber;
 use crate::request::{TokenKind, TokenRequest};
 use crate::secret::Secret;
 
-use super::authority::checked_url;
 use super::json::{Document, without_comments};
 use super::values::{Problems, Section, levels};
 use super::variables::Variables;
-use super::{AltinnSettings, Authority, MaskinportenSettings, disk, draft, located};
+use super::{AltinnSettings, Authority, MaskinportenSettings, authority, disk, draft, located};
 
 /// Every name that the package reads, as it spells them, and the exchange's a second time without the slip.
 const NAMES: [&str; 22] = [
@@ -186,7 +185,7 @@ impl LegacySettings {
     /// # Errors
     ///
     /// As [`from_json`](Self::from_json), and where the file cannot be read, is larger than 1 MiB or is
-    /// not UTF-8.
+    /// text neither in UTF-8 nor in UTF-16 with its byte order mark.
     pub fn from_file(path: impl AsRef<Path>, section: &str) -> Result<Self> {
         let path = path.as_ref();
         let json = disk::settings(path)?;
@@ -372,7 +371,7 @@ pub(super) fn is_of_package(section: &Section) -> bool {
     let has = |name: &&str| section.has(name);
     let mut ours = ["Authority"].iter().chain(&draft::KEYS);
     let mut theirs = ["Environment", AUDIENCE].iter().chain(&KEYS);
-    !ours.any(|name| has(name)) && theirs.any(|name| has(name))
+    !ours.any(has) && theirs.any(has)
 }
 
 /// What is said of the package's settings where ours are read.
@@ -407,7 +406,14 @@ impl Exchange<'_> {
             (None, None) => return self.of_environment(),
         };
         if let Some(environment) = self.environment {
-            altinn.check_against(environment)?;
+            altinn.check_against(environment).map_err(|error| {
+                // No more of an address than its name is repeated.
+                let message = format!("it takes no tokens of {environment}");
+                match self.endpoint {
+                    Some(_) => Error::settings(message).with_advice(&advice::CROSSED_ENVIRONMENTS),
+                    None => error,
+                }
+            })?;
         }
         Ok(altinn)
     }
@@ -536,28 +542,27 @@ impl<'a> Reading<'a> {
         parsed
     }
 
-    /// An absolute address. What is none may be a key in the wrong place, and is not repeated.
-    fn address(&mut self, name: &'static str, what: &str) -> Option<String> {
+    /// An absolute address.
+    fn address(&mut self, name: &'static str) -> Option<String> {
         let text = self.text(name)?;
-        if !text.contains("://") {
-            self.refuse(name, "is no absolute address, which opens with https://");
-            return None;
+        match authority::url(&text) {
+            Ok(_) => Some(text),
+            Err(why) => {
+                self.refuse(name, &format!("cannot be used: {why}"));
+                None
+            }
         }
-        if let Err(error) = checked_url(&text, what, &advice::LEGACY_SETTINGS) {
-            let message = format!("{}: {error}", self.section.spelled(name));
-            self.problems.tell(message);
-            return None;
-        }
-        Some(text)
     }
 
     /// The issuer, which is of the environment where both are told.
     fn audience(&mut self, environment: Option<Environment>) -> Option<Authority> {
-        let text = self.address(AUDIENCE, "issuer")?;
+        let text = self.address(AUDIENCE)?;
         let authority = match Authority::parse(&text) {
             Ok(authority) => authority,
             Err(error) => {
-                self.refuse(AUDIENCE, &format!("is no issuer: {error}"));
+                let why = "is no issuer: it names an endpoint, or an environment that was closed";
+                let advice = error.advice().unwrap_or(&advice::LEGACY_SETTINGS);
+                self.refuse_for(advice, AUDIENCE, why);
                 return None;
             }
         };
@@ -660,7 +665,7 @@ impl<'a> Reading<'a> {
 
     fn finish(mut self) -> Result<LegacySettings> {
         let environment = self.environment();
-        let token_endpoint = self.address(TOKEN_ENDPOINT, "token endpoint");
+        let token_endpoint = self.address(TOKEN_ENDPOINT);
         let audience = self.audience(environment);
         let client_id = self.required("ClientId");
         let key = self.key();
@@ -669,7 +674,7 @@ impl<'a> Reading<'a> {
         let use_altinn_test_org = self.flag("UseAltinnTestOrg");
         let overwrite_authorization_header = self.flag("OverwriteAuthorizationHeader");
         let is_talkative = self.flag("EnableDebugLogging");
-        let endpoint = self.address(EXCHANGE_ENDPOINT, "Altinn address");
+        let endpoint = self.address(EXCHANGE_ENDPOINT);
         let name = self.text(EXCHANGE_ENVIRONMENT);
         let exchange = Exchange {
             endpoint: endpoint.as_deref(),

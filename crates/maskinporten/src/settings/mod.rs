@@ -220,12 +220,14 @@ impl MaskinportenSettings {
     /// Reads JSON: the settings themselves, or an object that holds them under `section`.
     ///
     /// A section may lie deeper: `myapp:MaskinportenSettings`, its levels separated by `:`, `__` or
-    /// `--`. Names are read in any case.
+    /// `--`. Names are read in any case, and may be flat: `"MaskinportenSettings:ClientId"`. The object
+    /// `Values` of a `local.settings.json` is read as variables are.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings), naming everything that is missing or of
-    /// the wrong type. The key itself is read by [`signing_key`](Self::signing_key).
+    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings), naming everything that is missing, of the wrong
+    /// type, or given twice with two values. The hint tells where the settings are those of the .NET package
+    /// Altinn.ApiClients.Maskinporten: see [`LegacySettings`]. The key itself is read by [`signing_key`](Self::signing_key).
     pub fn from_json(json: &str, section: &str) -> Result<Self> {
         json::read(json, section, "settings JSON")
     }
@@ -235,7 +237,7 @@ impl MaskinportenSettings {
     /// # Errors
     ///
     /// As [`from_json`](Self::from_json), and where the file cannot be read, is larger than 1 MiB or
-    /// is not UTF-8. Every message names the file.
+    /// is text neither in UTF-8 nor in UTF-16 with its byte order mark. Every message names the file.
     pub fn from_file(path: impl AsRef<Path>, section: &str) -> Result<Self> {
         let file = SettingsFile::new(path.as_ref());
         file.with_section(section).read()

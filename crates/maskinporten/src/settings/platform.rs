@@ -97,8 +97,8 @@ impl Platform {
         self
     }
 
-    /// Takes credentials from this settings file and from no other place, whatever `MASKINPORTEN_SOURCE` says;
-    /// `PlatformSettings` are read from it and from the variables.
+    /// Takes credentials from this settings file and from no other place; `MASKINPORTEN_SOURCE` is ignored, and
+    /// `PlatformSettings` is read from it and from the variables.
     #[must_use]
     pub fn with_settings_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.settings_file = Some(path.into());

@@ -85,7 +85,7 @@ impl Section {
         &self.source
     }
 
-    /// Whether the place has the section whatever it holds: an object of JSON may be empty.
+    /// Whether the section is a JSON object, which is there even where it is empty.
     pub(super) fn is_object(&self) -> bool {
         matches!(self.spelling, Spelling::Member)
     }
