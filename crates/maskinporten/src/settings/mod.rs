@@ -227,7 +227,8 @@ impl MaskinportenSettings {
     ///
     /// [`ErrorKind::Settings`](crate::ErrorKind::Settings), naming everything that is missing, of the wrong
     /// type, or given twice with two values. The hint tells where the settings are those of the .NET package
-    /// Altinn.ApiClients.Maskinporten: see [`LegacySettings`]. The key itself is read by [`signing_key`](Self::signing_key).
+    /// Altinn.ApiClients.Maskinporten: see [`LegacySettings`]. The key itself is read by
+    /// [`signing_key`](Self::signing_key).
     pub fn from_json(json: &str, section: &str) -> Result<Self> {
         json::read(json, section, "settings JSON")
     }
