@@ -121,7 +121,7 @@ impl<'a> Member<'a> {
     }
 
     /// Whether it holds nothing: null, a blank text, an array or an object without members.
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         match self {
             Self::Text(text) => text.trim().is_empty(),
             Self::Object(json) => json[1..].trim_start().starts_with('}'),

@@ -242,6 +242,10 @@ fn value(object: &Members<'_>, name: &str, member: Member<'_>) -> Option<Value> 
             kind: "an object",
             json: Secret::from(json),
         },
+        Member::Array(json) => Value::Structure {
+            kind: "an array",
+            json: Secret::from(json),
+        },
         Member::Other(kind) => {
             let json = Secret::from(object.raw(name)?);
             match kind {
