@@ -17,7 +17,7 @@
 //!
 //! | path | |
 //! | --- | --- |
-//! | `/.well-known/oauth-authorization-server` | metadata (RFC 8414) |
+//! | `/.well-known/oauth-authorization-server` | metadata (RFC 8414), also with a slash at its end |
 //! | `/jwk` | the key that signs access tokens |
 //! | `/token` | an assertion in, an access token out (RFC 7523) |
 //! | `/authentication/api/v1/exchange/maskinporten` | an access token in, an Altinn token out |

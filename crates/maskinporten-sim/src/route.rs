@@ -4,7 +4,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Route {
-    /// `/.well-known/oauth-authorization-server`
+    /// `/.well-known/oauth-authorization-server`, with or without a slash at its end
     Metadata,
     /// `/jwk`
     Jwks,
@@ -31,7 +31,8 @@ impl Route {
     /// The route of a path, below the path of the issuer if it has one.
     pub(crate) fn of(path: &str) -> Option<Self> {
         match path {
-            "/.well-known/oauth-authorization-server" => Some(Self::Metadata),
+            "/.well-known/oauth-authorization-server"
+            | "/.well-known/oauth-authorization-server/" => Some(Self::Metadata),
             "/jwk" => Some(Self::Jwks),
             "/token" => Some(Self::Token),
             "/api/v1/token" => Some(Self::Sidecar),

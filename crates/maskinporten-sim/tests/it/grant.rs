@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use maskinporten_sim::{ClientRegistration, Sim};
+use maskinporten_sim::{ClientRegistration, Route, Sim};
 use serde_json::{Value, json};
 
 use crate::support::{Grant, claims, get, run, seconds};
@@ -242,24 +242,20 @@ fn what_was_missing_can_be_put_right() {
 #[test]
 fn the_metadata_has_exactly_the_members_of_the_real_one() {
     let sim = Sim::new();
-    let document = run(get(
-        &sim,
-        "http://any.host/.well-known/oauth-authorization-server",
-        &[],
-    ))
-    .json();
-    assert_eq!(
-        document,
-        json!({
-            "issuer": "https://sim.maskinporten.test/",
-            "token_endpoint": "https://sim.maskinporten.test/token",
-            "jwks_uri": "https://sim.maskinporten.test/jwk",
-            "grant_types_supported": ["urn:ietf:params:oauth:grant-type:jwt-bearer"],
-            "token_endpoint_auth_methods_supported": ["private_key_jwt"],
-            "token_endpoint_auth_signing_alg_values_supported": ["RS256", "RS384", "RS512"],
-            "authorization_details_types_supported": ["urn:altinn:systemuser", "urn:altinn:consent"],
-        })
-    );
+    let expected = json!({
+        "issuer": "https://sim.maskinporten.test/",
+        "token_endpoint": "https://sim.maskinporten.test/token",
+        "jwks_uri": "https://sim.maskinporten.test/jwk",
+        "grant_types_supported": ["urn:ietf:params:oauth:grant-type:jwt-bearer"],
+        "token_endpoint_auth_methods_supported": ["private_key_jwt"],
+        "token_endpoint_auth_signing_alg_values_supported": ["RS256", "RS384", "RS512"],
+        "authorization_details_types_supported": ["urn:altinn:systemuser", "urn:altinn:consent"],
+    });
+    let address = "http://any.host/.well-known/oauth-authorization-server";
+    for address in [address, &format!("{address}/")] {
+        assert_eq!(run(get(&sim, address, &[])).json(), expected, "{address}");
+    }
+    assert_eq!(sim.journal().requests(Route::Metadata).count(), 2);
 }
 
 #[test]
