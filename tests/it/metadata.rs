@@ -3,12 +3,15 @@
 //! Parity vector 7 of the .NET reference, by our rules: it guesses an audience where the metadata
 //! cannot be read, and we share the error instead.
 
+use std::future::Future;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::StatusCode;
-use maskinporten::{ErrorKind, MaskinportenClient, MaskinportenSettings, Result, TokioClock};
-use maskinporten_sim::{Fault, Route, Sim, SimClient};
+use maskinporten::{
+    ErrorKind, MaskinportenClient, MaskinportenSettings, Platform, Result, TokioClock,
+};
+use maskinporten_sim::{Fault, Route, Sim, SimClient, SimServer};
 use serde_json::{Value, json};
 use tokio::time::{advance, timeout};
 
@@ -259,6 +262,287 @@ async fn what_is_no_document_is_a_typed_error_and_no_guess() {
         assert_eq!(error.kind(), kind, "{status} {error}");
         assert!(error.hint().is_some(), "{status} {error}");
         assert!(wire.assertions().is_empty(), "{status}");
+    }
+}
+
+// ===== the address that is given =====
+
+/// A client of the variables that nais sets, with these for the authority.
+fn on_nais(
+    transport: maskinporten::Transport,
+    variables: &[(&str, &str)],
+) -> Result<MaskinportenClient> {
+    let client = [
+        ("MASKINPORTEN_CLIENT_ID", "our-client"),
+        ("MASKINPORTEN_CLIENT_JWK", JWK),
+    ];
+    let owned = |(name, text): &(&str, &str)| ((*name).to_owned(), (*text).to_owned());
+    let variables = client.iter().chain(variables).map(owned);
+    let platform = Platform::new(variables).with_root("/no/such/root");
+    MaskinportenClient::builder()
+        .credentials(platform.credentials()?)
+        .transport(transport)
+        .clock(TokioClock::starting_at(std::time::UNIX_EPOCH))
+        .build()
+}
+
+/// Publishes an issuer at exactly one address, and tokens below that issuer's host.
+fn publishing(wire: &Wire, address: &str, issuer: &str) -> maskinporten::Transport {
+    let address: http::Uri = address.parse().unwrap();
+    let endpoint = format!("https://{}/oauth/token", address.host().unwrap());
+    let document = json!({ "issuer": issuer, "token_endpoint": endpoint }).to_string();
+    wire.answering(move |request| match request.method().as_str() {
+        "POST" => wire::token("opaque"),
+        _ if *request.uri() == address => wire::answer(200, document.clone()),
+        _ => wire::answer(404, ""),
+    })
+}
+
+#[tokio::test]
+async fn the_simulator_is_asked_at_the_address_that_is_given() {
+    let server = SimServer::start().await.unwrap();
+    let registered = server.sim().new_client(["a:b"]);
+    let document = format!(
+        "{}.well-known/oauth-authorization-server",
+        server.sim().issuer()
+    );
+    for address in [document.clone(), format!("{document}/")] {
+        let variables = [
+            ("MASKINPORTEN_CLIENT_ID", registered.client_id().to_owned()),
+            (
+                "MASKINPORTEN_CLIENT_JWK",
+                registered.private_jwk().to_string(),
+            ),
+            ("MASKINPORTEN_WELL_KNOWN_URL", address.clone()),
+        ];
+        let variables = variables.map(|(name, text)| (name.to_owned(), text));
+        let platform = Platform::new(variables).with_root("/no/such/root");
+        let client = MaskinportenClient::of_platform(&platform).unwrap();
+        client.access_token(["a:b"]).await.unwrap();
+        let journal = server.sim().journal();
+        let grant = journal.requests(Route::Token).last().unwrap();
+        let claims = grant.assertion_claims().unwrap();
+        assert_eq!(claims["aud"], server.sim().issuer(), "{address}");
+    }
+    assert_eq!(asked(server.sim()), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_issuer_is_the_one_in_the_metadata_where_it_fits_the_address() {
+    #[track_caller]
+    fn check(address: &'static str, issuer: &'static str) -> impl Future<Output = ()> {
+        let caller = std::panic::Location::caller();
+        async move {
+            let wire = Wire::default();
+            let transport = publishing(&wire, address, issuer);
+            let client = on_nais(transport, &[("MASKINPORTEN_WELL_KNOWN_URL", address)]).unwrap();
+            for _ in 0..2 {
+                let token = client.access_token(["a:b"]).await;
+                token.unwrap_or_else(|error| panic!("{caller}: {error}"));
+            }
+            // One reading, one grant, and the second token is the first one.
+            let endpoint = "https://idp.example.no/oauth/token";
+            assert_eq!(wire.urls(), [address, endpoint], "{caller}");
+            assert_eq!(wire.assertions()[0].claims["aud"], issuer, "{caller}");
+        }
+    }
+    check(
+        "https://idp.example.no/.well-known/openid-configuration",
+        "https://idp.example.no",
+    )
+    .await;
+    check(
+        "https://idp.example.no/.well-known/oauth-authorization-server/",
+        "https://idp.example.no/",
+    )
+    .await;
+    check(
+        "https://idp.example.no/mp/.well-known/openid-configuration",
+        "https://idp.example.no/mp/",
+    )
+    .await;
+    // RFC 8414 §3.1: the document's name stands before the path of the issuer.
+    check(
+        "https://idp.example.no/.well-known/oauth-authorization-server/realms/mp",
+        "https://idp.example.no/realms/mp",
+    )
+    .await;
+    check(
+        "https://idp.example.no/.well-known/other-document/mp/",
+        "https://idp.example.no/mp",
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_issuer_that_does_not_fit_the_address_is_refused_and_sent_nothing() {
+    let root = "https://idp.example.no/.well-known/openid-configuration";
+    let below = "https://idp.example.no/mp/.well-known/openid-configuration";
+    let infix = "https://idp.example.no/.well-known/oauth-authorization-server/mp";
+    for (address, issuer) in [
+        (root, "https://evil.example/"),
+        (root, "https://maskinporten.no/"),
+        (root, "http://idp.example.no/"),
+        (root, "https://idp.example.no:8443/"),
+        (root, "https://idp.example.no@evil.example/"),
+        (root, "https://idp.example.no/mp"),
+        (root, "https://idp.example.no/?a=b"),
+        (root, "https://idp.example.no/#a"),
+        (root, "idp.example.no"),
+        (root, " https://idp.example.no/"),
+        (root, ""),
+        (root, root),
+        (below, "https://idp.example.no/"),
+        (below, "https://idp.example.no/mp2"),
+        (below, "https://idp.example.no/MP"),
+        (infix, "https://idp.example.no/"),
+        (infix, "https://idp.example.no/m"),
+        (infix, "https://idp.example.no/.well-known/mp"),
+    ] {
+        let wire = Wire::default();
+        let transport = publishing(&wire, address, issuer);
+        let client = on_nais(transport, &[("MASKINPORTEN_WELL_KNOWN_URL", address)]).unwrap();
+        let error = client.access_token(["a:b"]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Protocol, "{issuer}");
+        assert!(error.to_string().contains(address), "{error}");
+        assert!(error.to_string().contains(issuer.trim()), "{error}");
+        let hint = error.hint().unwrap();
+        assert!(hint.contains("MASKINPORTEN_WELL_KNOWN_URL"), "{hint}");
+        // Asking again would not help, so nobody is asked again.
+        assert_eq!(wire.urls(), [address], "{issuer}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_issuer_that_is_given_too_is_the_one_in_the_metadata() {
+    let address = "https://idp.example.no/configuration/mp.json";
+    let given = |issuer: &'static str| {
+        [
+            ("MASKINPORTEN_ISSUER", issuer),
+            ("MASKINPORTEN_WELL_KNOWN_URL", address),
+        ]
+    };
+    let issuer = "https://idp.example.no/mp";
+    let wire = Wire::default();
+    let client = on_nais(publishing(&wire, address, issuer), &given(issuer)).unwrap();
+    client.access_token(["a:b"]).await.unwrap();
+    assert_eq!(wire.urls()[0], address);
+    assert_eq!(wire.assertions()[0].claims["aud"], issuer);
+
+    let wire = Wire::default();
+    let transport = publishing(&wire, address, "https://idp.example.no/mp/");
+    let client = on_nais(transport, &given(issuer)).unwrap();
+    let error = client.access_token(["a:b"]).await.unwrap_err();
+    assert!(error.to_string().contains("last slash only"), "{error}");
+    assert!(wire.assertions().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn issuer_and_address_have_one_origin() {
+    let document = "/.well-known/oauth-authorization-server";
+    for (issuer, host) in [
+        ("test", "https://maskinporten.no"),
+        ("https://maskinporten.no/", "https://test.maskinporten.no"),
+        ("https://idp.example.no/", "https://idp.example.no:8443"),
+        ("https://idp.example.no/", "https://evil.example"),
+    ] {
+        let wire = Wire::default();
+        let address = format!("{host}{document}");
+        let given = [
+            ("MASKINPORTEN_ISSUER", issuer),
+            ("MASKINPORTEN_WELL_KNOWN_URL", &*address),
+        ];
+        let error = on_nais(publishing(&wire, &address, issuer), &given).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Settings, "{error}");
+        for word in ["MASKINPORTEN_WELL_KNOWN_URL", "origin", &*address] {
+            assert!(error.to_string().contains(word), "{word} in {error}");
+        }
+        assert!(wire.sent().is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_known_environment_is_not_asked_wherever_its_metadata_is() {
+    for host in ["https://test.maskinporten.no", "https://maskinporten.no"] {
+        let issuer = format!("{host}/");
+        let endpoint = format!("{host}/token");
+        for document in [
+            "/.well-known/oauth-authorization-server",
+            "/.well-known/oauth-authorization-server/",
+            "/.well-known/openid-configuration",
+        ] {
+            let address = format!("{host}{document}");
+            let alone = [("MASKINPORTEN_WELL_KNOWN_URL", &*address)];
+            let all = [
+                ("MASKINPORTEN_WELL_KNOWN_URL", &*address),
+                ("MASKINPORTEN_ISSUER", &*issuer),
+                ("MASKINPORTEN_TOKEN_ENDPOINT", &*endpoint),
+            ];
+            for given in [&alone[..], &all[..]] {
+                let wire = Wire::default();
+                let transport = wire.answering(|_| wire::token("opaque"));
+                let client = on_nais(transport, given).unwrap();
+                client.access_token(["a:b"]).await.unwrap();
+                assert_eq!(wire.urls(), [&*endpoint], "{address}");
+                assert_eq!(wire.assertions()[0].claims["aud"], *issuer);
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_a_pinned_token_endpoint_the_metadata_is_read_for_its_issuer() {
+    let address = "https://idp.example.no/.well-known/openid-configuration";
+    let elsewhere = "https://tokens.example.no/token";
+    let wire = Wire::default();
+    let given = [
+        ("MASKINPORTEN_WELL_KNOWN_URL", address),
+        ("MASKINPORTEN_TOKEN_ENDPOINT", elsewhere),
+    ];
+    let transport = publishing(&wire, address, "https://idp.example.no");
+    let client = on_nais(transport, &given).unwrap();
+    client.access_token(["a:b"]).await.unwrap();
+    assert_eq!(wire.urls(), [address, elsewhere]);
+    assert_eq!(wire.assertions()[0].claims["aud"], "https://idp.example.no");
+}
+
+#[test]
+fn an_address_that_tells_of_no_issuer_is_refused_by_name() {
+    for (address, why) in [
+        ("https://idp.example.no/", "no document below /.well-known/"),
+        (
+            "https://idp.example.no/.well-known/",
+            "no document below /.well-known/",
+        ),
+        (
+            "https://idp.example.no/a/.well-known/b/c",
+            "no document below /.well-known/",
+        ),
+        (
+            "https://idp.example.no/.well-known/a/.well-known/b",
+            "no document below /.well-known/",
+        ),
+        ("https://idp.example.no/.well-known/x?hush=1", "a query"),
+        (
+            "https://user:hush@idp.example.no/.well-known/x",
+            "user name",
+        ),
+        ("http://idp.example.no/.well-known/x", "plain http"),
+        ("idp.example.no/.well-known/x", "no URL"),
+        ("test", "no URL"),
+        (
+            "https://ver2.maskinporten.no/.well-known/oauth-authorization-server",
+            "closed in June 2024",
+        ),
+    ] {
+        let transport = Wire::default().answering(|_| wire::answer(404, ""));
+        let given = [("MASKINPORTEN_WELL_KNOWN_URL", address)];
+        let error = on_nais(transport, &given).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Settings, "{error}");
+        for word in ["MASKINPORTEN_WELL_KNOWN_URL", why] {
+            assert!(error.to_string().contains(word), "{word} in {error}");
+        }
+        assert!(!format!("{error:?}").contains("hush"), "{error:?}");
     }
 }
 

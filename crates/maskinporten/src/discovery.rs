@@ -19,6 +19,7 @@ use crate::cache::{ATTEMPT_TIMEOUT, attempts};
 use crate::clock::{AnyClock, Moment};
 use crate::error::{Error, Result};
 use crate::metadata::{self, Metadata};
+use crate::settings::Authority;
 use crate::transport::Transport;
 
 /// How long what was read is not read again.
@@ -37,8 +38,9 @@ const LOST_AFTER: Duration = Duration::from_secs(11);
 /// The metadata of one custom authority.
 #[derive(Debug)]
 pub(crate) struct Discovery {
-    authority: String,
-    url: Uri,
+    authority: Authority,
+    /// The token endpoint that settings or code pin, whatever is published.
+    token_endpoint: Option<Uri>,
     transport: Transport,
     clock: AnyClock,
     // Taken for a few reads and writes, never across an await.
@@ -65,10 +67,15 @@ enum Look {
 }
 
 impl Discovery {
-    pub(crate) fn new(authority: String, url: Uri, transport: Transport, clock: AnyClock) -> Self {
+    pub(crate) fn new(
+        authority: Authority,
+        token_endpoint: Option<Uri>,
+        transport: Transport,
+        clock: AnyClock,
+    ) -> Self {
         Self {
             authority,
-            url,
+            token_endpoint,
             transport,
             clock,
             known: Mutex::default(),
@@ -133,14 +140,14 @@ impl Discovery {
 
     async fn read(&self) -> Result<Metadata> {
         let mut request = Request::new(Bytes::new());
-        *request.uri_mut() = self.url.clone();
+        *request.uri_mut() = self.authority.metadata_url().clone();
         request.headers_mut().insert(
             http::header::ACCEPT,
             HeaderValue::from_static("application/json"),
         );
         let response = self.transport.round_trip(request, ATTEMPT_TIMEOUT).await?;
-        metadata::from_response(&self.authority, &response)
-            .map_err(|error| error.with_endpoint(&self.url))
+        metadata::from_response(&self.authority, self.token_endpoint.as_ref(), &response)
+            .map_err(|error| error.with_endpoint(self.authority.metadata_url()))
     }
 }
 

@@ -1,9 +1,10 @@
 //! Issuer and token endpoint as an authority publishes them (RFC 8414 §3.2).
 //!
 //! - The issuer must equal the authority to the last slash: it becomes the audience of every
-//!   assertion, and a wrong one would be an assertion made out to somebody else (§3.3).
-//! - The token endpoint must have the authority's origin, unless it was pinned by whoever built the
-//!   client: an assertion goes nowhere else.
+//!   assertion, and a wrong one would be an assertion made out to somebody else (§3.3). Where only the
+//!   address of the metadata was given, that address must be the issuer's well-known one.
+//! - The token endpoint must have the authority's origin, unless settings or code pin one: an assertion
+//!   goes nowhere else.
 //! - Members of no use here are ignored; Maskinporten's own document lacks one that RFC 8414 requires.
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use crate::advice;
 use crate::answer;
 use crate::error::{Error, Result};
 use crate::refusal;
+use crate::settings::{Authority, same_origin};
 
 /// What must be known of a token server before it can be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,8 +25,13 @@ pub(crate) struct Metadata {
     pub(crate) token_endpoint: Uri,
 }
 
-/// Reads the answer to a metadata request. `authority` is what the settings say, verbatim.
-pub(crate) fn from_response(authority: &str, response: &Response<Bytes>) -> Result<Metadata> {
+/// Reads the answer to a metadata request. Where a token endpoint is `pinned`, the one that is published
+/// does not matter.
+pub(crate) fn from_response(
+    authority: &Authority,
+    pinned: Option<&Uri>,
+    response: &Response<Bytes>,
+) -> Result<Metadata> {
     let status = response.status();
     if status.is_server_error() || status.as_u16() == 429 {
         return Err(refusal::busy("the authority's metadata", response));
@@ -47,61 +54,62 @@ pub(crate) fn from_response(authority: &str, response: &Response<Bytes>) -> Resu
     let document: Document = answer::object(response.body())
         .ok_or_else(|| unusable("the authority's metadata cannot be read".to_owned()))?;
     let issuer = document.issuer.unwrap_or_default();
-    if issuer != authority {
-        let shown = refusal::clean(&issuer, 200);
-        let only_slash = issuer.trim_end_matches('/') == authority.trim_end_matches('/');
-        let difference = if only_slash {
-            ": they differ in the last slash only"
-        } else {
-            ""
-        };
-        let message = format!("the authority {authority} calls itself {shown:?}{difference}");
-        return Err(unusable(message).with_transient(false));
+    if !authority.is_issuer(&issuer) {
+        return Err(another_issuer(authority, &issuer).with_status(status));
     }
-    let token_endpoint = document
-        .token_endpoint
-        .and_then(|endpoint| endpoint.parse::<Uri>().ok())
-        .ok_or_else(|| unusable("the authority's metadata names no token endpoint".to_owned()))?;
-    let authority: Uri = authority
-        .parse()
-        .map_err(|_| unusable("the authority is no URL".to_owned()))?;
-    if !same_origin(&authority, &token_endpoint) {
-        let message = format!(
-            "the authority's metadata names a token endpoint elsewhere: {}",
-            refusal::clean(&token_endpoint.to_string(), 200)
-        );
-        return Err(unusable(message).with_transient(false));
-    }
+    let token_endpoint = match pinned {
+        Some(pinned) => pinned.clone(),
+        None => {
+            let published = document
+                .token_endpoint
+                .and_then(|endpoint| endpoint.parse::<Uri>().ok());
+            let published = published.ok_or_else(|| {
+                unusable("the authority's metadata names no token endpoint".to_owned())
+            })?;
+            if !same_origin(authority.metadata_url(), &published) {
+                let message = format!(
+                    "the authority's metadata names a token endpoint elsewhere: {}",
+                    refusal::clean(&published.to_string(), 200)
+                );
+                return Err(unusable(message).with_transient(false));
+            }
+            published
+        }
+    };
     Ok(Metadata {
         issuer,
         token_endpoint,
     })
 }
 
+/// Asking again does not help: somebody has to correct an address.
+fn another_issuer(authority: &Authority, issuer: &str) -> Error {
+    let shown = refusal::clean(issuer, 200);
+    let error = match authority.issuer() {
+        Some(known) => {
+            let only_slash = issuer.trim_end_matches('/') == known.trim_end_matches('/');
+            let difference = if only_slash {
+                ": they differ in the last slash only"
+            } else {
+                ""
+            };
+            let message = format!("the authority {known} calls itself {shown:?}{difference}");
+            Error::protocol(message).with_advice(&advice::METADATA)
+        }
+        None => {
+            let message = format!(
+                "the metadata at {authority} names the issuer {shown:?}, which does not fit that address"
+            );
+            Error::protocol(message).with_advice(&advice::METADATA_ISSUER)
+        }
+    };
+    error.with_transient(false)
+}
+
 #[derive(Deserialize)]
 struct Document {
     issuer: Option<String>,
     token_endpoint: Option<String>,
-}
-
-/// Scheme, host and port (RFC 6454 §5). An address with a user name is of no origin: what is asked there
-/// may be given a credential that nobody chose. Neither is one whose port is no port.
-fn same_origin(one: &Uri, other: &Uri) -> bool {
-    let origin = |uri: &Uri| {
-        let scheme = uri.scheme_str()?.to_ascii_lowercase();
-        let authority = uri.authority()?;
-        // Nothing stands before the host then; `Uri` itself takes a number too large for no port.
-        let port = match authority.as_str().strip_prefix(authority.host())? {
-            "" | ":" => match scheme.as_str() {
-                "https" => 443,
-                "http" => 80,
-                _ => return None,
-            },
-            port => port.strip_prefix(':')?.parse::<u16>().ok()?,
-        };
-        Some((scheme, authority.host().to_ascii_lowercase(), port))
-    };
-    origin(one).is_some_and(|found| origin(other) == Some(found))
 }
 
 #[cfg(test)]
@@ -113,7 +121,9 @@ mod tests {
     const AUTHORITY: &str = "https://test.maskinporten.no/";
 
     fn read(body: &str) -> Result<Metadata> {
-        from_response(AUTHORITY, &Response::new(Bytes::from(body.to_owned())))
+        let authority = Authority::parse(AUTHORITY).unwrap();
+        let response = Response::new(Bytes::from(body.to_owned()));
+        from_response(&authority, None, &response)
     }
 
     // The members of the real test environment's document.
@@ -173,7 +183,8 @@ mod tests {
         for (status, transient) in [(404, true), (500, true), (302, false)] {
             let mut response = Response::new(Bytes::new());
             *response.status_mut() = StatusCode::from_u16(status).unwrap();
-            let error = from_response(AUTHORITY, &response).unwrap_err();
+            let authority = Authority::parse(AUTHORITY).unwrap();
+            let error = from_response(&authority, None, &response).unwrap_err();
             assert_eq!(error.is_transient(), transient, "{status}");
         }
     }

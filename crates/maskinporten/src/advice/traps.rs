@@ -135,6 +135,11 @@ traps! {
         "the authority cannot be used",
         "use https://maskinporten.no/ for production or https://test.maskinporten.no/ for test; plain http is \
          for a server on this machine only";
+    METADATA_ADDRESS: Settings, You, No,
+        "the address of the metadata cannot be used",
+        "set MASKINPORTEN_WELL_KNOWN_URL to the address of the document itself, such as \
+         https://test.maskinporten.no/.well-known/oauth-authorization-server, or leave it out and set \
+         MASKINPORTEN_ISSUER alone; both have one origin";
     NO_ALTINN: Settings, You, No,
         "no Altinn is known to exchange at",
         "set ALTINN_PLATFORM_URL, such as https://platform.tt02.altinn.no: only production and test have an Altinn that follows from the authority";
@@ -374,6 +379,11 @@ traps! {
         "the server's metadata cannot be used",
         "the authority must publish itself: `issuer` in its metadata equals the authority to the last slash, and \
          the token endpoint has the same origin";
+    METADATA_ISSUER: Protocol, You, No,
+        "the metadata is of another issuer than its address says",
+        "MASKINPORTEN_WELL_KNOWN_URL is the issuer's address with /.well-known/ and the document's name behind its host \
+         or behind its path: correct it; where the issuer in the metadata is the right one, set MASKINPORTEN_ISSUER \
+         to exactly that as well";
     UNKNOWN_REFUSAL: Rejected, You, No,
         "the grant was refused",
         "this refusal is not in the table here: compare the client in the self-service portal with what was sent, \

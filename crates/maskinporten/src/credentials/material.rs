@@ -72,16 +72,17 @@ impl Material {
 const TEST_INPUT: &[u8] = b"a key signs this once when it is taken";
 
 /// A pinned endpoint is used as it is, a known environment is as its table says, and any other
-/// authority is asked.
+/// authority is asked. So is one whose issuer is not known, for that alone where an endpoint is pinned.
 fn endpoint(authority: &Authority, pinned: Option<Uri>, parts: &Parts) -> Endpoint {
-    match pinned.or_else(|| authority.token_endpoint().cloned()) {
-        Some(token_endpoint) => Endpoint::Known(Arc::new(Metadata {
-            issuer: authority.as_str().to_owned(),
-            token_endpoint,
+    let known = pinned.as_ref().or(authority.token_endpoint());
+    match (authority.issuer(), known) {
+        (Some(issuer), Some(token_endpoint)) => Endpoint::Known(Arc::new(Metadata {
+            issuer: issuer.to_owned(),
+            token_endpoint: token_endpoint.clone(),
         })),
-        None => Endpoint::Discovered(Box::new(Discovery::new(
-            authority.as_str().to_owned(),
-            authority.metadata_url().clone(),
+        _ => Endpoint::Discovered(Box::new(Discovery::new(
+            authority.clone(),
+            pinned,
             parts.transport.clone(),
             parts.clock.clone(),
         ))),

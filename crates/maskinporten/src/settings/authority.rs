@@ -33,6 +33,9 @@ const SHOWN: usize = 80;
 /// - Any other URL is taken verbatim, path and slash as they are, and asked for its metadata.
 /// - It is https; plain http only to a server on this machine.
 /// - A URL of the token endpoint or of the metadata is refused with what to write instead.
+/// - Settings may give the address of the metadata alone
+///   ([`metadata_url`](crate::MaskinportenSettings::metadata_url)). The issuer is then read there, and
+///   must fit that address.
 ///
 /// ```
 /// use maskinporten::{Authority, Environment};
@@ -45,7 +48,9 @@ const SHOWN: usize = 80;
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Authority {
-    issuer: String,
+    /// The issuer, or else the address of the metadata.
+    name: String,
+    names_issuer: bool,
     environment: Option<Environment>,
     token_endpoint: Option<Uri>,
     metadata_url: Uri,
@@ -67,11 +72,7 @@ impl Authority {
             return Self::of(text.parse()?);
         }
         let uri = checked_url(text, "authority", &advice::AUTHORITY)?;
-        let host = uri.host().unwrap_or_default().to_ascii_lowercase();
-        if RETIRED_HOSTS.contains(&host.as_str()) {
-            let message = format!("the authority {host} was closed in June 2024");
-            return Err(Error::settings(message).with_advice(&advice::RETIRED_ENVIRONMENT));
-        }
+        let host = open_host(&uri)?;
         if let Some(base) = without_endpoint(uri.path()) {
             return Err(Self::names_an_endpoint(text, &uri, base));
         }
@@ -85,6 +86,56 @@ impl Authority {
         Self::custom(text)
     }
 
+    /// The authority that publishes its metadata at this address, and names its issuer there. Where the
+    /// address is that of a known environment, the issuer is known without asking.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) where no issuer can fit the address.
+    pub(super) fn of_metadata(url: &str) -> Result<Self> {
+        let url = url.trim();
+        let metadata_url = checked_metadata_url(url)?;
+        let host = open_host(&metadata_url)?;
+        if let Some(known) = Environment::of_maskinporten_host(&host)
+            && fits(known.authority(), &metadata_url)
+        {
+            let known = Self::of(known)?;
+            return Ok(Self {
+                metadata_url,
+                ..known
+            });
+        }
+        if issuer_path(metadata_url.path()).is_none() {
+            let why = "no issuer follows from it, since it names no document below /.well-known/";
+            return Err(metadata_address(url, why));
+        }
+        Ok(Self {
+            name: url.to_owned(),
+            names_issuer: false,
+            environment: None,
+            token_endpoint: None,
+            metadata_url,
+        })
+    }
+
+    /// The same authority, asked for its metadata at this address.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) where the address has another origin.
+    pub(super) fn with_metadata_url(self, url: &str) -> Result<Self> {
+        let url = url.trim();
+        let metadata_url = checked_metadata_url(url)?;
+        if !same_origin(&self.metadata_url, &metadata_url) {
+            let why = format!("its origin is not that of the issuer {}", self.name);
+            return Err(metadata_address(url, &why));
+        }
+        Ok(Self {
+            metadata_url,
+            ..self
+        })
+    }
+
     fn of(environment: Environment) -> Result<Self> {
         let issuer = environment.authority();
         let mut authority = Self::custom(issuer)?;
@@ -95,7 +146,8 @@ impl Authority {
 
     fn custom(issuer: &str) -> Result<Self> {
         Ok(Self {
-            issuer: issuer.to_owned(),
+            name: issuer.to_owned(),
+            names_issuer: true,
             environment: None,
             token_endpoint: None,
             metadata_url: below(issuer, METADATA_PATH)?,
@@ -113,10 +165,27 @@ impl Authority {
         ))
     }
 
-    /// The issuer, which is also the audience of every assertion, to the last character.
+    /// The authority as text: its issuer, or the address of its metadata where settings give nothing else.
+    /// It is part of every cache key and does not change when the metadata is read.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.issuer
+        &self.name
+    }
+
+    /// The issuer, which is also the audience of every assertion, to the last character; none where it is
+    /// still to be read from the metadata.
+    #[must_use]
+    pub fn issuer(&self) -> Option<&str> {
+        self.names_issuer.then_some(&*self.name)
+    }
+
+    /// Whether metadata that calls itself this is the authority's: the issuer itself, to the last
+    /// character, or one that fits the address where the issuer was not known.
+    pub(crate) fn is_issuer(&self, issuer: &str) -> bool {
+        match self.issuer() {
+            Some(known) => issuer == known,
+            None => fits(issuer, &self.metadata_url),
+        }
     }
 
     /// Which of Digdir's environments it is; none for any other authority.
@@ -135,7 +204,8 @@ impl Authority {
         is_loopback(&self.metadata_url)
     }
 
-    /// Where the authority publishes its metadata (RFC 8414), its path kept.
+    /// Where the authority publishes its metadata (RFC 8414): the address that settings give, else one
+    /// below the issuer, whose path is kept.
     #[must_use]
     pub fn metadata_url(&self) -> &Uri {
         &self.metadata_url
@@ -152,13 +222,13 @@ impl FromStr for Authority {
 
 impl fmt::Display for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.issuer)
+        f.write_str(&self.name)
     }
 }
 
 impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.issuer, f)
+        fmt::Debug::fmt(&self.name, f)
     }
 }
 
@@ -229,9 +299,71 @@ fn without_endpoint(path: &str) -> Option<&str> {
     Some(base.trim_end_matches('/'))
 }
 
-/// The authority whose metadata an address names.
-pub(super) fn without_metadata(url: &str) -> &str {
-    url.find(&WELL_KNOWN[1..]).map_or(url, |at| &url[..at])
+/// The host of an address, in lower case, unless it is of an environment that was closed.
+fn open_host(uri: &Uri) -> Result<String> {
+    let host = uri.host().unwrap_or_default().to_ascii_lowercase();
+    if RETIRED_HOSTS.contains(&host.as_str()) {
+        let message = format!("the authority {host} was closed in June 2024");
+        return Err(Error::settings(message).with_advice(&advice::RETIRED_ENVIRONMENT));
+    }
+    Ok(host)
+}
+
+// ===== metadata and its issuer =====
+
+/// Whether an address is the well-known one of an issuer (RFC 8414 §3, OpenID Connect Discovery §4): of the
+/// same origin, with `/.well-known/` and a document's name behind the issuer's path or before it. Slashes
+/// at the end of either do not count.
+fn fits(issuer: &str, address: &Uri) -> bool {
+    let Ok(issuer) = checked_url(issuer, "issuer", &advice::METADATA_ISSUER) else {
+        return false;
+    };
+    let path = issuer.path().trim_end_matches('/');
+    same_origin(&issuer, address) && issuer_path(address.path()) == Some(path)
+}
+
+/// The path of the issuer whose metadata is at a path, without slashes at its end.
+fn issuer_path(path: &str) -> Option<&str> {
+    let (before, after) = path.trim_end_matches('/').split_once("/.well-known/")?;
+    let document = after.split('/').next().filter(|name| !name.is_empty())?;
+    let behind = &after[document.len()..];
+    match (before, behind) {
+        (before, "") => Some(before),
+        ("", behind) if !behind.contains(WELL_KNOWN) => Some(behind),
+        _ => None,
+    }
+}
+
+/// Scheme, host and port (RFC 6454 §5). An address with a user name is of no origin: what is asked there
+/// may be given a credential that nobody chose. Neither is one whose port is no port.
+pub(crate) fn same_origin(one: &Uri, other: &Uri) -> bool {
+    let origin = |uri: &Uri| {
+        let scheme = uri.scheme_str()?.to_ascii_lowercase();
+        let authority = uri.authority()?;
+        // Nothing stands before the host then; `Uri` itself takes a number too large for no port.
+        let port = match authority.as_str().strip_prefix(authority.host())? {
+            "" | ":" => match scheme.as_str() {
+                "https" => 443,
+                "http" => 80,
+                _ => return None,
+            },
+            port => port.strip_prefix(':')?.parse::<u16>().ok()?,
+        };
+        Some((scheme, authority.host().to_ascii_lowercase(), port))
+    };
+    origin(one).is_some_and(|found| origin(other) == Some(found))
+}
+
+fn checked_metadata_url(url: &str) -> Result<Uri> {
+    checked_url(url, "address of the metadata", &advice::METADATA_ADDRESS)
+}
+
+fn metadata_address(url: &str, why: &str) -> Error {
+    let message = format!(
+        "the address of the metadata {} cannot be used: {why}",
+        shown(url)
+    );
+    Error::settings(message).with_advice(&advice::METADATA_ADDRESS)
 }
 
 fn below(issuer: &str, path: &str) -> Result<Uri> {
@@ -350,6 +482,79 @@ mod tests {
             "http://localhost:8080/token",
             "write http://localhost:8080/",
         );
+    }
+
+    #[test]
+    fn an_issuer_fits_the_address_of_its_metadata() {
+        let check = |issuer: &str, address: &str, expected| {
+            let address = address.parse().unwrap();
+            assert_eq!(fits(issuer, &address), expected, "{issuer} at {address}");
+        };
+        check("https://x.no", "https://x.no/.well-known/a", true);
+        check("https://x.no/", "https://X.no:443/.well-known/a/", true);
+        check("https://x.no/mp", "https://x.no/mp/.well-known/a", true);
+        check("https://x.no/mp/", "https://x.no/.well-known/a/mp", true);
+        check("https://x.no/mp/", "https://x.no/.well-known/a", false);
+        check("https://x.no/", "https://x.no/.well-known/a/mp", false);
+        check("https://x.no/a", "https://x.no/.well-known//a", false);
+        check("https://x.no/", "https://x.no/.well-knowna", false);
+        check("https://x.no:1/", "https://x.no/.well-known/a", false);
+        check(
+            "http://localhost/",
+            "https://localhost/.well-known/a",
+            false,
+        );
+    }
+
+    mod property {
+        use proptest::prelude::*;
+
+        use super::fits;
+
+        fn path() -> impl Strategy<Value = String> {
+            "(/[a-z0-9._~%-]{1,8}){0,3}"
+                .prop_filter("no issuer", |path| !path.contains(".well-known"))
+        }
+
+        /// An address of the metadata of the issuer with this path, in either form.
+        fn address(path: &str, document: &str, is_infix: bool, slashes: usize) -> http::Uri {
+            let path = match is_infix {
+                true => format!("/.well-known/{document}{path}"),
+                false => format!("{path}/.well-known/{document}"),
+            };
+            let end = "/".repeat(slashes);
+            format!("https://idp.example.no{path}{end}")
+                .parse()
+                .unwrap()
+        }
+
+        proptest! {
+            #[test]
+            fn an_address_fits_its_own_issuer_and_no_other(
+                own in path(),
+                other in path(),
+                host in "[a-z]{1,8}",
+                document in "[a-z-]{1,20}",
+                is_infix in any::<bool>(),
+                ends in (0usize..3, 0usize..3),
+            ) {
+                let address = address(&own, &document, is_infix, ends.0);
+                let end = "/".repeat(ends.1);
+                let fits = |issuer: String| fits(&issuer, &address);
+                let right = format!("https://idp.example.no{own}{end}");
+                let other_path = format!("https://idp.example.no{other}{end}");
+                prop_assert_eq!(fits(other_path), other == own);
+                let wrong = [
+                    format!("https://{host}.example.org{own}{end}"),
+                    format!("https://idp.example.no:8443{own}{end}"),
+                    format!("http://idp.example.no{own}{end}"),
+                    format!("{right}?{host}"),
+                    format!("{right}#{host}"),
+                ];
+                prop_assert!(wrong.into_iter().all(|wrong| !fits(wrong)));
+                prop_assert!(fits(right));
+            }
+        }
     }
 
     #[test]

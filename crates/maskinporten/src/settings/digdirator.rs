@@ -2,12 +2,12 @@
 //! digdirator, writes, and the names that stand beside it.
 
 use crate::advice;
+use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
-use super::authority::without_metadata;
 use super::draft;
-use super::{Authority, Finding, MaskinportenSettings, disk, names};
+use super::{Authority, Finding, MaskinportenSettings, disk, located, names};
 
 /// The names that stand here.
 pub(super) const NAMES: [&str; 13] = [
@@ -34,6 +34,7 @@ pub(super) fn read<'a>(value: &dyn Fn(&str) -> Option<&'a Secret>, place: &str) 
     let text = |name: &str| value(name).map(|value| value.expose().trim());
     let (jwk, key_file) = (value(names::CLIENT_JWK), value(names::KEY_FILE));
     let authority = authority(&text)?;
+    let metadata_url = text(names::WELL_KNOWN_URL);
     if NAMES.iter().all(|name| value(name).is_none()) {
         return Ok(Finding::Nothing);
     }
@@ -52,11 +53,16 @@ pub(super) fn read<'a>(value: &dyn Fn(&str) -> Option<&'a Secret>, place: &str) 
             names::KEY_FILE
         ));
     }
-    if authority.is_none() {
+    // The authority's own name before the address of its metadata: what is wrong with either is told so.
+    let told = match (authority, metadata_url) {
+        (Some((name, text)), Some(_)) if Authority::parse(text).is_err() => Some((name, text)),
+        (_, Some(url)) => Some((names::WELL_KNOWN_URL, url)),
+        (authority, None) => authority,
+    };
+    if told.is_none() {
         missing.push(names::AUTHORITIES[0].to_owned());
     }
-    let (Some(authority), Some(client_id), true) =
-        (authority, text(names::CLIENT_ID), missing.is_empty())
+    let (Some(told), Some(client_id), true) = (told, text(names::CLIENT_ID), missing.is_empty())
     else {
         return Ok(Finding::Incomplete(missing));
     };
@@ -66,8 +72,14 @@ pub(super) fn read<'a>(value: &dyn Fn(&str) -> Option<&'a Secret>, place: &str) 
         return Err(Error::settings(message).with_advice(&advice::ONE_KEY));
     }
 
+    let authority = authority.map_or("", |(_, text)| text);
     let mut settings = MaskinportenSettings::new(authority, client_id);
     place.clone_into(&mut settings.source);
+    settings.metadata_url = metadata_url.map(str::to_owned);
+    if let Err(error) = settings.checked_authority() {
+        let (name, _) = told;
+        return Err(located(&error, &format!("{name}, {place}")));
+    }
     settings.jwk = jwk.cloned();
     if let Some(path) = key_file {
         let path = disk::named(names::KEY_FILE, path)?;
@@ -85,14 +97,32 @@ pub(super) fn read<'a>(value: &dyn Fn(&str) -> Option<&'a Secret>, place: &str) 
     Ok(settings.into())
 }
 
-/// The authority, by whichever of its names is set; those that are set must agree. Without one, it is
-/// what the address of its metadata is made of.
-pub(super) fn authority<'a>(text: &dyn Fn(&str) -> Option<&'a str>) -> Result<Option<&'a str>> {
+/// The environment that these names tell of, where it is a known one.
+///
+/// # Errors
+///
+/// Where two names tell of two authorities.
+pub(super) fn environment<'a>(
+    text: &dyn Fn(&str) -> Option<&'a str>,
+) -> Result<Option<Environment>> {
+    let authority = match (authority(text)?, text(names::WELL_KNOWN_URL)) {
+        (Some((_, text)), _) => Authority::parse(text),
+        (None, Some(url)) => Authority::of_metadata(url),
+        (None, None) => return Ok(None),
+    };
+    Ok(authority.ok().and_then(|found| found.environment()))
+}
+
+/// The authority and the name it stands under, whichever of its names is set; those that are set must
+/// agree.
+fn authority<'a>(
+    text: &dyn Fn(&str) -> Option<&'a str>,
+) -> Result<Option<(&'static str, &'a str)>> {
     let mut set = names::AUTHORITIES
         .into_iter()
         .filter_map(|name| Some((name, text(name)?)));
     let Some((name, first)) = set.next() else {
-        return Ok(text(names::WELL_KNOWN_URL).map(without_metadata));
+        return Ok(None);
     };
     for (other_name, other) in set {
         let parsed = |text: &str| Authority::parse(text).ok();
@@ -101,5 +131,5 @@ pub(super) fn authority<'a>(text: &dyn Fn(&str) -> Option<&'a str>) -> Result<Op
             return Err(Error::settings(message).with_advice(&advice::AUTHORITY));
         }
     }
-    Ok(Some(first))
+    Ok(Some((name, first)))
 }

@@ -46,6 +46,8 @@ pub use platform::Platform;
 pub use sidecar::Sidecar;
 pub use source::{Finding, SettingsSource};
 
+pub(crate) use authority::same_origin;
+
 use authority::checked_url;
 
 /// Where settings come from that nothing was read for.
@@ -82,7 +84,8 @@ const NO_KEY: &str = "a key is missing (`Jwk`, `JwkBase64` or `Pem`)";
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct MaskinportenSettings {
-    /// The authority: a URL, or `prod`, `test` or `dev`. See [`Authority`] for how it is read.
+    /// The authority: a URL, or `prod`, `test` or `dev`. See [`Authority`] for how it is read. Blank where
+    /// [`metadata_url`](Self::metadata_url) alone tells it.
     pub authority: String,
     /// The client's identifier in the self-service portal: `iss` of every assertion.
     pub client_id: String,
@@ -106,6 +109,12 @@ pub struct MaskinportenSettings {
     pub certificate: Option<Secret>,
     /// Where grants are sent, whatever the authority publishes.
     pub token_endpoint: Option<String>,
+    /// Where the authority publishes its metadata (`MASKINPORTEN_WELL_KNOWN_URL`): asked exactly as it
+    /// stands, whatever its path. The default is below the authority.
+    ///
+    /// Without an authority the issuer is the one in the metadata, which must fit this address; with one,
+    /// both have the same origin. An authority that is one of Digdir's environments is not asked.
+    pub metadata_url: Option<String>,
     /// The scopes that the client is registered with, where the platform tells them; separated by spaces.
     pub scopes: Option<String>,
     signers: Vec<Arc<dyn Signer>>,
@@ -138,6 +147,7 @@ impl MaskinportenSettings {
             key_password: None,
             certificate: None,
             token_endpoint: None,
+            metadata_url: None,
             scopes: None,
             signers: Vec::new(),
             environment: None,
@@ -271,9 +281,21 @@ impl MaskinportenSettings {
     ///
     /// # Errors
     ///
-    /// As [`Authority::parse`].
+    /// As [`Authority::parse`], and where the address of its metadata cannot be used or is of another
+    /// origin.
     pub fn authority(&self) -> Result<Authority> {
-        Authority::parse(&self.authority).map_err(|error| self.found_here(&error))
+        self.checked_authority()
+            .map_err(|error| self.found_here(&error))
+    }
+
+    fn checked_authority(&self) -> Result<Authority> {
+        let metadata_url = self.metadata_url.as_deref().map(str::trim);
+        let metadata_url = metadata_url.filter(|url| !url.is_empty());
+        match (self.authority.trim(), metadata_url) {
+            ("", Some(url)) => Authority::of_metadata(url),
+            (authority, Some(url)) => Authority::parse(authority)?.with_metadata_url(url),
+            (authority, None) => Authority::parse(authority),
+        }
     }
 
     /// The scopes that the client is registered with, where the platform tells them.
@@ -398,7 +420,7 @@ impl MaskinportenSettings {
     }
 
     /// All that a grant is made of, signers aside.
-    fn parts(&self) -> [Option<&str>; 12] {
+    fn parts(&self) -> [Option<&str>; 13] {
         // Taken apart by name, so that a new field is not forgotten here.
         let Self {
             authority,
@@ -413,6 +435,7 @@ impl MaskinportenSettings {
             key_password,
             certificate,
             token_endpoint,
+            metadata_url,
             scopes: _,
             signers: _,
             environment: _,
@@ -424,6 +447,7 @@ impl MaskinportenSettings {
             Some(client_id),
             kid.as_deref(),
             token_endpoint.as_deref(),
+            metadata_url.as_deref(),
             jwk.as_ref().map(Secret::expose),
             jwk_base64.as_ref().map(Secret::expose),
             jwks.as_ref().map(Secret::expose),

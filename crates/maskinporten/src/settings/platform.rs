@@ -18,8 +18,8 @@ use super::environment::SettingsVariables;
 use super::local::LocalSource;
 use super::variables::Variables;
 use super::{
-    AltinnSettings, Authority, Finding, MaskinportenSettings, SecretsDirectory, SettingsFile,
-    SettingsSource, Sidecar, digdirator, disk, names,
+    AltinnSettings, Finding, MaskinportenSettings, SecretsDirectory, SettingsFile, SettingsSource,
+    Sidecar, digdirator, disk, names,
 };
 
 /// What a platform gives to a process: variables, and what it mounts.
@@ -428,8 +428,7 @@ fn choose(places: impl Iterator<Item = Place>) -> Result<Credentials> {
 fn sidecar(variables: &Variables) -> Result<Sidecar> {
     let text = |name: &str| variables.get(name).map(|value| value.expose().trim());
     let sidecar = Sidecar::new(text(names::SIDECAR).unwrap_or_default())?;
-    let authority = digdirator::authority(&text)?;
-    let environment = authority.and_then(|text| Authority::parse(text).ok()?.environment());
+    let environment = digdirator::environment(&text)?;
     Ok(match environment {
         Some(environment) => sidecar.with_environment(environment),
         None => sidecar,
