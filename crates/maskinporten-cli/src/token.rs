@@ -1,14 +1,17 @@
 //! `maskinporten token`: one token on stdout.
 //!
 //! - The command line is checked before the settings, the settings before anything is sent.
+//! - What the command line leaves out and the settings or the environment say of the token is a default, and
+//!   each default is shown with the name it was found under.
 //! - The token stands alone on stdout, followed by a line break, so that `$(maskinporten token …)`
 //!   is the token and nothing else.
 
 use std::path::PathBuf;
 
 use maskinporten::{
-    AccessToken, Credentials, MaskinportenClient, MaskinportenSettings, Platform, SystemUser,
-    TokenRequest, Transport,
+    AccessToken, AltinnSettings, Credentials, Environment, Error, LegacySettings,
+    MaskinportenClient, MaskinportenSettings, Platform, RequestDefault, SystemUser, TokenRequest,
+    Transport,
 };
 use tokio::runtime;
 
@@ -24,13 +27,27 @@ use crate::report::{self, Failure};
 /// MaskinportenSettings__Authority, __ClientId and __JwkBase64. They are taken whole from one
 /// place; MASKINPORTEN_SOURCE names it (file, sidecar, dir, env, direct, sim).
 ///
+/// MASKINPORTEN_CONSUMER_ORG and MASKINPORTEN_RESOURCE, and ConsumerOrgNo and Resource in the
+/// settings, are the defaults of --consumer-org and --resource. Each default that is used is shown
+/// on its own line on stderr, with the name it was found under.
+///
+/// The file of --settings may hold settings of the .NET package Altinn.ApiClients.Maskinporten:
+/// Scope, Resource, ConsumerOrgNo and ExhangeToAltinnToken are defaults then.
+///
 /// As with curl, HTTPS_PROXY, ALL_PROXY and NO_PROXY are heeded; servers on this machine are
 /// always reached directly.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
     /// A scope to ask for; may be given again for each further one
-    #[arg(short, long = "scope", value_name = "SCOPE", required = true)]
+    ///
+    /// Needed unless the file of --settings has a Scope.
+    #[arg(
+        short,
+        long = "scope",
+        value_name = "SCOPE",
+        required_unless_present = "settings"
+    )]
     scopes: Vec<String>,
 
     /// Exchange the token and print Altinn's instead
@@ -38,15 +55,28 @@ pub(crate) struct Args {
     /// The Altinn of the authority's environment, or the one that ALTINN_PLATFORM_URL or
     /// PlatformSettings__ApiAuthenticationEndpoint names, or the section PlatformSettings of the
     /// settings file or of a JSON file in the directory that Altinn mounts;
-    /// PlatformSettings__SubscriptionKey is sent along.
-    #[arg(long, verbatim_doc_comment)]
-    altinn: bool,
+    /// PlatformSettings__SubscriptionKey is sent along. --altinn=false asks for Maskinporten's own
+    /// token where the settings say ExhangeToAltinnToken.
+    #[arg(
+        long,
+        value_name = "true|false",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        hide_possible_values = true,
+        verbatim_doc_comment
+    )]
+    altinn: Option<bool>,
 
     /// The API that the token is for, as its owner names it; may be given again
+    ///
+    /// An empty one turns off the default.
     #[arg(long = "resource", value_name = "URI")]
     resources: Vec<String>,
 
     /// Ask on behalf of an organisation that has delegated the scope
+    ///
+    /// An empty one turns off the default: the token is then the client's own.
     #[arg(long, value_name = "ORG")]
     consumer_org: Option<String>,
 
@@ -70,13 +100,23 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, quiet: bool) -> Result<(), Failure> {
-    let request = args.request()?;
-    let (platform, credentials) = args.credentials()?;
-    let environment = credentials.environment()?;
-    if !quiet {
-        report::note(format_args!("using: {}", credentials.describe()));
+    if !args.scopes.is_empty() {
+        args.request(&args.scopes)?;
     }
-    if let Some(settings) = credentials.settings() {
+    let mut found = args.find()?;
+    let (request, defaults) = args.request_with_defaults(&mut found)?;
+    let altinn = args.altinn.unwrap_or_else(|| found.exchanges());
+    let environment = found.credentials.environment()?;
+    if !quiet {
+        report::note(format_args!("using: {}", found.credentials.describe()));
+        for default in &defaults {
+            report::note(format_args!("using: {default}"));
+        }
+        if altinn && args.altinn.is_none() {
+            report::note("using: Altinn's token, from ExhangeToAltinnToken");
+        }
+    }
+    if let Some(settings) = found.credentials.settings() {
         for key in settings.signing_keys()? {
             let (kid, bits, algorithm) = (key.kid(), key.bits(), key.algorithm());
             let kid = kid.map_or("by its certificate".to_owned(), |kid| format!("kid {kid}"));
@@ -86,31 +126,30 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<(), Failure> {
         }
     }
 
-    let mut builder = MaskinportenClient::builder()
-        .credentials(credentials)
-        .transport(args.transport()?);
     // Read only when asked for: what is wrong with it is then no reason to give no token.
-    if args.altinn
-        && let Some(altinn) = platform.altinn(environment)?
-    {
+    let exchange = if altinn {
+        found.altinn(environment)?
+    } else {
+        None
+    };
+    let mut builder = MaskinportenClient::builder()
+        .credentials(found.credentials)
+        .transport(args.transport()?);
+    if let Some(exchange) = exchange {
         if !quiet {
-            let (url, source) = (altinn.exchange_url(), altinn.source());
+            let (url, source) = (exchange.exchange_url(), exchange.source());
             report::note(format_args!("altinn: {url} (from {source})"));
         }
-        builder = builder.altinn(altinn);
+        builder = builder.altinn(exchange);
     }
     let client = builder.build()?;
 
-    let token = args.fetch(&client, &request)?;
+    let token = fetch(&client, &request, altinn)?;
     report::print(token.expose())
         .map_err(|cause| Failure::unprinted("the token cannot be printed", cause))?;
     let life = token.lifetime().as_secs();
     if !quiet {
-        let whose = if args.altinn {
-            "Altinn"
-        } else {
-            "Maskinporten"
-        };
+        let whose = if altinn { "Altinn" } else { "Maskinporten" };
         let scopes = request.scope_set();
         report::note(format_args!(
             "token: {whose}'s, for {scopes}, lives {life} s"
@@ -124,13 +163,62 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What the settings come to, and what stands with them.
+struct Found {
+    platform: Platform,
+    credentials: Credentials,
+    /// Where they are settings of the .NET package.
+    legacy: Option<LegacySettings>,
+}
+
+impl Found {
+    /// Whether the settings themselves want Altinn's token.
+    fn exchanges(&self) -> bool {
+        let legacy = self.legacy.as_ref();
+        legacy.is_some_and(|legacy| legacy.exchange_to_altinn_token)
+    }
+
+    /// The Altinn to exchange at: the one that the environment names, else that of the settings.
+    fn altinn(
+        &self,
+        environment: Option<Environment>,
+    ) -> maskinporten::Result<Option<AltinnSettings>> {
+        let named = self.platform.altinn(environment)?;
+        let Some(mut legacy) = self.legacy.clone() else {
+            return Ok(named);
+        };
+        legacy.exchange_to_altinn_token = true;
+        let own = legacy.altinn()?;
+        let same = |one: &AltinnSettings, other: &AltinnSettings| {
+            one.exchange_url() == other.exchange_url()
+        };
+        let default = environment.and_then(AltinnSettings::of);
+        let is_default = |named: &AltinnSettings| {
+            let default = default.as_ref();
+            default.is_some_and(|default| same(named, default))
+        };
+        Ok(match (named, own) {
+            // A subscription key of the environment is for the address it stands with.
+            (Some(named), Some(own)) if is_default(&named) && !same(&named, &own) => Some(own),
+            (Some(mut named), _) => {
+                named.test_org = legacy.use_altinn_test_org;
+                Some(named)
+            }
+            (None, own) => own,
+        })
+    }
+}
+
 impl Args {
-    fn request(&self) -> maskinporten::Result<TokenRequest> {
-        let mut request = TokenRequest::scopes(&self.scopes)?;
+    /// What the command line asks for. An empty organisation or resource is none.
+    fn request(&self, scopes: &[String]) -> maskinporten::Result<TokenRequest> {
+        let mut request = TokenRequest::scopes(scopes)?;
         for resource in &self.resources {
             request = request.resource(resource)?;
         }
-        if let Some(organisation) = &self.consumer_org {
+        if let Some(organisation) = self.consumer_org.as_deref()
+            && !organisation.trim().is_empty()
+        {
             request = request.consumer_org(organisation)?;
         }
         if let Some(user) = &self.system_user {
@@ -139,15 +227,80 @@ impl Args {
         Ok(request)
     }
 
-    fn credentials(&self) -> maskinporten::Result<(Platform, Credentials)> {
+    /// The same, with what was found where the command line says nothing; and each of these defaults in
+    /// words.
+    fn request_with_defaults(
+        &self,
+        found: &mut Found,
+    ) -> maskinporten::Result<(TokenRequest, Vec<String>)> {
+        let Found {
+            platform,
+            credentials,
+            legacy,
+        } = found;
+        let legacy = legacy.as_ref();
+        let mut defaults = Vec::new();
+
+        let scope = legacy.and_then(|legacy| legacy.scope.clone());
+        let scopes = match scope.filter(|_| self.scopes.is_empty()) {
+            Some(scope) => {
+                defaults.push(format!("scope {scope}, from Scope"));
+                vec![scope]
+            }
+            None => self.scopes.clone(),
+        };
+        if scopes.is_empty() {
+            let message = "no scope was asked for: give one by --scope, the settings name none";
+            return Err(Error::request(message));
+        }
+        let mut request = self.request(&scopes)?;
+
+        if self.consumer_org.is_none() {
+            let own = legacy.and_then(|legacy| legacy.consumer_org_no.as_deref());
+            let found = match credentials.take_consumer_org() {
+                Some(found) => Some(found),
+                None => platform.consumer_org()?,
+            };
+            if let Some((organisation, name)) = default(own, "ConsumerOrgNo", found.as_ref())? {
+                defaults.push(format!("consumer organisation {organisation}, from {name}"));
+                request = request.consumer_org(organisation)?;
+            }
+        }
+        if self.resources.is_empty() {
+            let own = legacy.and_then(|legacy| legacy.resource.as_deref());
+            let found = match credentials.take_resource() {
+                Some(found) => Some(found),
+                None => platform.resource()?,
+            };
+            if let Some((resource, name)) = default(own, "Resource", found.as_ref())? {
+                defaults.push(format!("resource {resource}, from {name}"));
+                request = request.resource(resource)?;
+            }
+        }
+        Ok((request, defaults))
+    }
+
+    fn find(&self) -> maskinporten::Result<Found> {
         let section = self.section.as_deref();
         let section = section.unwrap_or(MaskinportenSettings::DEFAULT_SECTION);
         let mut platform = Platform::of_process().with_section(section);
-        if let Some(file) = &self.settings {
-            platform = platform.with_settings_file(file);
-        }
-        let credentials = platform.credentials()?;
-        Ok((platform, credentials))
+        let mut legacy = None;
+        let credentials = match &self.settings {
+            Some(file) if LegacySettings::is_in_file(file, section)? => {
+                let read = LegacySettings::from_file(file, section)?;
+                Credentials::from(legacy.insert(read).settings())
+            }
+            Some(file) => {
+                platform = platform.with_settings_file(file);
+                platform.credentials()?
+            }
+            None => platform.credentials()?,
+        };
+        Ok(Found {
+            platform,
+            credentials,
+            legacy,
+        })
     }
 
     fn transport(&self) -> maskinporten::Result<Transport> {
@@ -158,31 +311,46 @@ impl Args {
         }
         .build()
     }
+}
 
-    fn fetch(
-        &self,
-        client: &MaskinportenClient,
-        request: &TokenRequest,
-    ) -> Result<AccessToken, Failure> {
-        let runtime = runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|cause| Failure::Local {
-                exit: Exit::Configuration,
-                phrase: "nothing can be sent: no async runtime came about".to_owned(),
-                cause,
-                hint: "look at the limits of this process: open files, threads",
-            })?;
-        let token = runtime.block_on(async {
-            match self.altinn {
-                true => client.altinn_token(request).await,
-                false => client.access_token(request).await,
-            }
-        });
-        // A name that is still being looked up holds a thread; nobody waits for it any more.
-        runtime.shutdown_background();
-        Ok(token?)
+/// The default of the settings themselves, which was checked when they were read, or else another that was
+/// found, with its name.
+fn default<'a>(
+    own: Option<&'a str>,
+    name: &'a str,
+    found: Option<&'a RequestDefault>,
+) -> maskinporten::Result<Option<(&'a str, &'a str)>> {
+    match (own, found) {
+        (Some(own), _) => Ok(Some((own, name))),
+        (None, Some(found)) => Ok(Some((found.value()?, found.name()))),
+        (None, None) => Ok(None),
     }
+}
+
+fn fetch(
+    client: &MaskinportenClient,
+    request: &TokenRequest,
+    altinn: bool,
+) -> Result<AccessToken, Failure> {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|cause| Failure::Local {
+            exit: Exit::Configuration,
+            phrase: "nothing can be sent: no async runtime came about".to_owned(),
+            cause,
+            hint: "look at the limits of this process: open files, threads",
+        })?;
+    let token = runtime.block_on(async {
+        if altinn {
+            client.altinn_token(request).await
+        } else {
+            client.access_token(request).await
+        }
+    });
+    // A name that is still being looked up holds a thread; nobody waits for it any more.
+    runtime.shutdown_background();
+    Ok(token?)
 }
 
 /// `991825827`, `991825827:reference`, and either with `0192:` before it, which has a colon itself.

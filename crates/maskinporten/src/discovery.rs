@@ -39,7 +39,7 @@ const LOST_AFTER: Duration = Duration::from_secs(11);
 #[derive(Debug)]
 pub(crate) struct Discovery {
     authority: Authority,
-    /// The token endpoint that settings or code pin, whatever is published.
+    /// The token endpoint that settings or code pin, which wins over the one that is published.
     token_endpoint: Option<Uri>,
     transport: Transport,
     clock: AnyClock,

@@ -37,7 +37,7 @@
 mod settings;
 pub use settings::{
     AltinnSettings, AppSettings, Authority, Finding, LegacyKey, LegacySettings,
-    MaskinportenSettings, Platform, SecretsDirectory, SettingsFile, SettingsSource,
+    MaskinportenSettings, Platform, RequestDefault, SecretsDirectory, SettingsFile, SettingsSource,
     SettingsVariables, Sidecar,
 };
 

@@ -82,7 +82,7 @@ pub(crate) fn from_response(
     })
 }
 
-/// Asking again does not help: somebody has to correct an address.
+/// Not transient: asking again brings the same answer until an address is corrected.
 fn another_issuer(authority: &Authority, issuer: &str) -> Error {
     let shown = refusal::clean(issuer, 200);
     let error = match authority.issuer() {

@@ -99,6 +99,7 @@ fn from_platforms(path: &std::path::Path, registered: &SimClient) {
         vars.collect::<Vec<_>>()
     };
     let jwk = registered.private_jwk().to_string();
+    let pem = registered.private_pem();
     for vars in [
         named(&[("MASKINPORTEN_CLIENT_JWK", &jwk)]),
         named(&[
@@ -119,6 +120,27 @@ fn from_platforms(path: &std::path::Path, registered: &SimClient) {
             ("MASKINPORTEN_SOURCE", "file"),
             ("MASKINPORTEN_CLIENT_JWK", &jwk),
         ]),
+        // Keys under names that are not read, and under names that are another's.
+        named(&[
+            ("MASKINPORTEN_PRIVATE_KEY", &jwk),
+            ("MASKINPORTEN_PEM", &pem),
+        ]),
+        named(&[
+            ("MASKINPORTEN_CLIENT_JWK", &jwk),
+            ("MASKINPORTEN_PASSPHRASE", PASSWORD),
+            ("MASKINPORTEN_SCOPE", &jwk),
+            ("MASKINPORTEN_CONSUMER_ORG", &jwk),
+            ("MASKINPORTEN_RESOURCE", &pem),
+        ]),
+        named(&[
+            ("MASKINPORTEN_CLIENT_JWK", &jwk),
+            ("MASKINPORTEN_WELL_KNOWN_URL", &jwk),
+        ]),
+        named(&[
+            ("MaskinportenSettings__PrivateKey", &jwk),
+            ("MaskinportenSettings__EncodedJwk", &registered.jwk_base64()),
+            ("MaskinportenSettings__ConsumerOrgNo", &jwk),
+        ]),
     ] {
         say(&SettingsVariables::new(
             vars.clone(),
@@ -127,9 +149,13 @@ fn from_platforms(path: &std::path::Path, registered: &SimClient) {
         let platform = Platform::new(vars).with_root("/no/such/root");
         say(&platform);
         match platform.credentials() {
-            Ok(credentials) => {
+            Ok(mut credentials) => {
                 say(&credentials);
                 println!("{}", credentials.describe());
+                let defaults = [credentials.take_consumer_org(), credentials.take_resource()];
+                for default in defaults.into_iter().flatten() {
+                    say_error(&default.value().unwrap_err());
+                }
                 if let Err(error) = credentials.settings().unwrap().signing_keys() {
                     say_error(&error);
                 }

@@ -4,6 +4,7 @@
 //! - [`table`]: what each place may hold, shape by shape.
 //! - [`discovery`]: which of several places is used.
 //! - [`guards`]: what is refused or warned of, whatever place it came from.
+//! - [`names`]: names that are found and not used, nearly ours, or hold what belongs under another.
 //! - [`platform`]: where Altinn's platform is told.
 //! - [`property`]: whatever lies wherever, authority, client and key come from one place.
 //! - [`tools`]: settings as other tools write them.
@@ -12,6 +13,7 @@
 
 mod discovery;
 mod guards;
+mod names;
 mod platform;
 mod property;
 mod table;

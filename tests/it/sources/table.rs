@@ -24,7 +24,8 @@
 //! - R: [`what_a_request_asks_for_is_signed_with_what_was_found`]
 //! - S: [`what_stands_in_a_section_signs`], [`what_stands_in_a_section_and_cannot_sign_is_refused`]
 //!
-//! The names of the older .NET package are no shape of ours: [`names_of_another_package_are_no_key`]. Names
+//! Names that are found and not used, and names that are nearly ours, are in [`super::names`]. The names of the
+//! older .NET package are no shape of ours: [`names_of_another_package_are_no_key`]. Names
 //! beside ours are left alone: [`what_is_not_ours_is_left_alone`]. The environment of a process is read in
 //! one of its own: [`a_process_on_nais_signs_with_what_digdirator_gave_it`].
 
@@ -36,9 +37,9 @@ use super::*;
 use crate::child;
 
 /// Names and what stands under them.
-type Named = Vec<(String, String)>;
+pub(super) type Named = Vec<(String, String)>;
 
-fn named<const N: usize>(named: [(&str, &str); N]) -> Named {
+pub(super) fn named<const N: usize>(named: [(&str, &str); N]) -> Named {
     let owned = |(name, text): (&str, &str)| (name.to_owned(), text.to_owned());
     named.into_iter().map(owned).collect()
 }
@@ -73,7 +74,7 @@ async fn signs(what: &str, given: &Given, client: &str, by: By) {
 // ===== sections of settings =====
 
 /// Places that hold a section, each with the members in the form it has for them.
-fn in_each_place(members: &Named) -> Vec<(&'static str, Given)> {
+pub(super) fn in_each_place(members: &Named) -> Vec<(&'static str, Given)> {
     let file = in_json(members, false);
     let at = "settings.json";
     let mut vault = Given::nothing();
@@ -144,7 +145,7 @@ fn in_json(members: &Named, bare: bool) -> String {
 }
 
 /// A section of the world's authority, a client and these members.
-fn section<const N: usize>(client: &str, members: [(&str, &str); N]) -> Named {
+pub(super) fn section<const N: usize>(client: &str, members: [(&str, &str); N]) -> Named {
     let issuer = "https://sim.maskinporten.test/";
     let mut section = named([("Authority", issuer), ("ClientId", client)]);
     section.extend(named(members));
@@ -318,7 +319,7 @@ fn names_of_another_package_are_no_key() {
 // ===== names of digdirator, and those beside them =====
 
 /// Places that hold digdirator's names.
-fn by_each_name(names: &Named) -> Vec<(&'static str, Given)> {
+pub(super) fn by_each_name(names: &Named) -> Vec<(&'static str, Given)> {
     let variables = names.iter().fold(Given::nothing(), |given, (name, text)| {
         given.var(name.as_str(), text.as_str())
     });
@@ -344,7 +345,7 @@ fn by_each_name(names: &Named) -> Vec<(&'static str, Given)> {
     ]
 }
 
-fn of_client<const N: usize>(client: &str, names: [(&str, &str); N]) -> Named {
+pub(super) fn of_client<const N: usize>(client: &str, names: [(&str, &str); N]) -> Named {
     let issuer = "https://sim.maskinporten.test/";
     let mut all = self::named([
         ("MASKINPORTEN_CLIENT_ID", client),
@@ -606,7 +607,6 @@ async fn what_is_not_ours_is_left_alone() {
         [
             ("MASKINPORTEN_CLIENT_JWK", JWK),
             ("MASKINPORTEN_JWKS_URI", "https://sim.maskinporten.test/jwk"),
-            ("MASKINPORTEN_CONSUMER_ORG", "405003309"),
             ("MASKINPORTEN_ENABLED", "true"),
             ("MASKINPORTEN_KEYSTORE_PATH", "/no/such/keystore.p12"),
             ("OTHER", "hello"),

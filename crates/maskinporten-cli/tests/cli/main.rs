@@ -17,6 +17,8 @@ mod refusal;
 
 mod answer;
 
+mod defaults;
+
 mod foreign;
 
 mod keygen;

@@ -173,7 +173,6 @@ fn what_cannot_be_asked_for_is_a_usage_error() {
         "control digit",
     );
     check(&["-s", SCOPE, "--consumer-org", "digdir"], "nine digits");
-    check(&["-s", SCOPE, "--consumer-org", ""], "nine digits");
     check(
         &["-s", SCOPE, "--system-user", "0192:991825828:ref"],
         "control digit",

@@ -135,6 +135,10 @@ traps! {
         "the authority cannot be used",
         "use https://maskinporten.no/ for production or https://test.maskinporten.no/ for test; plain http is \
          for a server on this machine only";
+    SWAPPED: Settings, You, No,
+        "client id and issuer are not where they belong",
+        "the issuer is an address such as https://test.maskinporten.no/, or prod or test; the client id is what the \
+         self-service portal shows for the client, as a rule a UUID";
     METADATA_ADDRESS: Settings, You, No,
         "the address of the metadata cannot be used",
         "set MASKINPORTEN_WELL_KNOWN_URL to the address of the document itself, such as \

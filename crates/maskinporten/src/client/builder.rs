@@ -167,6 +167,7 @@ impl MaskinportenClientBuilder {
             }
             Some(TokensFrom::Credentials(found)) => {
                 let transport = or_default(transport)?;
+                found.warn_of_unused_names();
                 environment = found.environment()?;
                 let altinn = match altinn.or_else(|| AltinnSettings::of(environment?)) {
                     Some(settings) => {

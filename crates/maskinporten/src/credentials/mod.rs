@@ -17,7 +17,8 @@ use crate::advice;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::settings::{
-    Finding, LocalSource, MaskinportenSettings, Platform, SettingsSource, Sidecar,
+    Finding, LocalSource, MaskinportenSettings, Platform, RequestDefault, RequestDefaults,
+    SettingsSource, Sidecar,
 };
 
 pub(crate) use live::Live;
@@ -45,6 +46,8 @@ pub struct Credentials {
     proof: Proof,
     source: Option<Arc<dyn SettingsSource>>,
     not_used: Vec<String>,
+    /// Defaults for requests that variables give, where the place of the credentials gives others or none.
+    defaults: RequestDefaults,
 }
 
 #[derive(Clone, Debug)]
@@ -165,6 +168,27 @@ impl Credentials {
         }
     }
 
+    /// Takes the organisation that requests are to be made on behalf of, where one was found with the
+    /// credentials or in the platform's variables. What is taken counts as used: it is not warned of when a
+    /// client is made, and [`describe`](Self::describe) leaves it out.
+    pub fn take_consumer_org(&mut self) -> Option<RequestDefault> {
+        let own = match &mut self.proof {
+            Proof::Settings(settings) => settings.consumer_org.take(),
+            Proof::Sidecar(_) => None,
+        };
+        own.or_else(|| self.defaults.consumer_org.take())
+    }
+
+    /// Takes the API that tokens are to be for, as [`take_consumer_org`](Self::take_consumer_org) does the
+    /// organisation.
+    pub fn take_resource(&mut self) -> Option<RequestDefault> {
+        let own = match &mut self.proof {
+            Proof::Settings(settings) => settings.resource.take(),
+            Proof::Sidecar(_) => None,
+        };
+        own.or_else(|| self.defaults.resource.take())
+    }
+
     /// What was chosen, where it came from and what was found and not used, for a log line or a report.
     /// Nothing in it is secret.
     pub fn describe(&self) -> impl fmt::Display + '_ {
@@ -204,6 +228,26 @@ impl Credentials {
         self
     }
 
+    /// Notes defaults for requests that stand elsewhere, unless they say the same as those with the
+    /// settings.
+    pub(crate) fn with_defaults(mut self, defaults: RequestDefaults) -> Self {
+        self.defaults = match &self.proof {
+            Proof::Settings(settings) => defaults.not_in(settings),
+            Proof::Sidecar(_) => defaults,
+        };
+        self
+    }
+
+    /// Warns of each name that is found and not used by a client that is made of these.
+    pub(crate) fn warn_of_unused_names(&self) {
+        if let Proof::Settings(settings) = &self.proof {
+            settings.warn_of_unused_names();
+        }
+        for default in self.defaults.iter() {
+            default.warn("the environment");
+        }
+    }
+
     /// Where they came from, in words.
     fn source(&self) -> String {
         match &self.proof {
@@ -234,6 +278,7 @@ impl From<MaskinportenSettings> for Credentials {
             proof: Proof::Settings(Box::new(settings)),
             source: None,
             not_used: Vec::new(),
+            defaults: RequestDefaults::default(),
         }
     }
 }
@@ -244,6 +289,7 @@ impl From<Sidecar> for Credentials {
             proof: Proof::Sidecar(sidecar),
             source: None,
             not_used: Vec::new(),
+            defaults: RequestDefaults::default(),
         }
     }
 }
@@ -303,6 +349,9 @@ impl fmt::Display for Description<'_> {
         match &self.0.proof {
             Proof::Settings(settings) => write!(f, "{}", settings.describe())?,
             Proof::Sidecar(sidecar) => write!(f, "{sidecar}")?,
+        }
+        for default in self.0.defaults.iter() {
+            write!(f, "; found and not used: {}", default.name())?;
         }
         for place in &self.0.not_used {
             write!(f, "; not used: {place}")?;

@@ -26,6 +26,10 @@ const RETIRED_HOSTS: [&str; 2] = ["ver1.maskinporten.no", "ver2.maskinporten.no"
 /// Longest part of a refused authority that is repeated in the message.
 const SHOWN: usize = 80;
 
+/// Longer than any name of an environment, and shorter than any key: what is longer is not repeated unless it
+/// is an address.
+const LONGEST_NAME: usize = 40;
+
 /// An issuer of tokens, checked when it is made.
 ///
 /// - `prod`, `test` and `dev` stand for Digdir's environments; a URL that names one of them gets the
@@ -68,7 +72,11 @@ impl Authority {
         if text.is_empty() {
             return Err(refuse("the authority is blank"));
         }
-        if !text.contains([':', '/', '.']) {
+        if is_uuid(text) {
+            let message = "the authority is a client id (a UUID), where the issuer belongs";
+            return Err(Error::settings(message).with_advice(&advice::SWAPPED));
+        }
+        if !text.contains([':', '/', '.']) && text.len() <= LONGEST_NAME {
             return Self::of(text.parse()?);
         }
         let uri = checked_url(text, "authority", &advice::AUTHORITY)?;
@@ -281,8 +289,21 @@ pub(super) fn is_loopback(uri: &Uri) -> bool {
             .is_ok_and(|address| address.is_loopback())
 }
 
-/// The address as a message may repeat it: without user name and query, where secrets can stand.
+/// Whether a text has the form of a UUID, as client ids have.
+pub(super) fn is_uuid(text: &str) -> bool {
+    const GROUPS: [usize; 5] = [8, 4, 4, 4, 12];
+
+    let is_group = |group: &str| group.bytes().all(|byte| byte.is_ascii_hexdigit());
+    text.split('-').map(str::len).eq(GROUPS) && text.split('-').all(is_group)
+}
+
+/// The address as a message may repeat it: without user name and query, where secrets can stand. A text that
+/// is no address may be a key.
 fn shown(text: &str) -> String {
+    let is_long = text.len() > LONGEST_NAME && !text.contains("://");
+    if is_long || text.contains(['{', '\n']) || text.contains("-----") {
+        return "(no address, not shown)".to_owned();
+    }
     let text = text.split(['?', '#']).next().unwrap_or_default();
     if text.contains('@') {
         return "(with a user name, not shown)".to_owned();
@@ -564,6 +585,10 @@ mod tests {
         refused("https://ver2.maskinporten.no/", "closed in June 2024");
         refused("https://VER1.maskinporten.no/token", "closed in June 2024");
         refused("tt02", "no environment");
+        let encoded = "hush".repeat(400);
+        refused(&encoded, "not shown");
+        refused(&format!("{{\"d\":\"{encoded}\"}}"), "not shown");
+        refused("9b0d4c4e-6e33-4f44-9ef1-3ad0ff1a3b2c", "a client id");
         refused("maskinporten.no", "opens with https://");
         refused("ftp://maskinporten.no/", "something else than https://");
         refused("https://user:hush@maskinporten.no/", "user name");

@@ -7,9 +7,11 @@ use crate::error::{Error, Result};
 use crate::secret::Secret;
 
 use super::draft;
-use super::{Authority, Finding, MaskinportenSettings, disk, located, names};
+use super::near_miss::{NearMisses, Setting};
+use super::request_default::RequestDefaults;
+use super::{Authority, Finding, MaskinportenSettings, disk, names};
 
-/// The names that stand here.
+/// The names of credentials.
 pub(super) const NAMES: [&str; 13] = [
     names::CLIENT_ID,
     names::CLIENT_JWK,
@@ -26,27 +28,47 @@ pub(super) const NAMES: [&str; 13] = [
     names::KEYSTORE_PATH,
 ];
 
+/// Whether a name is one that is read.
+pub(super) fn is_own(name: &str) -> bool {
+    let defaults = names::CONSUMER_ORGS.iter().chain(&names::RESOURCES);
+    let mut own = NAMES.iter().chain(&[names::SCOPES]).chain(defaults);
+    own.any(|own| *own == name)
+}
+
 /// Reads what stands under these names; `value` gives what does, and `place` is how messages name
 /// where.
-pub(super) fn read<'a>(value: &dyn Fn(&str) -> Option<&'a Secret>, place: &str) -> Result<Finding> {
+pub(super) fn read<'a>(
+    value: &dyn Fn(&str) -> Option<&'a Secret>,
+    near_misses: NearMisses,
+    place: &str,
+) -> Result<Finding> {
     // A blank one counts as not given: a deployment often empties what it cannot remove.
     let value = |name: &str| value(name).filter(|value| !value.expose().trim().is_empty());
     let text = |name: &str| value(name).map(|value| value.expose().trim());
     let (jwk, key_file) = (value(names::CLIENT_JWK), value(names::KEY_FILE));
+    let has_key = jwk.is_some() || key_file.is_some();
     let authority = authority(&text)?;
     let metadata_url = text(names::WELL_KNOWN_URL);
-    if NAMES.iter().all(|name| value(name).is_none()) {
+    if NAMES.iter().all(|name| value(name).is_none()) && !near_misses.has_credentials() {
         return Ok(Finding::Nothing);
     }
-    if jwk.is_none() && key_file.is_none() && value(names::KEYSTORE_PATH).is_some() {
+    if !has_key && value(names::KEYSTORE_PATH).is_some() {
         return Err(draft::foreign(place, names::KEYSTORE_PATH, "a keystore"));
     }
 
+    let defaults = RequestDefaults::in_variables(&value);
+    let near_misses = near_misses.without_given(|setting| match setting {
+        Setting::Authority | Setting::Metadata => authority.is_some() || metadata_url.is_some(),
+        setting if setting.is_key() => has_key,
+        Setting::ConsumerOrg => defaults.consumer_org.is_some(),
+        Setting::Resource => defaults.resource.is_some(),
+        setting => value(setting.in_variables()).is_some(),
+    });
     let mut missing = Vec::new();
     if value(names::CLIENT_ID).is_none() {
         missing.push(names::CLIENT_ID.to_owned());
     }
-    if jwk.is_none() && key_file.is_none() {
+    if !has_key {
         missing.push(format!(
             "a key ({} or {})",
             names::CLIENT_JWK,
@@ -64,6 +86,7 @@ pub(super) fn read<'a>(value: &dyn Fn(&str) -> Option<&'a Secret>, place: &str) 
     }
     let (Some(told), Some(client_id), true) = (told, text(names::CLIENT_ID), missing.is_empty())
     else {
+        near_misses.explain(&mut missing);
         return Ok(Finding::Incomplete(missing));
     };
     if jwk.is_some() && key_file.is_some() {
@@ -76,10 +99,7 @@ pub(super) fn read<'a>(value: &dyn Fn(&str) -> Option<&'a Secret>, place: &str) 
     let mut settings = MaskinportenSettings::new(authority, client_id);
     place.clone_into(&mut settings.source);
     settings.metadata_url = metadata_url.map(str::to_owned);
-    if let Err(error) = settings.checked_authority() {
-        let (name, _) = told;
-        return Err(located(&error, &format!("{name}, {place}")));
-    }
+    draft::check_names(&settings, told, names::CLIENT_ID)?;
     settings.jwk = jwk.cloned();
     if let Some(path) = key_file {
         let path = disk::named(names::KEY_FILE, path)?;
@@ -94,6 +114,9 @@ pub(super) fn read<'a>(value: &dyn Fn(&str) -> Option<&'a Secret>, place: &str) 
     settings.key_password = value(names::KEY_PASSWORD).cloned();
     settings.token_endpoint = text(names::TOKEN_ENDPOINT).map(str::to_owned);
     settings.scopes = text(names::SCOPES).map(str::to_owned);
+    settings.near_misses = near_misses.into_vec();
+    settings.consumer_org = defaults.consumer_org;
+    settings.resource = defaults.resource;
     Ok(settings.into())
 }
 

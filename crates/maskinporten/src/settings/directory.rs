@@ -10,6 +10,7 @@ use crate::signer::BoxFuture;
 
 use super::altinn::PlatformSettings;
 use super::local::{LocalSource, POLL_INTERVAL, looked_for};
+use super::near_miss::NearMisses;
 use super::values::{Section, is_below, levels};
 use super::{Finding, MaskinportenSettings, SettingsSource, digdirator, disk, draft, json, names};
 
@@ -90,9 +91,7 @@ impl SecretsDirectory {
         let mut named = Vec::new();
         let section = levels(&self.section);
         for file in &state.files {
-            let is_ours = digdirator::NAMES.contains(&file.name.as_str())
-                || file.name == names::SCOPES
-                || is_below(&levels(&file.name), &section);
+            let is_ours = digdirator::is_own(&file.name) || is_below(&levels(&file.name), &section);
             if is_ours {
                 let secret = disk::secret(&state.directory.join(&file.name))?;
                 named.push((file.name.clone(), secret));
@@ -116,11 +115,14 @@ impl SecretsDirectory {
                 json::look(&text, &self.section, &place)
             }
         };
+        // Told by their names alone: what such a file holds is not looked at.
+        let filled = state.files.iter().filter(|file| file.size > 0);
+        let near_misses = NearMisses::in_variables(filled.map(|file| file.name.as_str()));
         let shape = |what: &str| format!("{} in {}", what, self.name);
         Finding::of_shapes([
             (
                 shape("MASKINPORTEN_…"),
-                digdirator::read(&value, &self.name)?,
+                digdirator::read(&value, near_misses, &self.name)?,
             ),
             (shape(names::ALTINN_FILE), altinn()?),
             (

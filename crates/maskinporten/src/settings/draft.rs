@@ -4,8 +4,11 @@ use crate::advice;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
+use super::authority::is_uuid;
+use super::near_miss::{NearMisses, Setting};
+use super::request_default::RequestDefaults;
 use super::values::{Problems, Section};
-use super::{Finding, MaskinportenSettings, jwk, legacy};
+use super::{Authority, Finding, MaskinportenSettings, jwk, legacy, located};
 
 /// The names of all that settings may hold, as the settings section spells them.
 pub(super) const NAMES: [&str; 12] = [
@@ -25,6 +28,20 @@ pub(super) const NAMES: [&str; 12] = [
 
 /// Those of them that are a key.
 pub(super) const KEYS: [&str; 4] = ["Jwk", "JwkBase64", "Jwks", "Pem"];
+
+/// The organisation that tokens are to be asked for on behalf of: a default that the binary applies, and the
+/// library never does.
+pub(super) const CONSUMER_ORGS: [&str; 2] = ["ConsumerOrgNo", "ConsumerOrg"];
+
+/// The API that tokens are to be for: a default as the organisation is.
+pub(super) const RESOURCES: [&str; 1] = ["Resource"];
+
+/// Whether a name, in any case, is one that is read or that [`FOREIGN`] has a message for.
+pub(super) fn is_own(name: &str) -> bool {
+    let own = NAMES.iter().chain(&CONSUMER_ORGS).chain(&RESOURCES);
+    let foreign = FOREIGN.iter().map(|(name, _)| name);
+    own.chain(foreign).any(|own| own.eq_ignore_ascii_case(name))
+}
 
 /// Names that other clients have for what cannot be read here, and what to do about each.
 pub(super) const FOREIGN: [(&str, &str); 4] = [
@@ -51,7 +68,10 @@ pub(super) fn is_mark(name: &str) -> bool {
 /// Everything that is of the wrong type or given twice, with what is missing; a key that cannot be read here,
 /// where it is the only one; more than one key.
 pub(super) fn read(section: &Section) -> Result<Finding> {
-    let mut draft = Draft::default();
+    let mut draft = Draft {
+        defaults: RequestDefaults::in_section(section),
+        ..Draft::default()
+    };
     let mut problems = Problems::default();
     for name in NAMES {
         let found = match name {
@@ -77,7 +97,7 @@ pub(super) fn read(section: &Section) -> Result<Finding> {
     if problems.is_empty() {
         return draft.finish(section);
     }
-    for name in draft.missing(section) {
+    for name in draft.explained(section, &draft.near_misses(section)) {
         problems.tell(is_missing(name));
     }
     Err(problems.into_error(section.source(), &advice::SETTINGS_FILE))
@@ -85,8 +105,8 @@ pub(super) fn read(section: &Section) -> Result<Finding> {
 
 /// What is missing, as a problem among others.
 pub(super) fn is_missing(name: String) -> String {
-    match name.strip_prefix("a key ") {
-        Some(keys) => format!("a key is missing {keys}"),
+    match name.split_once(" (") {
+        Some((name, note)) => format!("{name} is missing ({note}"),
         None => format!("{name} is missing"),
     }
 }
@@ -97,6 +117,7 @@ struct Draft {
     values: Vec<(&'static str, Secret)>,
     /// Names that are given and cannot be used.
     unusable: Vec<&'static str>,
+    defaults: RequestDefaults,
 }
 
 impl Draft {
@@ -104,6 +125,24 @@ impl Draft {
     fn names(&self, name: &str) -> bool {
         let mut names = self.values.iter().map(|(found, _)| found);
         names.any(|found| *found == name) || self.unusable.contains(&name)
+    }
+
+    fn gives(&self, setting: Setting) -> bool {
+        match setting {
+            setting if setting.is_key() => KEYS.iter().any(|key| self.names(key)),
+            Setting::ConsumerOrg => self.defaults.consumer_org.is_some(),
+            Setting::Resource => self.defaults.resource.is_some(),
+            setting => self.names(setting.in_section()),
+        }
+    }
+
+    /// Names that resemble one of the settings which is not given. The .NET package's settings have none: they
+    /// are settings of another kind.
+    fn near_misses(&self, section: &Section) -> NearMisses {
+        if legacy::is_of_package(section) {
+            return NearMisses::default();
+        }
+        NearMisses::in_section(section).without_given(|setting| self.gives(setting))
     }
 
     fn take(&mut self, name: &str) -> Option<Secret> {
@@ -129,19 +168,26 @@ impl Draft {
         missing
     }
 
+    /// The same, with the names that may have been meant for it.
+    fn explained(&self, section: &Section, near_misses: &NearMisses) -> Vec<String> {
+        let mut missing = self.missing(section);
+        near_misses.explain(&mut missing);
+        missing
+    }
+
     /// The settings, or what is missing.
     ///
     /// # Errors
     ///
-    /// Where there is more than one key.
+    /// Where there is more than one key, and where the authority cannot be used.
     fn finish(mut self, section: &Section) -> Result<Finding> {
+        let near_misses = self.near_misses(section);
         let is_there = section.is_object() || legacy::is_of_package(section);
-        if self.values.is_empty() && !is_there {
+        if self.values.is_empty() && !is_there && !near_misses.has_credentials() {
             return Ok(Finding::Nothing);
         }
-        let missing = self.missing(section);
-        if !missing.is_empty() {
-            return Ok(Finding::Incomplete(missing));
+        if !self.missing(section).is_empty() {
+            return Ok(Finding::Incomplete(self.explained(section, &near_misses)));
         }
         let authority = self.take_plain("Authority").unwrap_or_default();
         let client_id = self.take_plain("ClientId").unwrap_or_default();
@@ -157,8 +203,48 @@ impl Draft {
         settings.token_endpoint = self.take_plain("TokenEndpoint");
         settings.scopes = self.take_plain("Scopes");
         section.source().clone_into(&mut settings.source);
+        settings.near_misses = near_misses.into_vec();
+        settings.consumer_org = self.defaults.consumer_org;
+        settings.resource = self.defaults.resource;
+        let told = (section.spelled("Authority"), settings.authority.clone());
+        check_names(&settings, (&told.0, &told.1), &section.spelled("ClientId"))?;
         Ok(settings.with_one_key()?.into())
     }
+}
+
+/// Refuses an authority that cannot be used, by the name and text that `authority` has in its place, and
+/// tells a client id and an issuer that stand in each other's.
+pub(super) fn check_names(
+    settings: &MaskinportenSettings,
+    authority: (&str, &str),
+    client_id: &str,
+) -> Result<()> {
+    let (authority, text) = authority;
+    let checked = settings.checked_authority().err();
+    let has_client_id = checked.is_some() && (is_uuid(text) || text == settings.client_id);
+    let message = match (has_client_id, is_issuer(&settings.client_id)) {
+        (false, false) => {
+            let place = format!("{authority}, {}", settings.source);
+            return match checked {
+                Some(error) => Err(located(&error, &place)),
+                None => Ok(()),
+            };
+        }
+        (true, true) => {
+            format!("{authority} holds a client id and {client_id} an issuer: are they swapped?")
+        }
+        (true, false) => format!("{authority} holds a client id, where the issuer belongs"),
+        (false, true) => format!("{client_id} holds an issuer, where the client id belongs"),
+    };
+    let error = Error::settings(message).with_advice(&advice::SWAPPED);
+    Err(settings.found_here(&error))
+}
+
+/// Whether a client id is an address, or a host of Digdir's: no client is called that.
+fn is_issuer(client_id: &str) -> bool {
+    let as_address = format!("https://{client_id}");
+    client_id.contains("://")
+        || Authority::parse(&as_address).is_ok_and(|found| found.environment().is_some())
 }
 
 /// Tells what to do with a credential that is found and cannot be read here.

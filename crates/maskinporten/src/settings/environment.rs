@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::signer::BoxFuture;
 
 use super::local::{LocalSource, POLL_INTERVAL, looked_for};
+use super::near_miss::NearMisses;
 use super::values::{self, Section};
 use super::variables::Variables;
 use super::{Finding, SettingsSource, digdirator, draft, names};
@@ -79,7 +80,11 @@ impl SettingsVariables {
 impl LocalSource for SettingsVariables {
     fn look_now(&self) -> Result<Finding> {
         match self.shapes {
-            Shapes::Named => digdirator::read(&|name| self.variables.get(name), &self.name),
+            Shapes::Named => {
+                let names = self.variables.all().iter().map(|(name, _)| name.as_str());
+                let near_misses = NearMisses::in_variables(names);
+                digdirator::read(&|name| self.variables.get(name), near_misses, &self.name)
+            }
             Shapes::Section => {
                 let variables = self.variables.all();
                 let section = Section::of_values(variables, &self.section, "__", &self.name);

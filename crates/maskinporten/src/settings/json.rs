@@ -22,6 +22,7 @@ use crate::secret::Secret;
 
 use super::draft::{self, is_missing};
 use super::legacy;
+use super::near_miss::NearMisses;
 use super::values::{Entry, Problems, Section, Spelling, Value, is_within, levels};
 use super::{Finding, MaskinportenSettings, digdirator, names};
 
@@ -81,11 +82,13 @@ impl<'a> Document<'a> {
         };
         let variables = self.variables()?;
         let value = |name: &str| variables.get(name);
+        let names = variables.iter().map(|(name, _)| name.as_str());
+        let near_misses = NearMisses::in_variables(names);
         let place = format!("{}, {VALUES}", self.place);
         Finding::of_shapes([
             (
                 format!("MASKINPORTEN_… in {place}"),
-                digdirator::read(&value, &place)?,
+                digdirator::read(&value, near_misses, &place)?,
             ),
             (format!("section {section} in {}", self.place), found),
         ])

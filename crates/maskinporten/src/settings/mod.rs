@@ -13,7 +13,9 @@ mod jwk;
 mod legacy;
 mod local;
 mod names;
+mod near_miss;
 mod platform;
+mod request_default;
 mod sidecar;
 mod source;
 mod values;
@@ -28,7 +30,7 @@ use http::Uri;
 
 use crate::advice;
 use crate::environment::Environment;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::key::members::{Member, Members};
 use crate::key::{KeyOptions, SigningKey};
 use crate::scope::ScopeSet;
@@ -43,12 +45,15 @@ pub use file::{AppSettings, SettingsFile};
 pub use legacy::{LegacyKey, LegacySettings};
 pub(crate) use local::LocalSource;
 pub use platform::Platform;
+pub use request_default::RequestDefault;
+pub(crate) use request_default::RequestDefaults;
 pub use sidecar::Sidecar;
 pub use source::{Finding, SettingsSource};
 
 pub(crate) use authority::same_origin;
 
 use authority::checked_url;
+use near_miss::NearMiss;
 
 /// Where settings come from that nothing was read for.
 const IN_CODE: &str = "code";
@@ -109,20 +114,28 @@ pub struct MaskinportenSettings {
     pub certificate: Option<Secret>,
     /// Where grants are sent, whatever the authority publishes.
     pub token_endpoint: Option<String>,
-    /// Where the authority publishes its metadata (`MASKINPORTEN_WELL_KNOWN_URL`): asked exactly as it
-    /// stands, whatever its path. The default is below the authority.
+    /// Where the authority publishes its metadata (`MASKINPORTEN_WELL_KNOWN_URL`), asked exactly as it
+    /// stands. The default is below the authority.
     ///
     /// Without an authority the issuer is the one in the metadata, which must fit this address; with one,
     /// both have the same origin. An authority that is one of Digdir's environments is not asked.
     pub metadata_url: Option<String>,
     /// The scopes that the client is registered with, where the platform tells them; separated by spaces.
     pub scopes: Option<String>,
+    /// The organisation that requests are to be made on behalf of, as it was found with the settings
+    /// (`MASKINPORTEN_CONSUMER_ORG`, `ConsumerOrgNo`). Never applied: see [`RequestDefault`].
+    pub consumer_org: Option<RequestDefault>,
+    /// The API that tokens are to be for, as it was found with the settings (`MASKINPORTEN_RESOURCE`,
+    /// `Resource`). Never applied: see [`RequestDefault`].
+    pub resource: Option<RequestDefault>,
     signers: Vec<Arc<dyn Signer>>,
     /// Which of Digdir's environments it is, where that is told and the authority does not show it.
     environment: Option<Environment>,
     source: String,
     /// What stood beside them in the same place and was not used.
     passed_over: Vec<String>,
+    /// Names in the same place that are not read, where the ones they resemble are not given.
+    near_misses: Vec<NearMiss>,
 }
 
 impl MaskinportenSettings {
@@ -149,10 +162,13 @@ impl MaskinportenSettings {
             token_endpoint: None,
             metadata_url: None,
             scopes: None,
+            consumer_org: None,
+            resource: None,
             signers: Vec::new(),
             environment: None,
             source: IN_CODE.to_owned(),
             passed_over: Vec::new(),
+            near_misses: Vec::new(),
         }
     }
 
@@ -321,7 +337,18 @@ impl MaskinportenSettings {
     /// could be meant: the .NET client takes `JwkBase64` then, and a forgotten key signs. Else as
     /// [`SigningKey::read`], with where the key came from.
     pub fn signing_keys(&self) -> Result<Vec<SigningKey>> {
-        self.read_keys().map_err(|error| self.found_here(&error))
+        self.read_keys().map_err(|error| {
+            let mut place = self.source.clone();
+            // What the key lacks may stand under a name that is not read.
+            if error.kind() == ErrorKind::Key {
+                for near in &self.near_misses {
+                    if near.setting.is_beside_key() {
+                        place.push_str(&format!("; {near}"));
+                    }
+                }
+            }
+            located(&error, &place)
+        })
     }
 
     /// Reads the key that signs first: see [`signing_keys`](Self::signing_keys).
@@ -437,10 +464,13 @@ impl MaskinportenSettings {
             token_endpoint,
             metadata_url,
             scopes: _,
+            consumer_org: _,
+            resource: _,
             signers: _,
             environment: _,
             source: _,
             passed_over: _,
+            near_misses: _,
         } = self;
         [
             Some(authority),
@@ -479,6 +509,31 @@ impl MaskinportenSettings {
     /// What stood beside them in the same place and was not used.
     pub(crate) fn passed_over(&self) -> &[String] {
         &self.passed_over
+    }
+
+    /// Names that stand with them and are not used: defaults for requests, and names that are nearly ours.
+    fn unused_names(&self) -> Vec<String> {
+        let defaults = self.consumer_org.iter().chain(&self.resource);
+        let defaults = defaults.map(|default| default.name().to_owned());
+        let near = self.near_misses.iter();
+        let near = near.map(|near| format!("{} (is {} meant?)", near.name, near.meant));
+        defaults.chain(near).collect()
+    }
+
+    /// Warns of each name that is found and not used.
+    pub(crate) fn warn_of_unused_names(&self) {
+        for default in self.consumer_org.iter().chain(&self.resource) {
+            default.warn(&self.source);
+        }
+        for near in &self.near_misses {
+            tracing::warn!(
+                target: "maskinporten::settings",
+                name = near.name,
+                meant = near.meant,
+                source = self.source,
+                "a name like one of the settings is set and not read: rename it if it is the one that is meant"
+            );
+        }
     }
 
     /// The keys that are given. Blank ones are not.
@@ -589,7 +644,12 @@ impl fmt::Display for Description<'_> {
             }
             _ => f.write_str(", more than one key")?,
         }
-        write!(f, ", from {}", settings.source)
+        write!(f, ", from {}", settings.source)?;
+        let unused = settings.unused_names();
+        if !unused.is_empty() {
+            write!(f, ", found and not used: {}", unused.join(", "))?;
+        }
+        Ok(())
     }
 }
 

@@ -68,6 +68,14 @@ pub(super) const TOKEN_ENDPOINT: &str = "MASKINPORTEN_TOKEN_ENDPOINT";
 /// The scopes that the platform has registered the client with.
 pub(super) const SCOPES: &str = "MASKINPORTEN_SCOPES";
 
+/// The organisation that tokens are to be asked for on behalf of: a default that the binary applies, and the
+/// library never does.
+pub(super) const CONSUMER_ORGS: [&str; 2] =
+    ["MASKINPORTEN_CONSUMER_ORG", "MASKINPORTEN_CONSUMERORG"];
+
+/// The API that tokens are to be for: a default as the organisation is.
+pub(super) const RESOURCES: [&str; 1] = ["MASKINPORTEN_RESOURCE"];
+
 /// A keystore, which is not read here.
 pub(super) const KEYSTORE_PATH: &str = "MASKINPORTEN_KEYSTORE_PATH";
 

@@ -18,8 +18,8 @@ use super::environment::SettingsVariables;
 use super::local::LocalSource;
 use super::variables::Variables;
 use super::{
-    AltinnSettings, Finding, MaskinportenSettings, SecretsDirectory, SettingsFile, SettingsSource,
-    Sidecar, digdirator, disk, names,
+    AltinnSettings, Finding, MaskinportenSettings, RequestDefault, RequestDefaults,
+    SecretsDirectory, SettingsFile, SettingsSource, Sidecar, digdirator, disk, names,
 };
 
 /// What a platform gives to a process: variables, and what it mounts.
@@ -113,17 +113,19 @@ impl Platform {
     /// lacks; where two places of one rung name two clients; and where a place that comes before all that
     /// have them cannot be used.
     pub fn credentials(&self) -> Result<Credentials> {
+        let variables = self.variables()?;
         if let Some(path) = &self.settings_file {
             let file = self.settings_file(path);
             let settings = file.read()?;
             let not_used = settings.passed_over().to_vec();
             let credentials = Credentials::read_from(settings, Arc::new(file));
+            let credentials = credentials.with_defaults(self.request_defaults(&variables));
             return Ok(credentials.beside(not_used, Vec::new()));
         }
-        let variables = self.variables()?;
         let kind = Kind::wanted(&variables)?;
         let places = self.places(&variables)?;
         let credentials = choose(places.into_iter().filter(|place| kind.takes(place.kind)))?;
+        let credentials = credentials.with_defaults(self.request_defaults(&variables));
         match kind {
             Kind::Sim => only_on_this_machine(credentials),
             _ => Ok(credentials),
@@ -170,6 +172,32 @@ impl Platform {
         }
         found.add_variables(&variables)?;
         found.altinn(fallback)
+    }
+
+    /// The organisation that its variables name for requests (`MASKINPORTEN_CONSUMER_ORG`,
+    /// `MaskinportenSettings__ConsumerOrgNo`), wherever its credentials stand.
+    ///
+    /// [`credentials`](Self::credentials) come with it; this is for credentials from elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) where one of our variables is not UTF-8 text.
+    pub fn consumer_org(&self) -> Result<Option<RequestDefault>> {
+        Ok(self.request_defaults(&*self.variables()?).consumer_org)
+    }
+
+    /// The API that its variables name for requests (`MASKINPORTEN_RESOURCE`,
+    /// `MaskinportenSettings__Resource`), as [`consumer_org`](Self::consumer_org).
+    ///
+    /// # Errors
+    ///
+    /// As [`consumer_org`](Self::consumer_org).
+    pub fn resource(&self) -> Result<Option<RequestDefault>> {
+        Ok(self.request_defaults(&*self.variables()?).resource)
+    }
+
+    fn request_defaults(&self, variables: &Variables) -> RequestDefaults {
+        RequestDefaults::of_variables(variables, &self.section)
     }
 
     /// The settings that its variables hold, and nothing else.

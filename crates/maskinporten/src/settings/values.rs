@@ -105,11 +105,39 @@ impl Section {
         self.quoted(&self.name(name))
     }
 
-    fn quoted(&self, written: &str) -> String {
+    /// A name as it is written, as messages show it.
+    pub(super) fn quoted(&self, written: &str) -> String {
         match self.spelling {
             Spelling::Member => format!("`{written}`"),
             Spelling::Path { .. } => written.to_owned(),
         }
+    }
+
+    /// The names of its values that lie directly in it: below the section, and as they are written.
+    pub(super) fn names(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.entries
+            .iter()
+            .filter_map(|entry| match entry.levels.as_slice() {
+                [only] => Some((only.as_str(), entry.written.as_str())),
+                _ => None,
+            })
+    }
+
+    /// Every value of a name, by the names as they are written: its text, or why it is none.
+    pub(super) fn all(&self, name: &str) -> Vec<(String, Result<String, String>)> {
+        let found = self.find(name).map(|entry| {
+            let written = self.quoted(&entry.written);
+            let text = match &entry.value {
+                Value::Text(text) => Ok(text.expose().trim().to_owned()),
+                Value::Structure { kind, .. } => Err(format!("{written} is {kind}, not a string")),
+                Value::Twice(other) => {
+                    let other = self.quoted(other);
+                    Err(format!("{written} stands there twice, as {other} too"))
+                }
+            };
+            (entry.written.clone(), text)
+        });
+        found.collect()
     }
 
     /// Whether a value of this name is given, usable or not.

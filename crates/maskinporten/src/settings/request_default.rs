@@ -1,0 +1,205 @@
+//! [`RequestDefault`]: what stood with the settings and is a request's to say.
+
+use std::fmt;
+
+use crate::advice;
+use crate::error::{Error, Result};
+use crate::organisation::OrganisationNumber;
+use crate::request::TokenRequest;
+use crate::secret::Secret;
+
+use super::values::Section;
+use super::variables::Variables;
+use super::{MaskinportenSettings, draft, names};
+
+/// A default for requests that was found with the settings: an organisation to ask on behalf of, or the API
+/// that tokens are for.
+///
+/// It changes whom a token is for, so it is never applied without being asked for: the binary `maskinporten`
+/// takes it where its command line says nothing, and code may add it to its requests. A client that is made
+/// of settings that still hold one warns by its name.
+///
+/// ```
+/// use maskinporten::{MaskinportenSettings, TokenRequest};
+///
+/// let json = r#"{"Authority": "test", "ClientId": "our-client", "Jwk": "{…}", "ConsumerOrgNo": "991825827"}"#;
+/// let mut settings = MaskinportenSettings::from_json(json, MaskinportenSettings::DEFAULT_SECTION)?;
+///
+/// let mut request = TokenRequest::scopes(["krr:read"])?;
+/// if let Some(organisation) = settings.consumer_org.take() {
+///     request = request.consumer_org(organisation.value()?)?;
+/// }
+/// # Ok::<(), maskinporten::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct RequestDefault {
+    name: String,
+    kind: Kind,
+    value: Found,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    ConsumerOrg,
+    Resource,
+}
+
+/// What stands under a name, or why that cannot be used.
+pub(super) type Found = std::result::Result<String, String>;
+
+impl RequestDefault {
+    /// The name it was found under, as it stands there: `MASKINPORTEN_CONSUMER_ORG`,
+    /// `MaskinportenSettings__ConsumerOrgNo`, `ConsumerOrgNo`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its value, checked: an organisation number, or an absolute URI.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) where it is not that, and where two names give
+    /// two values. The message has the name and not the value.
+    pub fn value(&self) -> Result<&str> {
+        let Self { name, kind, value } = self;
+        let (is_good, what, advice) = match kind {
+            Kind::ConsumerOrg => (
+                value.as_ref().is_ok_and(|text| is_organisation(text)),
+                "organisation number",
+                &advice::ORGANISATION,
+            ),
+            Kind::Resource => (
+                value.as_ref().is_ok_and(|text| is_resource(text)),
+                "absolute URI",
+                &advice::RESOURCE,
+            ),
+        };
+        let message = match value {
+            Ok(value) if is_good => return Ok(value),
+            Ok(_) => format!("{name} is no {what}"),
+            Err(problem) => problem.clone(),
+        };
+        Err(Error::settings(message).with_advice(advice))
+    }
+
+    /// Warns that it is found and not used, and what to do.
+    pub(crate) fn warn(&self, source: &str) {
+        let method = match self.kind {
+            Kind::ConsumerOrg => "consumer_org",
+            Kind::Resource => "resource",
+        };
+        tracing::warn!(
+            target: "maskinporten::settings",
+            name = self.name,
+            source,
+            "this is found and not used, since it changes whom a token is for: give it to each request \
+             (`TokenRequest::{method}`, or a `TokenContext`), or remove it"
+        );
+    }
+
+    /// Whether both say the same; their names may differ.
+    pub(crate) fn agrees_with(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.value == other.value
+    }
+
+    /// The one of several values that stand in one place. None of them is blank.
+    fn of(kind: Kind, found: Vec<(String, Found)>) -> Option<Self> {
+        let mut found = found.into_iter();
+        let (name, value) = found.next()?;
+        let other = found.find(|(_, other)| *other != value);
+        let value = match other {
+            Some((other, _)) => Err(format!("{name} and {other} differ")),
+            None => value,
+        };
+        Some(Self { name, kind, value })
+    }
+}
+
+fn is_organisation(text: &str) -> bool {
+    text.parse::<OrganisationNumber>().is_ok()
+}
+
+fn is_resource(text: &str) -> bool {
+    TokenRequest::scopes(["any"])
+        .and_then(|request| request.resource(text))
+        .is_ok()
+}
+
+impl fmt::Debug for RequestDefault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("RequestDefault");
+        out.field("name", &self.name);
+        // What is not what it should be may be a key that was put there.
+        match self.value() {
+            Ok(value) => out.field("value", &value),
+            Err(_) => out.field("value", &format_args!("[unusable]")),
+        };
+        out.finish()
+    }
+}
+
+/// Both defaults of one place.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RequestDefaults {
+    pub(crate) consumer_org: Option<RequestDefault>,
+    pub(crate) resource: Option<RequestDefault>,
+}
+
+impl RequestDefaults {
+    /// Those that stand under names of the shape `MASKINPORTEN_…`.
+    pub(super) fn in_variables<'a>(value: &dyn Fn(&str) -> Option<&'a Secret>) -> Self {
+        let found = |names: &[&str]| {
+            let found = names.iter().filter_map(|name| {
+                let text = value(name)?.expose().trim();
+                (!text.is_empty()).then(|| ((*name).to_owned(), Ok(text.to_owned())))
+            });
+            found.collect()
+        };
+        Self {
+            consumer_org: RequestDefault::of(Kind::ConsumerOrg, found(&names::CONSUMER_ORGS)),
+            resource: RequestDefault::of(Kind::Resource, found(&names::RESOURCES)),
+        }
+    }
+
+    /// Those that stand in a section.
+    pub(super) fn in_section(section: &Section) -> Self {
+        let found = |names: &[&str]| names.iter().flat_map(|name| section.all(name)).collect();
+        Self {
+            consumer_org: RequestDefault::of(Kind::ConsumerOrg, found(&draft::CONSUMER_ORGS)),
+            resource: RequestDefault::of(Kind::Resource, found(&draft::RESOURCES)),
+        }
+    }
+
+    /// Those that variables of either shape give.
+    pub(super) fn of_variables(variables: &Variables, section: &str) -> Self {
+        let named = Self::in_variables(&|name| variables.get(name));
+        let section = Section::of_values(variables.all(), section, "__", "");
+        named.or(Self::in_section(&section))
+    }
+
+    /// These, and others where these have none.
+    pub(super) fn or(self, others: Self) -> Self {
+        Self {
+            consumer_org: self.consumer_org.or(others.consumer_org),
+            resource: self.resource.or(others.resource),
+        }
+    }
+
+    /// Those that neither stand in `others` nor say the same.
+    pub(crate) fn not_in(self, others: &MaskinportenSettings) -> Self {
+        let is_news = |own: &RequestDefault, other: &Option<RequestDefault>| {
+            other.as_ref().is_none_or(|other| !other.agrees_with(own))
+        };
+        Self {
+            consumer_org: self
+                .consumer_org
+                .filter(|own| is_news(own, &others.consumer_org)),
+            resource: self.resource.filter(|own| is_news(own, &others.resource)),
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &RequestDefault> {
+        self.consumer_org.iter().chain(&self.resource)
+    }
+}
