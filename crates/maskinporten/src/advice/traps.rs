@@ -128,6 +128,9 @@ traps! {
         "two places hold settings of two clients",
         "keep the settings of one client and remove the others, or name the file to use by \
          MASKINPORTEN_SETTINGS_FILE";
+    FILE_ADDRESS: Settings, You, No,
+        "an address stands where the path of a file belongs",
+        "write the path alone, without `file:` and the slashes behind it: /run/secrets/key.jwk";
     VARIABLE: Settings, You, No,
         "an environment variable cannot be read",
         "set each variable once and as UTF-8 text; those of a settings section are read in any case";

@@ -58,12 +58,6 @@ impl<'a> Members<'a> {
         serde_json::from_str(json).map_err(Fault::new)
     }
 
-    /// The members whose name is `name`, exactly.
-    pub(crate) fn get(&self, name: &str) -> Option<Member<'a>> {
-        let found = self.0.iter().find(|(found, _)| found == name);
-        found.map(|(_, raw)| Member::new(raw.get()))
-    }
-
     /// The text of a member as it stands.
     pub(crate) fn raw(&self, name: &str) -> Option<&'a str> {
         let found = self.0.iter().find(|(found, _)| found == name);

@@ -27,6 +27,10 @@ const LONGEST_PATH: usize = 1024;
 /// settings that were put there in its place, is refused and not repeated.
 pub(super) fn named<'a>(variable: &str, value: &'a Secret) -> Result<&'a Path> {
     let text = value.expose().trim();
+    if text.starts_with("file:") {
+        let message = format!("{variable} holds an address (`file:`) where a path belongs");
+        return Err(Error::settings(message).with_advice(&advice::FILE_ADDRESS));
+    }
     let is_path = text.len() <= LONGEST_PATH
         && !text.contains(['\n', '\r', '{'])
         && !text.contains("-----BEGIN");

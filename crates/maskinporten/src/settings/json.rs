@@ -82,7 +82,7 @@ impl<'a> Document<'a> {
         };
         let variables = self.variables()?;
         let value = |name: &str| variables.get(name);
-        let names = variables.iter().map(|(name, _)| name.as_str());
+        let names = variables.keys().map(String::as_str);
         let near_misses = NearMisses::in_variables(names);
         let place = format!("{}, {VALUES}", self.place);
         Finding::of_shapes([

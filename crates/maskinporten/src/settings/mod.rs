@@ -31,7 +31,7 @@ use http::Uri;
 use crate::advice;
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::members::{Member, Members};
+use crate::key::members::{Given, Member, Members};
 use crate::key::{KeyOptions, SigningKey};
 use crate::scope::ScopeSet;
 use crate::secret::Secret;
@@ -654,11 +654,10 @@ impl fmt::Display for Description<'_> {
 }
 
 fn kid_inside(jwk: &str) -> Option<String> {
-    let members = Members::parse(jwk).ok()?;
-    members.iter().find_map(|(name, member)| match member {
-        Member::Text(kid) if name.eq_ignore_ascii_case("kid") => Some(kid.to_string()),
+    match Members::parse(jwk).ok()?.given("kid") {
+        Given::One(Member::Text(kid), _) => Some(kid.to_string()),
         _ => None,
-    })
+    }
 }
 
 #[cfg(test)]
