@@ -687,7 +687,11 @@ fn what_is_refused_is_told_with_what_takes_its_place() {
     }
     let thumbprint = json!({ "EncodedJwk": "", "CertificateStoreThumbprint": "hush" });
     let told = ["`CertificateStoreThumbprint` is ", "not read here"];
-    let message = refused(thumbprint, &told, "openssl pkcs12");
+    let message = refused(
+        thumbprint,
+        &told,
+        "Windows store with its private key as .pfx",
+    );
     assert!(!message.contains("is missing"), "{message}");
 }
 

@@ -186,7 +186,7 @@ fn a_variable_counts_wherever_the_credentials_are_from() {
     let mut credentials = given.platform().credentials().unwrap();
     assert_eq!(
         credentials.take_consumer_org().unwrap().name(),
-        "ConsumerOrgNo"
+        "MaskinportenSettings.ConsumerOrgNo"
     );
     let told = credentials.describe().to_string();
     assert!(

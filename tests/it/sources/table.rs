@@ -8,7 +8,8 @@
 //! | JWK set | D | S | S | S | D (a file) | – | – |
 //! | PEM: PKCS#8, PKCS#1, encrypted | D (a file) | S | S | S | D | – | – |
 //! | certificate with its key | D (files) | S | S | S | D | – | – |
-//! | PKCS#12, Java keystore | refused D | refused S | refused S | refused S | refused D | refused O | – |
+//! | PKCS#12 | D | S | S | S | D | – | – |
+//! | Java keystore | refused D | refused S | refused S | refused S | refused D | refused O | – |
 //! | `kid` beside the key | D | S | S | S | D | D | – |
 //! | authority | A | S | S | S | A (`_AUDIENCE`) | A (`_ENV`) | – |
 //! | token endpoint | D | S | S | S | D | – | N |
@@ -158,6 +159,7 @@ async fn what_stands_in_a_section_signs() {
     let unpadded = encoded.trim_end_matches('=');
     let set = json!({ "keys": [jwk()] }).to_string();
     let escaped = PKCS8.replace('\n', "\\n");
+    let keystore = in_base64(PKCS12);
     let endpoint = "https://sim.maskinporten.test/token";
     let own = By::Kid(KID);
     let beside = By::Kid(OTHER_KID);
@@ -183,6 +185,11 @@ async fn what_stands_in_a_section_signs() {
             section(CERTIFIED, [("Jwk", JWK), ("Certificate", CHAIN)]),
             By::Certificate,
         ),
+        (
+            section(CERTIFIED, [("Pem", &keystore), password]),
+            By::Certificate,
+        ),
+        (section(CLIENT, [("Pem", &keystore), password, kid]), beside),
         (
             section(CLIENT, [("Jwk", JWK), ("TokenEndpoint", endpoint)]),
             own,
@@ -237,15 +244,17 @@ fn what_stands_in_a_section_and_cannot_sign_is_refused() {
         ("CertificateStoreThumbprint", "the Windows store"),
         ("Keystore", "a keystore"),
     ] {
-        let words = [name, what, "not read here", "openssl pkcs12"];
+        let words = [name, what, "not read here", "MASKINPORTEN_KEY_FILE"];
         check(of([(name, &pkcs12)]), settings, &words);
     }
     for name in ["Pem", "JwkBase64"] {
-        let words = ["a PKCS#12", "openssl pkcs12"];
-        check(of([(name, &pkcs12)]), key, &words);
         let words = ["a Java keystore", "keytool -importkeystore"];
         check(of([(name, &keystore)]), key, &words);
     }
+    let words = ["the PKCS#12 is encrypted and no password is given"];
+    check(of([("Pem", &pkcs12)]), key, &words);
+    let words = ["no JWK in base64", "PKCS#12"];
+    check(of([("JwkBase64", &pkcs12)]), key, &words);
 
     check(of([("Pem", PKCS8)]), key, &["`kid` is missing"]);
     let sealed = section(CLIENT, [("Pem", ENCRYPTED), kid]);
@@ -502,10 +511,16 @@ fn what_digdirator_names_and_cannot_sign_is_refused() {
     check(&gone, settings, &["/no/such/key cannot be read"]);
     let pkcs12 = in_base64(PKCS12);
     let encoded = of_client(CLIENT, [("MASKINPORTEN_CLIENT_JWK", &pkcs12)]);
-    check(&encoded, ErrorKind::Key, &["a PKCS#12", "openssl pkcs12"]);
+    let unopened = [
+        "the PKCS#12 is encrypted and no password is given",
+        "MASKINPORTEN_KEY_PASSWORD",
+    ];
+    check(&encoded, ErrorKind::Key, &unopened);
 
-    check_file(PKCS12, &[kid], &["a PKCS#12", "openssl pkcs12"]);
-    check_file(pkcs12.as_bytes(), &[kid], &["a PKCS#12", "openssl pkcs12"]);
+    check_file(PKCS12, &[kid], &unopened);
+    check_file(pkcs12.as_bytes(), &[kid], &unopened);
+    let wrong = [kid, ("MASKINPORTEN_KEY_PASSWORD", "another")];
+    check_file(PKCS12, &wrong, &["the password does not open the key"]);
     let words = ["a Java keystore", "keytool -importkeystore"];
     check_file(JAVA_KEYSTORE, &[kid], &words);
     let words = ["`kid` is missing", "MASKINPORTEN_KID"];
@@ -591,9 +606,9 @@ fn a_keystore_is_refused_with_what_to_do() {
     let words = [
         "MASKINPORTEN_KEYSTORE_PATH",
         "not read here",
-        "openssl pkcs12",
         "keytool -importkeystore",
         "MASKINPORTEN_KEY_FILE",
+        "MASKINPORTEN_KEY_PASSWORD",
     ];
     for (_, given) in by_each_name(&names) {
         refused(&given.platform(), ErrorKind::Settings, &words);

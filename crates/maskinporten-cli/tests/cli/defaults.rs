@@ -109,12 +109,15 @@ fn defaults_stand_beside_the_settings_wherever_those_are() {
         assert_eq!(run.claims()["consumer"]["ID"], organisation);
         shows(
             &run,
-            &format!("using: consumer organisation {CUSTOMER}, from {name}"),
+            &format!("using: consumer organisation {CUSTOMER}, from MaskinportenSettings.{name}"),
         );
     }
     let run = with_file(&world, &json!({ "Resource": API }), &[], &[]);
     assert_eq!(run.claims()["aud"], API);
-    shows(&run, &format!("using: resource {API}, from Resource"));
+    shows(
+        &run,
+        &format!("using: resource {API}, from MaskinportenSettings.Resource"),
+    );
 
     // The variables, beside a file that says nothing of it.
     for name in [
@@ -154,7 +157,8 @@ fn a_default_that_cannot_be_used_is_told_by_its_name() {
     run.fails(3, &["ConsumerOrgNo", "is no organisation number"]);
     let two = json!({ "ConsumerOrgNo": CUSTOMER, "ConsumerOrg": OWNER });
     let run = with_file(&world, &two, &[], &[]);
-    run.fails(3, &["ConsumerOrgNo and ConsumerOrg differ"]);
+    let differ = "MaskinportenSettings.ConsumerOrgNo and MaskinportenSettings.ConsumerOrg differ";
+    run.fails(3, &[differ]);
     assert_eq!(world.sim().journal().token_requests(), 1);
 }
 

@@ -29,21 +29,29 @@ const OPEN_PKCS12: &str = concat!(
     "; where the file is base64, run first `base64 -d FILE.b64 > FILE.p12`"
 );
 
+/// What to do with the keystores that are not read.
+macro_rules! made_pkcs12 {
+    () => {
+        "make a Java keystore a PKCS#12 with \
+         `keytool -importkeystore -srckeystore FILE.jks -destkeystore FILE.p12 -deststoretype PKCS12` (and \
+         -srcalias ALIAS where it holds several keys), and export a certificate of the Windows store with its private key \
+         as .pfx, which is one; then "
+    };
+}
+
 #[cfg(not(feature = "pkcs12"))]
 const OPEN_KEYSTORE: &str = concat!(
-    "make a Java keystore a PKCS#12 with \
-     `keytool -importkeystore -srckeystore FILE.jks -destkeystore FILE.p12 -deststoretype PKCS12` (and \
-     -srcalias ALIAS where it holds several keys); for a PKCS#12 build with the cargo feature `pkcs12`, which reads it as \
-     it is, or run ",
+    made_pkcs12!(),
+    "build with the cargo feature `pkcs12`, which reads it as it is, or run ",
     key_and_certificate!()
 );
 
 #[cfg(feature = "pkcs12")]
-const OPEN_KEYSTORE: &str = "make a Java keystore a PKCS#12 with \
-     `keytool -importkeystore -srckeystore FILE.jks -destkeystore FILE.p12 -deststoretype PKCS12` (and \
-     -srcalias ALIAS where it holds several keys), and name it by MASKINPORTEN_KEY_FILE with its password as \
-     MASKINPORTEN_KEY_PASSWORD; a client with registered keys also sets MASKINPORTEN_KID to what the portal shows for \
-     the key";
+const OPEN_KEYSTORE: &str = concat!(
+    made_pkcs12!(),
+    "name it by MASKINPORTEN_KEY_FILE, with its password as MASKINPORTEN_KEY_PASSWORD; a client with registered keys also \
+     sets MASKINPORTEN_KID to what the portal shows for the key"
+);
 
 #[cfg(not(feature = "pkcs12"))]
 const IN_JSON: &str = concat!(
@@ -434,10 +442,7 @@ traps! {
          place of EncodedJwk";
     PKCS12_FEATURE: Settings, You, No,
         "a PKCS#12 is read with a cargo feature only",
-        "build with the cargo feature `pkcs12` of the crate maskinporten, which reads it as it is; or take the key out \
-         once with `openssl pkcs12 -in FILE.p12 -nocerts -nodes -out key.pem` and the certificate with \
-         `openssl pkcs12 -in FILE.p12 -nokeys -out certificate.pem`, where FILE.p12 is your file (of an EncodedX509, \
-         what `base64 -d` makes of it), and name them by MASKINPORTEN_KEY_FILE and MASKINPORTEN_CERTIFICATE_FILE";
+        OPEN_PKCS12;
     NAMED_CLIENTS: Settings, You, No,
         "named clients are declared wrongly, or not at all",
         "mend every place that is named, in code or in the TOML file: all are told at once, and none is made until \

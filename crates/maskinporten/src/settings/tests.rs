@@ -128,7 +128,7 @@ fn one_key_is_taken_in_whichever_form() {
     let blank = key(new().with_jwk(blank.to_string()));
     drop(refused(
         blank,
-        &["`e` is blank", "`kid` is blank", "(code)"],
+        &["`e` is missing", "`kid` is missing", "(code)"],
     ));
     let error = refused(key(new().with_jwk_base64("not base64!")), &["base64"]);
     assert_eq!(error.kind(), ErrorKind::Key);
