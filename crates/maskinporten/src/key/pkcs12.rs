@@ -58,7 +58,7 @@ const SHOWN_ALIASES: usize = 4;
 
 const CUT_SHORT: &str = "a part of it is cut short";
 
-/// The key of a file, and the key's certificates. There are none where the file has none for it.
+/// The key of a file, and the key's certificates. The list is empty for a file without them.
 pub(super) fn read(der: &[u8], password: Option<&str>) -> Result<(Components, Vec<Link>)> {
     let mut reading = Reading {
         password: Password::new(password),

@@ -94,7 +94,7 @@ impl Shape {
         let text = std::str::from_utf8(bytes).ok().map(trim);
         let json = text.filter(|text| text.starts_with(['{', '[', '"']));
         let json = json.filter(|json| serde_json::from_str::<&RawValue>(json).is_ok());
-        // A PEM counts in whatever stands around it, unless it is a member of JSON.
+        // A PEM counts between any bytes, unless it is a member of JSON.
         if json.is_none() && pem::is_in(bytes) {
             return Ok(Self::Pem(copy()));
         }

@@ -180,8 +180,8 @@ impl Authority {
         &self.name
     }
 
-    /// The issuer, which is also the audience of every assertion, to the last character; none where it is
-    /// still to be read from the metadata.
+    /// The issuer, which is also the audience of every assertion, to the last character; `None` while it
+    /// is still to be read from the metadata.
     #[must_use]
     pub fn issuer(&self) -> Option<&str> {
         self.names_issuer.then_some(&*self.name)
