@@ -101,7 +101,7 @@ impl Environment {
 
     /// The environment whose tokens an Altinn host takes, for the hosts that are known.
     pub(crate) fn of_altinn_host(host: &str) -> Option<Self> {
-        let host = host.to_ascii_lowercase();
+        let host = without_root(host).to_ascii_lowercase();
         if host.ends_with(ALTINN_TEST_HOST_SUFFIX) {
             return Some(Self::Test);
         }
@@ -116,7 +116,8 @@ impl Environment {
 
     /// The environment whose Maskinporten a host is, for the hosts that are known.
     pub(crate) fn of_maskinporten_host(host: &str) -> Option<Self> {
-        Self::of_authority(&format!("https://{}/", host.to_ascii_lowercase()))
+        let host = without_root(host).to_ascii_lowercase();
+        Self::of_authority(&format!("https://{host}/"))
     }
 
     fn row(self) -> &'static Row {
@@ -126,6 +127,11 @@ impl Environment {
             Self::Development => &TABLE[2],
         }
     }
+}
+
+/// A host without the dot of the DNS root, which leads to the same server.
+fn without_root(host: &str) -> &str {
+    host.strip_suffix('.').unwrap_or(host)
 }
 
 impl FromStr for Environment {
@@ -190,6 +196,8 @@ mod tests {
         check("platform.tt02.altinn.no", Some(Environment::Test));
         check("platform.at22.altinn.cloud", Some(Environment::Test));
         check("platform.yt01.altinn.cloud", Some(Environment::Test));
+        check("Platform.Altinn.no.", Some(Environment::Production));
+        check("platform.at22.altinn.cloud.", Some(Environment::Test));
         check("127.0.0.1", None);
         check("altinn.example.no", None);
     }

@@ -49,8 +49,9 @@ const OPEN_KEYSTORE: &str = concat!(
 #[cfg(feature = "pkcs12")]
 const OPEN_KEYSTORE: &str = concat!(
     made_pkcs12!(),
-    "name it by MASKINPORTEN_KEY_FILE, with its password as MASKINPORTEN_KEY_PASSWORD; a client with registered keys also \
-     sets MASKINPORTEN_KID to what the portal shows for the key"
+    "name it by MASKINPORTEN_KEY_FILE, with its password as MASKINPORTEN_KEY_PASSWORD, or give it in base64 as `Pem` of the \
+     settings, with `KeyPassword`; a client with registered keys also sets MASKINPORTEN_KID to what the portal shows for \
+     the key"
 );
 
 #[cfg(not(feature = "pkcs12"))]
@@ -197,6 +198,26 @@ traps! {
         "give a JWK or a JWK set, a PEM that opens with BEGIN PRIVATE KEY, BEGIN ENCRYPTED PRIVATE KEY or BEGIN RSA \
          PRIVATE KEY, the same in DER, or base64 of any of these; other keys are turned into one with \
          `openssl pkey -in OLD -out key.pem`, where OLD is your file";
+    ONE_OF_SET: Key, You, No,
+        "a JWK set stands where one key belongs",
+        "give one object of its `keys`, or the whole set as `Jwks` of the settings";
+    JWK_IN_BASE64: Key, You, No,
+        "no JWK in base64",
+        "`JwkBase64` (`EncodedJwk` of the .NET package) is one private JWK in base64; a PEM or a PKCS#12 is given as `Pem` of \
+         the settings or by MASKINPORTEN_KEY_FILE";
+    KEY_IN_QUOTES: Key, You, No,
+        "the key stands in quotes, or behind its name",
+        "give what stands between the quotes, or behind `=`, alone: `docker run --env-file` and some platforms keep quotes";
+    KEY_REFERENCE: Key, You, No,
+        "a reference to a variable was not replaced",
+        "put the key in its place: look at the template, or at the variable that it names, where this process is started";
+    KEY_WITHOUT_NAME: Key, You, No,
+        "the key has no identifier and no certificate",
+        "set MASKINPORTEN_KID (`Kid` in settings) to what the portal shows for the key; a client without registered keys \
+         gives its certificate instead (MASKINPORTEN_CERTIFICATE_FILE, `Certificate`)";
+    PKCS12_NO_KEY: Key, You, No,
+        "the PKCS#12 holds certificates only",
+        "give the file that was exported with its private key: one of trusted certificates alone cannot sign";
     KEY_NOT_WHOLE: Key, You, No,
         "a member of the key is missing or damaged",
         "give the private JWK whole and unchanged, as the tool that made it wrote it: `kty`, `n`, `e`, `d`, `p`, `q`, `dp`, \
@@ -262,7 +283,7 @@ traps! {
     KEY_PASSWORD_WRONG: Key, You, No,
         "the password does not open the key",
         "compare MASKINPORTEN_KEY_PASSWORD with what `openssl pkey -in KEY.pem -noout` takes, where KEY.pem is your \
-         key, or for a PKCS#12 `openssl pkcs12 -in FILE.p12 -noout`: a space, a quote or `$` is easily changed by a \
+         key, or for a PKCS#12 `openssl pkcs12 -in FILE.p12 -noout` (with -legacy where OpenSSL 3 says unsupported): a space, a quote or `$` is easily changed by a \
          shell";
     OLD_ENCRYPTION: Key, You, No,
         "the key is encrypted in a way that is not read here",

@@ -22,8 +22,8 @@ const RSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1
 
 /// Whichever of the forms it is.
 pub(super) fn read(der: &[u8], password: Option<&str>) -> Result<Components> {
-    if encryption(der).is_some() {
-        return from_encrypted(der, password);
+    if let Some((algorithm, encrypted)) = encryption(der) {
+        return from_encrypted(algorithm, encrypted, password);
     }
     if is_pkcs8(der) {
         return from_pkcs8(der);
@@ -88,13 +88,11 @@ pub(super) fn from_pkcs1(der: &[u8]) -> Result<Components> {
     })
 }
 
-fn from_encrypted(der: &[u8], password: Option<&str>) -> Result<Components> {
-    let Some((algorithm, encrypted)) = encryption(der) else {
-        return refuse(
-            "what is called an encrypted private key is no PKCS#8",
-            &advice::KEY_FORMAT,
-        );
-    };
+fn from_encrypted(
+    algorithm: AlgorithmIdentifierRef<'_>,
+    encrypted: &[u8],
+    password: Option<&str>,
+) -> Result<Components> {
     let plain = encrypted::decrypt(algorithm, encrypted, password, &mut Container::pkcs8())?;
     if !is_pkcs8(&plain) {
         return Err(encrypted::wrong_password());

@@ -47,7 +47,7 @@ pub(super) struct Container {
     name: &'static str,
     foreign: &'static Advice,
     absurd: &'static Advice,
-    /// Rounds of PBKDF2 that may still be computed; all parts of a PKCS#12 share them.
+    /// Rounds that were asked for so far; all parts of a PKCS#12 share what is computed.
     rounds: u32,
 }
 
@@ -57,7 +57,7 @@ impl Container {
             name: "the key",
             foreign: &advice::OLD_ENCRYPTION,
             absurd: &advice::KEY_WORK,
-            rounds: MAXIMUM_ITERATIONS,
+            rounds: 0,
         }
     }
 
@@ -67,7 +67,7 @@ impl Container {
             name: "the PKCS#12",
             foreign: &advice::PKCS12,
             absurd: &advice::PKCS12_WORK,
-            rounds: MAXIMUM_ITERATIONS,
+            rounds: 0,
         }
     }
 
@@ -77,18 +77,25 @@ impl Container {
         Error::key(format!("{name} is encrypted {how}")).with_advice(self.foreign)
     }
 
-    /// Takes `rounds` from those that are left.
-    pub(super) fn spend(&mut self, rounds: u32, of: &str) -> Result<NonZeroU32> {
-        match (NonZeroU32::new(rounds), self.rounds.checked_sub(rounds)) {
-            (Some(spent), Some(left)) => {
-                self.rounds = left;
-                Ok(spent)
+    /// Counts rounds that are about to be computed.
+    pub(super) fn spend(&mut self, rounds: i64, of: &str) -> Result<NonZeroU32> {
+        let asked = u32::try_from(rounds).ok().and_then(NonZeroU32::new);
+        let in_all = asked.and_then(|asked| self.rounds.checked_add(asked.get()));
+        match (asked, in_all) {
+            (Some(asked), Some(in_all)) if in_all <= MAXIMUM_ITERATIONS => {
+                self.rounds = in_all;
+                Ok(asked)
             }
             _ => {
+                let earlier = match self.rounds {
+                    0 => String::new(),
+                    earlier => format!(" after {earlier} for other parts"),
+                };
                 let most = MAXIMUM_ITERATIONS;
-                Err(self.absurd(&format!(
-                    "{rounds} rounds of {of}, and 1 to {most} are computed"
-                )))
+                let what = format!(
+                    "{rounds} rounds of {of}{earlier}, and 1 to {most} are computed in all"
+                );
+                Err(self.absurd(&what))
             }
         }
     }
@@ -232,7 +239,7 @@ impl<'a> Derivation<'a> {
             Pbkdf2Prf::HmacWithSha512 => pbkdf2::PBKDF2_HMAC_SHA512,
             _ => return Err(container.foreign("with a digest that is not read here")),
         };
-        let rounds = container.spend(parameters.iteration_count, "PBKDF2")?;
+        let rounds = container.spend(parameters.iteration_count.into(), "PBKDF2")?;
         Ok(Self::Pbkdf2(algorithm, rounds, parameters.salt.as_bytes()))
     }
 
@@ -249,7 +256,7 @@ impl<'a> Derivation<'a> {
                     .ok()
                     .and_then(|log| scrypt::Params::new(log, block.into(), lanes.into()).ok());
                 // The most that is done takes a quarter of the time that the most rounds of PBKDF2 do.
-                let rounds = u32::try_from(work / 2).unwrap_or(u32::MAX).max(1);
+                let rounds = i64::try_from(work / 2).unwrap_or(i64::MAX).max(1);
                 known.filter(|_| container.spend(rounds, "PBKDF2").is_ok())
             }
             _ => None,

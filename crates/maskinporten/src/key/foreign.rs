@@ -2,19 +2,22 @@
 //!
 //! Nothing of it is read, and of its text no more is repeated than names of members that are known.
 
+use serde_json::value::RawValue;
+
 use crate::advice::{self, Advice};
 use crate::error::Error;
 
-use super::members::{Fault, Member, Members};
+use super::members::{Fault, Given, Member, Members};
 use super::pem;
 use super::text::{Binary, decode_base64};
 
 /// Names under which tools, vaults and settings keep a key. No other name is repeated: it may be a secret
 /// in the wrong place.
-const KNOWN_NAMES: [&str; 18] = [
+const KNOWN_NAMES: [&str; 20] = [
     "data",
     "EncodedJwk",
     "EncodedX509",
+    "items",
     "jwk",
     "JwkBase64",
     "jwks",
@@ -28,12 +31,24 @@ const KNOWN_NAMES: [&str; 18] = [
     "pem",
     "private_key",
     "privateKey",
+    "secret",
     "SecretString",
     "value",
 ];
 
-/// How deep a key is looked for in JSON: settings have it under a section and a name.
-const DEEPEST: usize = 3;
+/// How deep a key is looked for in JSON: a list of secrets has it four levels down.
+const DEEPEST: usize = 4;
+
+/// Most entries of an array that are looked into.
+const SEARCHED_ENTRIES: usize = 16;
+
+/// Names that settings open with, alone or before those of their members.
+const SETTINGS: [&str; 4] = [
+    "MaskinportenSettings",
+    "Maskinporten",
+    "Authority",
+    "ClientId",
+];
 
 type Recognise = fn(&str) -> bool;
 
@@ -72,7 +87,7 @@ const TEXTS: &[(Recognise, &str, &Advice)] = &[
     ),
     (
         |text| {
-            ["&quot;", "&#34;", "&#x22;", "&#39;"]
+            ["&quot;", "&#34;", "&#x22;", "&#39;", "&amp;"]
                 .iter()
                 .any(|found| text.contains(found))
         },
@@ -90,6 +105,26 @@ const TEXTS: &[(Recognise, &str, &Advice)] = &[
         &advice::KEY_ESCAPED,
     ),
     (
+        |text| text.starts_with(['\'', '`']) && text.len() > 1 && text.ends_with(['\'', '`']),
+        "the key stands in quotes",
+        &advice::KEY_IN_QUOTES,
+    ),
+    (
+        is_assignment,
+        "the key is a line of an env file, with its name",
+        &advice::KEY_IN_QUOTES,
+    ),
+    (
+        is_reference,
+        "the key is a reference to a variable that was not replaced",
+        &advice::KEY_REFERENCE,
+    ),
+    (
+        |text| text.to_ascii_uppercase().contains("PRIVATE KEY") && !pem::is_in(text.as_bytes()),
+        "the key resembles a PEM whose first line is not `-----BEGIN … KEY-----`",
+        &advice::KEY_FORMAT,
+    ),
+    (
         |text| text.starts_with("PuTTY-User-Key-File"),
         "the key is PuTTY's",
         &advice::KEY_FORMAT,
@@ -101,7 +136,7 @@ const TEXTS: &[(Recognise, &str, &Advice)] = &[
     ),
     (
         is_path,
-        "the key is the path of a file",
+        "the key is the path or the address of a file",
         &advice::KEY_IS_A_PATH,
     ),
 ];
@@ -115,6 +150,18 @@ pub(super) fn text(text: &str) -> Option<Error> {
 /// Base64 within base64.
 pub(super) fn twice_in_base64() -> Error {
     Error::key("the key is base64 of base64").with_advice(&advice::KEY_ESCAPED)
+}
+
+/// A JSON string within a JSON string.
+pub(super) fn twice_quoted() -> Error {
+    Error::key("the key is a JSON string within a JSON string").with_advice(&advice::KEY_ESCAPED)
+}
+
+/// Whether an error says that a key was escaped or encoded once too often.
+pub(super) fn is_escaped(error: &Error) -> bool {
+    error
+        .advice()
+        .is_some_and(|found| std::ptr::eq(found, &advice::KEY_ESCAPED))
 }
 
 /// What opens like JSON and is none.
@@ -133,7 +180,10 @@ pub(super) fn other_json(members: &Members<'_>) -> Option<Error> {
     if marks.iter().any(|mark| members.has(mark)) {
         return None;
     }
-    if let Some((path, held)) = held_inside(members, DEEPEST) {
+    // What has a private part before what has none: many files have both halves.
+    let held = [Half::Private, Half::Either].into_iter();
+    let mut held = held.filter_map(|half| held_inside(members, half, DEEPEST));
+    if let Some((path, held)) = held.next() {
         let path = path.join(":");
         return Some(match held {
             Held::Key(what) => {
@@ -146,6 +196,16 @@ pub(super) fn other_json(members: &Members<'_>) -> Option<Error> {
             }
         });
     }
+    let is_settings = |(name, _): (&str, Member<'_>)| {
+        let section = name.split([':', '_', '-']).next().unwrap_or_default();
+        SETTINGS
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(section))
+    };
+    if members.iter().any(is_settings) {
+        let message = "the key is a settings file";
+        return Some(Error::key(message).with_advice(&advice::KEY_INSIDE_JSON));
+    }
     let message = "the key is JSON without any member of a JWK";
     Some(Error::key(message).with_advice(&advice::KEY_FORMAT))
 }
@@ -156,46 +216,87 @@ enum Held {
     Keystore(&'static str),
 }
 
+/// Which keys are looked for.
+#[derive(Clone, Copy)]
+enum Half {
+    Private,
+    Either,
+}
+
+impl Half {
+    fn is_jwk(self, members: &Members<'_>) -> bool {
+        match self {
+            Self::Private => members.has("kty") && members.has("d"),
+            Self::Either => members.has("kty"),
+        }
+    }
+}
+
 /// The first member that holds a key, by its path.
-fn held_inside(members: &Members<'_>, deep: usize) -> Option<(Vec<String>, Held)> {
+fn held_inside(members: &Members<'_>, half: Half, deep: usize) -> Option<(Vec<String>, Held)> {
     (1..)
         .zip(members.iter())
         .find_map(|(number, (name, member))| {
             let (mut path, held) = match member {
-                Member::Text(text) => (Vec::new(), held_in_text(&text)?),
-                Member::Object(json) => {
-                    let inner = Members::parse(json).ok()?;
-                    if inner.has("kty") {
-                        (Vec::new(), Held::Key("a JWK"))
-                    } else if deep > 1 {
-                        held_inside(&inner, deep - 1)?
-                    } else {
-                        return None;
-                    }
-                }
-                Member::Array(_) | Member::Null | Member::Other(_) => return None,
+                Member::Text(text) => held_in_text(&text, half, deep)?,
+                Member::Object(json) => held_in_object(json, half, deep)?,
+                Member::Array(json) => held_in_array(json, half, deep)?,
+                Member::Null | Member::Other(_) => return None,
             };
             path.insert(0, named(name, number));
             Some((path, held))
         })
 }
 
-fn held_in_text(text: &str) -> Option<Held> {
-    let is_jwk = |text: &str| Members::parse(text).is_ok_and(|members| members.has("kty"));
-    if pem::is_in(text.as_bytes()) {
-        return Some(Held::Key("a PEM"));
+fn held_in_object(json: &str, half: Half, deep: usize) -> Option<(Vec<String>, Held)> {
+    let inner = Members::parse(json).ok()?;
+    if half.is_jwk(&inner) {
+        return Some((Vec::new(), Held::Key("a JWK")));
     }
-    if is_jwk(text) {
-        return Some(Held::Key("a JWK as text"));
+    if let Given::One(Member::Array(_), _) = inner.given("keys") {
+        return Some((Vec::new(), Held::Key("a JWK set")));
+    }
+    if deep > 1 {
+        held_inside(&inner, half, deep - 1)
+    } else {
+        None
+    }
+}
+
+fn held_in_array(json: &str, half: Half, deep: usize) -> Option<(Vec<String>, Held)> {
+    let entries: Vec<&RawValue> = serde_json::from_str(json).ok()?;
+    let mut entries = (1..).zip(entries).take(SEARCHED_ENTRIES);
+    entries.find_map(|(number, entry)| {
+        let (mut path, held) = held_in_object(entry.get(), half, deep.checked_sub(1)?)?;
+        path.insert(0, format!("entry {number}"));
+        Some((path, held))
+    })
+}
+
+fn held_in_text(text: &str, half: Half, deep: usize) -> Option<(Vec<String>, Held)> {
+    let found = |held| Some((Vec::new(), held));
+    if pem::is_in(text.as_bytes()) {
+        return found(Held::Key("a PEM"));
+    }
+    if let Ok(inner) = Members::parse(text) {
+        if half.is_jwk(&inner) {
+            return found(Held::Key("a JWK as text"));
+        }
+        return if deep > 1 {
+            held_inside(&inner, half, deep - 1)
+        } else {
+            None
+        };
     }
     let bytes = decode_base64(text)?;
     match Binary::of(&bytes) {
-        Some(Binary::Pkcs12) => return Some(Held::Keystore("a PKCS#12")),
-        Some(Binary::JavaKeystore) => return Some(Held::Keystore("a Java keystore")),
+        Some(Binary::Pkcs12) => return found(Held::Keystore("a PKCS#12")),
+        Some(Binary::JavaKeystore) => return found(Held::Keystore("a Java keystore")),
         _ => {}
     }
-    let text = std::str::from_utf8(&bytes).ok()?;
-    is_jwk(text).then_some(Held::Key("a JWK in base64"))
+    let inner = Members::parse(std::str::from_utf8(&bytes).ok()?).ok()?;
+    half.is_jwk(&inner)
+        .then_some((Vec::new(), Held::Key("a JWK in base64")))
 }
 
 fn named(name: &str, number: usize) -> String {
@@ -223,10 +324,54 @@ fn is_url_escaped(text: &str) -> bool {
     })
 }
 
+/// `NAME={"kty"…`, `NAME='…`: base64 has no more than two signs of equality, at its end.
+fn is_assignment(text: &str) -> bool {
+    let Some((name, value)) = text.split_once('=') else {
+        return false;
+    };
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let name = name.strip_prefix("export ").unwrap_or(name).trim();
+    !name.is_empty()
+        && name.bytes().all(is_name)
+        && value.trim_start().starts_with(['{', '"', '\'', '-'])
+}
+
+/// `${NAME}`, `$NAME`, `%NAME%`, `{{ name }}`, `$(NAME)`: what a shell or a template was to replace.
+fn is_reference(text: &str) -> bool {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-: ".contains(&byte);
+    let inner = [
+        ("${", "}"),
+        ("$(", ")"),
+        ("{{", "}}"),
+        ("#{", "}#"),
+        ("%", "%"),
+        ("$", ""),
+    ];
+    inner.iter().any(|(start, end)| {
+        let inner = text
+            .strip_prefix(start)
+            .and_then(|rest| rest.strip_suffix(end));
+        inner.is_some_and(|name| !name.is_empty() && name.bytes().all(is_name))
+    })
+}
+
 fn is_path(text: &str) -> bool {
     let drive = |text: &str| matches!(text.as_bytes(), [letter, b':', b'\\' | b'/', ..] if letter.is_ascii_alphabetic());
-    let opens = ["/", "./", "../", "~/", "file:"]
-        .iter()
-        .any(|start| text.starts_with(start));
-    (opens || drive(text)) && !text.contains('\n')
+    let starts = [
+        "/",
+        "./",
+        "../",
+        "~/",
+        "@/",
+        "file:",
+        "classpath:",
+        "http://",
+        "https://",
+    ];
+    let ends = [
+        ".pem", ".jwk", ".json", ".key", ".p12", ".pfx", ".jks", ".der",
+    ];
+    let opens = starts.iter().any(|start| text.starts_with(start));
+    let closes = ends.iter().any(|end| text.ends_with(end));
+    (opens || closes || drive(text)) && !text.contains(['\n', '{'])
 }

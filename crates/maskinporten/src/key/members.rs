@@ -92,11 +92,6 @@ impl<'a> Members<'a> {
     pub(crate) fn has(&self, name: &str) -> bool {
         !matches!(self.given(name), Given::Absent)
     }
-
-    /// How often a name stands in the object.
-    pub(crate) fn count(&self, name: &str) -> usize {
-        self.0.iter().filter(|(found, _)| found == name).count()
-    }
 }
 
 impl<'a> Member<'a> {
@@ -259,7 +254,6 @@ mod tests {
     #[test]
     fn doubles_are_seen() {
         let members = Members::parse("{\"a\": 1, \"A\": 2, \"a\": \"x\\ny\"}").unwrap();
-        assert_eq!(members.count("a"), 2);
         let names: Vec<&str> = members.iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["a", "A", "a"]);
     }

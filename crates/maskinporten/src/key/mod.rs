@@ -167,28 +167,23 @@ impl SigningKey {
         let json = trim(json);
         if set::entries(json)?.is_some() {
             let message = "the key is a JWK set (`keys`): give one key of it";
-            return Err(Error::key(message).with_advice(&advice::KEY_FORMAT));
+            return Err(Error::key(message).with_advice(&advice::ONE_OF_SET));
         }
         Self::from_json(json, Beside::kid(kid))
     }
 
     /// Reads one private JWK written as base64: standard or url-safe alphabet, padded or not, with
-    /// white space and a byte order mark wherever they slipped in.
+    /// white space and a byte order mark wherever they slipped in. A JWK that is not encoded is read too.
     ///
     /// # Errors
     ///
-    /// As [`from_jwk`](Self::from_jwk), and where the text is not base64.
+    /// As [`from_jwk`](Self::from_jwk), and where the text is neither base64 nor a JWK.
     pub fn from_jwk_base64(text: &str, kid: Option<&str>) -> Result<Self> {
-        let text = trim(text);
-        if text.starts_with('{') {
-            let message = "the key is a bare JWK where one in base64 is expected";
-            return Err(Error::key(message).with_advice(&advice::KEY_FORMAT));
-        }
         match Shape::read(text.as_bytes())? {
             Shape::Jwk(json) => Self::from_jwk(&json, kid),
             Shape::Pem(_) | Shape::Der(_) | Shape::Pkcs12(_) => {
                 let message = "the key is no JWK in base64: it is a PEM, DER or PKCS#12";
-                Err(Error::key(message).with_advice(&advice::KEY_FORMAT))
+                Err(Error::key(message).with_advice(&advice::JWK_IN_BASE64))
             }
         }
     }
@@ -213,7 +208,11 @@ impl SigningKey {
     fn from_pkcs12(der: &[u8], password: Option<&str>, beside: Beside) -> Result<Self> {
         let (components, links) = pkcs12::read(der, password)?;
         let beside = match beside {
-            Beside::Nothing if !links.is_empty() => Beside::Certificates(links),
+            Beside::Nothing if links.is_empty() => {
+                let message = "the PKCS#12 holds no certificate of its key, and no `kid` is given";
+                return Err(Error::key(message).with_advice(&advice::KEY_WITHOUT_NAME));
+            }
+            Beside::Nothing => Beside::Certificates(links),
             given => given,
         };
         Self::bare(components, beside)
@@ -232,7 +231,7 @@ impl SigningKey {
             Beside::Kid(kid) => check_kid(&kid, &mut problems),
             Beside::Certificates(links) => Some(Identity::Certificates(links)),
             Beside::Nothing => {
-                problems.add(NO_KID, &advice::KID_MISSING);
+                problems.add(NO_KID, &advice::KEY_WITHOUT_NAME);
                 None
             }
         };

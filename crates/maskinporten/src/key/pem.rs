@@ -40,7 +40,9 @@ pub(super) fn read(pem: &[u8], password: Option<&str>) -> Result<Components> {
     let Some(key) = keys.next() else {
         return Err(no_private_key(&blocks));
     };
-    if keys.next().is_some() {
+    // The same one twice is what joining two exports gives.
+    let is_another = |other: &Block<'_>| other.der().ok() != key.der().ok();
+    if keys.any(is_another) {
         return refuse(
             "the PEM holds more than one private key: give one",
             &advice::KEY_FORMAT,
@@ -95,6 +97,14 @@ pub(super) fn blocks(pem: &[u8]) -> Result<Vec<Block<'_>>> {
             continue;
         };
         let after = &opened[length + DASHES.len()..];
+        // A header that text mentions has other text behind it, and a block that is cut short has base64.
+        if let Some(next) = find(after, OPENING)
+            && find(&after[..next], b"-----END ").is_none()
+            && decode(&after[..next]).is_none()
+        {
+            rest = after;
+            continue;
+        }
         let end = format!("-----END {label}-----");
         let Some(length) = find(after, end.as_bytes()) else {
             let message = format!("the PEM has BEGIN {} without its END", shown(label));
@@ -156,13 +166,16 @@ impl Block<'_> {
     }
 
     pub(super) fn der(&self) -> Result<Number> {
-        let text = std::str::from_utf8(self.body).ok();
-        text.and_then(|text| decode_base64(&with_line_ends(text)))
-            .map_or_else(
-                || refuse("the PEM's body is not base64", &advice::KEY_FORMAT),
-                Ok,
-            )
+        decode(self.body).map_or_else(
+            || refuse("the PEM's body is not base64", &advice::KEY_FORMAT),
+            Ok,
+        )
     }
+}
+
+fn decode(body: &[u8]) -> Option<Number> {
+    let text = std::str::from_utf8(body).ok()?;
+    decode_base64(&with_line_ends(text))
 }
 
 /// Environment variables often carry line ends as the two characters `\n`.

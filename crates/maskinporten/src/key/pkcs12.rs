@@ -12,7 +12,7 @@ use cms::cert::x509::spki::AlgorithmIdentifierOwned;
 use cms::content_info::ContentInfo;
 use cms::encrypted_data::EncryptedData;
 use der_07::asn1::{Any, BmpString, ContextSpecific, ObjectIdentifier, OctetString};
-use der_07::{Decode as _, Encode as _};
+use der_07::{Decode as _, Encode as _, Header, Reader as _, SliceReader};
 use des::{TdesEde2, TdesEde3};
 use pkcs8::AlgorithmIdentifierRef;
 use pkcs12::cert_type::CertBag;
@@ -102,7 +102,8 @@ struct Certificate {
 impl Reading {
     /// Checks the integrity code, and gives the parts of the file.
     fn open(&mut self, der: &[u8]) -> Result<Vec<ContentInfo>> {
-        let pfx = Pfx::from_der(der).map_err(|_| unreadable("it is cut short, or in BER"))?;
+        let pfx = Pfx::from_der(whole(der)?);
+        let pfx = pfx.map_err(|_| unreadable("it is cut short, or in BER"))?;
         if pfx.auth_safe.content_type != DATA {
             return Err(unreadable("it is protected by a key and not by a password"));
         }
@@ -212,8 +213,7 @@ impl Reading {
 
     /// Rounds of a derivation that is about to be done, taken from those that are left.
     fn rounds(&mut self, asked: i32) -> Result<i32> {
-        let rounds = u32::try_from(asked).unwrap_or(0);
-        self.container.spend(rounds, "its digest")?;
+        self.container.spend(asked.into(), "its digest")?;
         Ok(asked)
     }
 
@@ -288,7 +288,7 @@ impl Reading {
             (None, Some(error)) => Err(error),
             (None, None) => {
                 let message = "the PKCS#12 holds no private key";
-                Err(Error::key(message).with_advice(&advice::PKCS12_KEYS))
+                Err(Error::key(message).with_advice(&advice::PKCS12_NO_KEY))
             }
         }
     }
@@ -406,6 +406,20 @@ fn digest(oid: ObjectIdentifier) -> Option<(hmac::Algorithm, Derive)> {
         SHA512 => (hmac::HMAC_SHA512, kdf::derive_key::<Sha512>),
         _ => return None,
     })
+}
+
+/// The file without what editors and copies leave behind it.
+fn whole(der: &[u8]) -> Result<&[u8]> {
+    let length = SliceReader::new(der).and_then(|mut reader| {
+        let header = Header::decode(&mut reader)?;
+        reader.position() + header.length
+    });
+    let length = length.and_then(usize::try_from).ok();
+    match length.and_then(|length| der.split_at_checked(length)) {
+        Some((whole, rest)) if rest.iter().all(u8::is_ascii_whitespace) => Ok(whole),
+        Some(_) => Err(unreadable("other bytes follow it")),
+        None => Ok(der),
+    }
 }
 
 fn cut_short(_: der_07::Error) -> Error {

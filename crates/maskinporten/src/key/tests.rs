@@ -337,11 +337,13 @@ fn what_is_no_jwk_is_told_by_place() {
     };
     check(&JWK[..JWK.len() / 2], "half a JSON");
     check(&JWK.replace("\"d\": \"", "\"d\": "), "line 8");
-    check(&format!("[{JWK}]"), "JWK set (`keys`): give one key");
-    check(
-        &format!("{{\"keys\": [{JWK}]}}"),
-        "JWK set (`keys`): give one key",
-    );
+    for set in [format!("[{JWK}]"), format!("{{\"keys\": [{JWK}]}}")] {
+        drop(refused(
+            SigningKey::from_jwk(&set, None),
+            &advice::ONE_OF_SET,
+            &["JWK set (`keys`): give one key"],
+        ));
+    }
     check(PKCS8, "no JSON");
 }
 
@@ -352,10 +354,13 @@ fn what_is_no_base64_is_told_without_repeating_it() {
         drop(refused(key, &advice::KEY_FORMAT, &[expected]));
     };
     check("", "blank");
-    check(JWK, "a bare JWK");
-    check("not base64!", "neither JWK, PEM nor base64");
+    check("not base64!", "neither JWK, PEM nor DER, nor base64");
     check(&base64("not JSON"), "no JSON: line 1");
-    check(&base64(PKCS8), "a PEM, DER or PKCS#12");
+    let pem = SigningKey::from_jwk_base64(&base64(PKCS8), None);
+    let text = "it is a PEM, DER or PKCS#12";
+    drop(refused(pem, &advice::JWK_IN_BASE64, &[text]));
+    // Read where it is not encoded: nothing else could be meant.
+    accepted(SigningKey::from_jwk_base64(JWK, None));
 }
 
 // A bundle of root certificates, given for a key.
@@ -438,7 +443,7 @@ fn a_pem_of_another_kind_is_named_by_its_header() {
     check("-----BEGIN PRIVATE KEY", format, "cut short");
     drop(refused(
         SigningKey::from_pem(PKCS8, " "),
-        &advice::KID_MISSING,
+        &advice::KEY_WITHOUT_NAME,
         &["`kid`"],
     ));
 }

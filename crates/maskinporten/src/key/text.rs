@@ -20,6 +20,10 @@ pub(crate) fn trim(text: &str) -> &str {
 /// The text of UTF-16 that opens with its byte order mark, as PowerShell and Notepad write it; `None`
 /// for any other bytes, and where a half of a pair stands alone.
 pub(crate) fn from_utf16(bytes: &[u8]) -> Option<Zeroizing<String>> {
+    // Text in UTF-16 has no such run of bytes: it is a PEM behind bytes that look like the mark.
+    if pem::is_in(bytes) {
+        return None;
+    }
     let unit: fn([u8; 2]) -> u16 = match bytes {
         [0xff, 0xfe, ..] => u16::from_le_bytes,
         [0xfe, 0xff, ..] => u16::from_be_bytes,
@@ -111,6 +115,9 @@ impl Shape {
             let (inner, quoted) = (Zeroizing::new(inner), true);
             return Self::below(inner.as_bytes(), Layers { quoted, ..layers });
         }
+        if json.is_some() && text.starts_with('"') {
+            return Err(foreign::twice_quoted());
+        }
         if text.starts_with(['{', '[']) {
             return Ok(Self::Jwk(Zeroizing::new(text.to_owned())));
         }
@@ -122,7 +129,7 @@ impl Shape {
 
     fn in_base64(text: &str, layers: Layers) -> Result<Self> {
         let unknown = || {
-            let message = "the key is neither JWK, PEM nor base64";
+            let message = "the key is neither JWK, PEM nor DER, nor base64 of one";
             Error::key(message).with_advice(&advice::KEY_FORMAT)
         };
         let Some(decoded) = decode_base64(text) else {
@@ -136,6 +143,7 @@ impl Shape {
             },
         );
         match inner {
+            Err(error) if foreign::is_escaped(&error) => Err(error),
             // JSON that does not open as JSON, most likely: its reader tells where it ends being one.
             Err(_) if layers.base64 => Ok(Self::Jwk(Zeroizing::new(text.to_owned()))),
             Ok(Self::Jwk(json)) if layers.base64 && Members::parse(&json).is_err() => {
@@ -143,9 +151,9 @@ impl Shape {
             }
             Ok(_) if layers.base64 => Err(foreign::twice_in_base64()),
             Ok(shape) => Ok(shape),
-            // A path is base64 by its letters.
-            Err(error) if matches!(Binary::of(&decoded), None | Some(Binary::Unknown)) => {
-                Err(foreign::text(text).unwrap_or(error))
+            // A path, and many a word, is base64 by its letters.
+            Err(_) if matches!(Binary::of(&decoded), None | Some(Binary::Unknown)) => {
+                Err(foreign::text(text).unwrap_or_else(unknown))
             }
             Err(error) => Err(error),
         }

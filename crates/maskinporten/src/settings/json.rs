@@ -74,7 +74,7 @@ impl<'a> Document<'a> {
     fn settings(&self, section: &str) -> Result<Finding> {
         let found = match self.section(section, &draft::is_mark)? {
             Some(section) => draft::read(&section)?,
-            None if self.root.count("kty") > 0 => {
+            None if self.root.has("kty") || self.root.has("keys") => {
                 let why = "it is a bare key: settings name Authority, ClientId and Jwk";
                 return Err(unusable(self.place, why));
             }

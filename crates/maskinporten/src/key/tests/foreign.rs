@@ -66,6 +66,25 @@ fn json_that_is_no_jwk_is_named_for_what_it_holds() {
         keystore,
         "a Java keystore in base64 under `keystore`",
     );
+    let set = serde_json::json!({"jwks": {"keys": [serde_json::from_str::<Value>(JWK).unwrap()]}});
+    check(&set.to_string(), inside, "a JWK set under `jwks`");
+    let list = serde_json::json!({"items": [{"data": {"jwk": base64(JWK)}}]});
+    check(
+        &list.to_string(),
+        inside,
+        "a JWK in base64 under `items:entry 1:data:jwk`",
+    );
+    let text = serde_json::json!({"SecretString": format!("{{\"jwk\": {JWK}}}")});
+    check(&text.to_string(), inside, "a JWK under `SecretString:jwk`");
+    let halves = format!("{{\"publicKey\": {PUBLIC_JWK}, \"privateKey\": {JWK}}}");
+    check(&halves, inside, "a JWK under `privateKey`");
+    for settings in [
+        r#"{"MaskinportenSettings:Jwk:n": "A", "Other": 1}"#,
+        r#"{"maskinportenSettings": {"Authority": "test"}}"#,
+        r#"{"ClientId": "c"}"#,
+    ] {
+        check(settings, inside, "a settings file");
+    }
     let format = &advice::KEY_FORMAT;
     check(
         "{\"a\": {\"b\": 1}}",
@@ -102,6 +121,42 @@ fn text_that_is_no_key_is_named_for_what_it_is() {
     check(&JWK.replace('"', "\\\""), escaped, "quotes are escaped");
     check(&base64(base64(JWK)), escaped, "base64 of base64");
     check(&base64(base64(PKCS8)), escaped, "base64 of base64");
+    check(&base64(base64(base64(JWK))), escaped, "base64 of base64");
+    check(&html.replace('&', "&amp;"), escaped, "escaped for HTML");
+    let quoted = |text: &str| Value::from(text).to_string();
+    check(
+        &quoted(&quoted(JWK)),
+        escaped,
+        "a JSON string within a JSON string",
+    );
+    let quotes = &advice::KEY_IN_QUOTES;
+    check(&format!("'{JWK}'"), quotes, "in quotes");
+    check(&format!("`{}`", base64(JWK)), quotes, "in quotes");
+    for line in ["MASKINPORTEN_CLIENT_JWK=", "export JWK = "] {
+        check(&format!("{line}{JWK}"), quotes, "a line of an env file");
+        check(&format!("{line}'{JWK}'"), quotes, "a line of an env file");
+    }
+    for reference in ["${KEY}", "$KEY", "$(KEY)", "%KEY%", "{{ .Values.key }}"] {
+        check(
+            reference,
+            &advice::KEY_REFERENCE,
+            "a reference to a variable",
+        );
+    }
+    for pem in [
+        PKCS8.replace("-----", "----"),
+        PKCS8.replace("BEGIN", "Begin"),
+        PKCS8.replace("-----BEGIN ", "-----BEGIN"),
+    ] {
+        check(&pem, &advice::KEY_FORMAT, "resembles a PEM");
+    }
+    for word in ["changeme", "true", "hush!"] {
+        check(
+            word,
+            &advice::KEY_FORMAT,
+            "neither JWK, PEM nor DER, nor base64",
+        );
+    }
     let xml = format!(
         "<RSAKeyValue><Modulus>{}</Modulus></RSAKeyValue>",
         base64("n")
@@ -125,8 +180,15 @@ fn text_that_is_no_key_is_named_for_what_it_is() {
         "./key.pem",
         "~/key",
         "C:\\keys\\key.jwk",
+        "secrets/key.pem",
+        "classpath:key.p12",
+        "https://vault.example.no/secrets/key",
     ] {
-        check(path, &advice::KEY_IS_A_PATH, "the path of a file");
+        check(
+            path,
+            &advice::KEY_IS_A_PATH,
+            "the path or the address of a file",
+        );
     }
     check(
         "PuTTY-User-Key-File-3: ssh-rsa\n",
@@ -152,8 +214,6 @@ proptest! {
     ) {
         let bytes = [before.as_slice(), pem.as_bytes(), after.as_slice()].concat();
         let bytes = if in_base64 { base64(&bytes).into_bytes() } else { bytes };
-        // Two bytes of a mark make everything UTF-16.
-        prop_assume!(!matches!(before.as_slice(), [0xff, 0xfe, ..] | [0xfe, 0xff, ..]));
         let options = KeyOptions::new().with_kid(KID);
         let key = SigningKey::read(&bytes, &options);
         prop_assert!(key.is_ok(), "{key:?}");
@@ -181,6 +241,27 @@ fn what_holds_no_block_has_none_to_keep() {
     ] {
         assert!(blocks_alone(bytes).is_none());
     }
+}
+
+#[test]
+fn a_pem_is_read_behind_a_mark_of_utf16_and_behind_text_that_mentions_one() {
+    let options = KeyOptions::new().with_kid(KID);
+    let read = |bytes: &[u8]| accepted(SigningKey::read(bytes, &options));
+    for mark in [b"\xff\xfe", b"\xfe\xff"] {
+        read(&[mark, PKCS8.as_bytes()].concat());
+        read(&[mark, PKCS8.as_bytes(), b"x"].concat());
+    }
+    for mention in [
+        "The key opens with -----BEGIN PRIVATE KEY----- as it should:\n",
+        "# between -----BEGIN X----- and its end, please\n",
+    ] {
+        read(format!("{mention}{PKCS8}").as_bytes());
+    }
+    // The same key twice is one, and a block that is cut short is no mention.
+    read(format!("{PKCS8}{PKCS8}").as_bytes());
+    let cut = &PKCS8[..PKCS8.len() / 2];
+    let key = SigningKey::read(format!("{cut}\n{PKCS8}").as_bytes(), &options);
+    drop(refused(key, &advice::KEY_FORMAT, &["not base64"]));
 }
 
 #[test]

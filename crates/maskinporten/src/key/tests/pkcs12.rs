@@ -62,7 +62,11 @@ fn what_is_given_with_a_keystore_wins() {
     let alone = p12!("rsa-2048-without-certificate.p12");
     accepted(SigningKey::read(alone, &options("password").with_kid(KID)));
     let key = SigningKey::read(alone, &options("password"));
-    drop(refused(key, &advice::KID_MISSING, &["`kid` is missing"]));
+    drop(refused(
+        key,
+        &advice::KEY_WITHOUT_NAME,
+        &["holds no certificate of its key, and no `kid`"],
+    ));
 }
 
 // The file holds the key's new certificate, two older ones of the same key with their authorities, and
@@ -108,7 +112,7 @@ fn a_keystore_without_its_one_rsa_key_is_refused() {
     };
     check(
         p12!("certificates-only.p12"),
-        &advice::PKCS12_KEYS,
+        &advice::PKCS12_NO_KEY,
         "holds no private key",
     );
     check(
@@ -120,8 +124,41 @@ fn a_keystore_without_its_one_rsa_key_is_refused() {
     check(
         p12!("rsa-2048-slow.p12"),
         &advice::PKCS12_WORK,
-        "3000000 rounds of PBKDF2",
+        "3000000 rounds of PBKDF2, and 1 to 2000000 are computed in all",
     );
+}
+
+#[test]
+fn white_space_behind_a_keystore_does_not_count() {
+    let with = |more: &[u8]| SigningKey::read(&[MODERN, more].concat(), &options("password"));
+    assert_eq!(with(b"\r\n").unwrap().kid(), None);
+    drop(refused(
+        with(b"\nx"),
+        &advice::PKCS12,
+        &["other bytes follow it"],
+    ));
+}
+
+#[test]
+fn all_parts_of_a_keystore_share_the_work_that_is_spent() {
+    // The rounds of the integrity code, which stand last in the file, and those of the first part.
+    let mut bytes = p12!("rsa-2048-3des.p12").to_vec();
+    let at = bytes.len() - 4;
+    assert_eq!(bytes[at..], [2, 2, 8, 0]);
+    bytes[at + 2..].copy_from_slice(&[0x7f, 0xff]);
+    let wrong = SigningKey::read(&bytes, &options("p\u{e6}ss word"));
+    drop(refused(
+        wrong,
+        &advice::KEY_PASSWORD_WRONG,
+        &["the password does not open"],
+    ));
+    bytes[at + 2..].copy_from_slice(&[0x80, 0x01]);
+    let negative = SigningKey::read(&bytes, &options("p\u{e6}ss word"));
+    drop(refused(
+        negative,
+        &advice::PKCS12_WORK,
+        &["asks for -32767 rounds"],
+    ));
 }
 
 #[test]

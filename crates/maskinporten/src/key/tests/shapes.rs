@@ -60,7 +60,11 @@ fn what_is_not_given_is_missed_and_what_is_blank_is_not_given() {
     accepted(SigningKey::read(JWK.as_bytes(), &blank));
     for options in [blank, KeyOptions::new()] {
         let key = SigningKey::read(PKCS8.as_bytes(), &options);
-        drop(refused(key, &advice::KID_MISSING, &["`kid` is missing"]));
+        drop(refused(
+            key,
+            &advice::KEY_WITHOUT_NAME,
+            &["`kid` is missing"],
+        ));
     }
 }
 
@@ -164,7 +168,7 @@ fn what_is_no_key_is_told_without_repeating_it() {
     let format = &advice::KEY_FORMAT;
     check(b"", format, "blank");
     check(b" \n", format, "blank");
-    check(b"hush!", format, "neither JWK, PEM nor base64");
+    check(b"hush!", format, "neither JWK, PEM nor DER, nor base64");
     check(base64("hush").as_bytes(), format, "no JSON: line 1");
     check(b"\xff\x00\x80", format, "no text and no DER");
     check(&JWK.as_bytes()[..200], format, "half a JSON");
