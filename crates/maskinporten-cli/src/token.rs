@@ -54,9 +54,9 @@ pub(crate) struct Args {
     ///
     /// The Altinn of the authority's environment, or the one that ALTINN_PLATFORM_URL or
     /// PlatformSettings__ApiAuthenticationEndpoint names, or the section PlatformSettings of the
-    /// settings file or of a JSON file in the directory that Altinn mounts;
-    /// PlatformSettings__SubscriptionKey is sent along. --altinn=false asks for Maskinporten's own
-    /// token where the settings say ExhangeToAltinnToken.
+    /// settings file or of a JSON file in the directory that Altinn mounts. Its SubscriptionKey is
+    /// sent along, unless it stands with an address of another origin. --altinn=false asks for
+    /// Maskinporten's own token where the settings say ExhangeToAltinnToken.
     #[arg(
         long,
         value_name = "true|false",
@@ -138,7 +138,10 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<(), Failure> {
     if let Some(exchange) = exchange {
         if !quiet {
             let (url, source) = (exchange.exchange_url(), exchange.source());
-            report::note(format_args!("altinn: {url} (from {source})"));
+            let key = exchange.subscription_key_source();
+            let key = key.map(|source| format!(", subscription key from {source}"));
+            let key = key.unwrap_or_default();
+            report::note(format_args!("altinn: {url} (from {source}){key}"));
         }
         builder = builder.altinn(exchange);
     }

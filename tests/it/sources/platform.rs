@@ -3,8 +3,10 @@
 
 use maskinporten::{AltinnSettings, Environment};
 use serde_json::json;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::*;
+use crate::child;
 
 const AT22: [(&str, &str); 3] = [
     (
@@ -149,6 +151,134 @@ fn address_and_subscription_key_may_come_from_two_places() {
     let error = given.platform().altinn(None).unwrap_err();
     let words = ["PlatformSettings__SubscriptionKey", "ALTINN_PLATFORM_URL"];
     check_error(&error, ErrorKind::Settings, &words);
+}
+
+/// `PlatformSettings` with an address, a key or both.
+fn with_key(host: Option<&str>, key: Option<&str>) -> String {
+    let endpoint = host.map(|host| format!("https://{host}{API}"));
+    let section = json!({ "ApiAuthenticationEndpoint": endpoint, "SubscriptionKey": key });
+    json!({ "PlatformSettings": section }).to_string()
+}
+
+#[test]
+fn a_subscription_key_goes_to_the_origin_it_stands_with_and_to_no_other() {
+    #[track_caller]
+    fn check(given: &Given, host: &str, expected: Option<(&str, &str)>) {
+        let found = altinn(given);
+        assert_eq!(found.exchange_url().host(), Some(host));
+        let key = found.subscription_key.as_ref().map(|key| key.expose());
+        assert_eq!(key, expected.map(|(key, _)| key));
+        let source = found.subscription_key_source();
+        assert_eq!(source.is_some(), expected.is_some());
+        let (_, place) = expected.unwrap_or_default();
+        assert!(source.unwrap_or_default().contains(place), "{source:?}");
+    }
+    let section = with_key;
+    let put = |given: Given, name: &str, host: Option<&str>, key: Option<&str>| {
+        given.file(&format!("mnt/app-secrets/{name}"), section(host, key))
+    };
+    let file = |host, key| put(directory(), "a.json", host, key);
+    let url = |given: Given, url: &str| given.var("ALTINN_PLATFORM_URL", url);
+    let tt02 = "platform.tt02.altinn.no";
+
+    // With its own address it goes there, and nowhere else.
+    let own = || file(Some("a.no"), Some("of-a"));
+    check(&own(), "a.no", Some(("of-a", "a.json")));
+    check(&url(own(), "https://b.no"), "b.no", None);
+    check(&url(own(), "https://a.no:444"), "a.no", None);
+    check(
+        &url(own(), "https://A.no:443/"),
+        "A.no",
+        Some(("of-a", "a.json")),
+    );
+    let api = format!("https://b.no{API}");
+    let by_section = own().var("PlatformSettings__ApiAuthenticationEndpoint", api.clone());
+    check(&by_section, "b.no", None);
+    check(
+        &put(own(), "override.json", Some("b.no"), None),
+        "b.no",
+        None,
+    );
+    let both = put(own(), "override.json", Some("b.no"), Some("of-b"));
+    check(&both, "b.no", Some(("of-b", "override.json")));
+    // An address that is not used and cannot be read is another one.
+    let odd = with_key(Some(""), Some("of-odd"));
+    let odd = directory().file("mnt/app-secrets/a.json", odd);
+    check(&url(odd, "https://b.no"), "b.no", None);
+
+    // Without one it goes where the others say.
+    let lone = || file(None, Some("lone"));
+    check(&lone(), tt02, Some(("lone", "a.json")));
+    check(
+        &url(lone(), "https://b.no"),
+        "b.no",
+        Some(("lone", "a.json")),
+    );
+    let above = put(lone(), "override.json", Some("b.no"), None);
+    check(&above, "b.no", Some(("lone", "a.json")));
+    // What is not sent leaves the next its turn.
+    let next = put(lone(), "override.json", Some("b.no"), Some("of-b"));
+    check(&url(next, "https://c.no"), "c.no", Some(("lone", "a.json")));
+
+    // The variables are one place, in which a section has its own address.
+    let variable = |given: Given| given.var("PlatformSettings__SubscriptionKey", "of-the-variable");
+    let place = Some(("of-the-variable", "the variables PlatformSettings__…"));
+    check(&variable(own()), "a.no", place);
+    check(&url(variable(own()), "https://b.no"), "b.no", place);
+    let in_section =
+        variable(Given::nothing()).var("PlatformSettings__ApiAuthenticationEndpoint", api);
+    check(&in_section, "b.no", place);
+    check(&url(in_section, "https://c.no"), "c.no", None);
+
+    // The settings file that a variable or code names is a place as the others are.
+    let named = |host| {
+        let text = section(host, Some("named"));
+        Given::nothing().named_file("MASKINPORTEN_SETTINGS_FILE", "one.json", text)
+    };
+    check(&named(Some("a.no")), "a.no", Some(("named", "one.json")));
+    check(&url(named(Some("a.no")), "https://b.no"), "b.no", None);
+    check(
+        &url(named(None), "https://b.no"),
+        "b.no",
+        Some(("named", "one.json")),
+    );
+}
+
+#[test]
+fn a_subscription_key_that_is_not_sent_is_warned_of_with_both_places() {
+    const TEST: &str =
+        "sources::platform::a_subscription_key_that_is_not_sent_is_warned_of_with_both_places";
+    if child::is_here() {
+        tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(std::io::stdout)
+            .finish()
+            .init();
+        let text = with_key(Some("a.no"), Some("hush"));
+        let given = directory().file("mnt/app-secrets/a.json", text);
+        altinn(&given);
+        println!("from here on it is not sent");
+        altinn(&given.var("ALTINN_PLATFORM_URL", "https://b.no"));
+        return;
+    }
+    let said = child::run(TEST, &[]);
+    let (sent, not_sent) = said.split_once("from here on it is not sent").unwrap();
+    assert!(!sent.contains("WARN"), "{sent}");
+    let warnings: Vec<_> = not_sent
+        .lines()
+        .filter(|line| line.contains("WARN"))
+        .collect();
+    let [warning] = warnings[..] else {
+        panic!("{not_sent}");
+    };
+    for word in [
+        "SubscriptionKey is not sent",
+        "a.json",
+        "ALTINN_PLATFORM_URL",
+    ] {
+        assert!(warning.contains(word), "{word:?} in {warning}");
+    }
+    assert!(!said.contains("hush"), "{said}");
 }
 
 #[test]

@@ -114,17 +114,21 @@ fn altinn_exchanges_where_the_settings_file_says() {
     let named = [("MASKINPORTEN_SETTINGS_FILE", "settings.json")];
     for run in [asked("settings.json", &[]), asked("", &named)] {
         run.token();
-        let told = "(from settings file settings.json, section PlatformSettings)";
-        assert!(run.stderr.contains(told), "{}", run.stderr);
+        let place = "settings file settings.json, section PlatformSettings";
+        let told = format!("(from {place}), subscription key from {place}\n");
+        assert!(run.stderr.contains(&told), "{}", run.stderr);
     }
     assert_eq!(world.sim().journal().exchanges(), 2);
 
-    // A variable wins over the file, and a named file over Altinn's directory.
+    // A variable wins over the file, whose key is not for that address, and a named file over Altinn's directory.
     world.write("settings.json", settings("http://127.0.0.1:1/"));
     let variable = ("PlatformSettings__ApiAuthenticationEndpoint", &*api);
-    let run = asked("settings.json", &[variable]);
+    let told = "(from the variables PlatformSettings__…)\n";
+    asked("settings.json", &[variable]).fails(9, &["subscription key", told]);
+    let key = ("PlatformSettings__SubscriptionKey", "hush-subscription");
+    let run = asked("settings.json", &[variable, key]);
     run.token();
-    let told = "(from the variables PlatformSettings__…)";
+    let told = "(from the variables PlatformSettings__…), subscription key from the variables";
     assert!(run.stderr.contains(told), "{}", run.stderr);
     world.write("secrets/overrides.json", settings(&api));
     let directory = ("RUNTIME_APP_SECRETS_DIR", "secrets");

@@ -7,6 +7,7 @@ use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::key::members::{Fault, Members};
 use crate::key::trim;
+use crate::origin::Origin;
 use crate::secret::Secret;
 
 use super::authority::checked_url;
@@ -49,6 +50,8 @@ pub struct AltinnSettings {
     /// tokens else name. Altinn heeds it in its test environments only.
     pub test_org: bool,
     source: String,
+    /// Where the key came from, while there is one.
+    subscription_key_source: String,
 }
 
 impl AltinnSettings {
@@ -93,11 +96,15 @@ impl AltinnSettings {
     /// The Altinn that takes this environment's tokens; none for Digdir's own development.
     #[must_use]
     pub fn of(environment: Environment) -> Option<Self> {
-        Self::platform(environment.altinn_platform()?).ok()
+        let found = Self::platform(environment.altinn_platform()?).ok()?;
+        Some(found.from(format!("the environment {environment}")))
     }
 
     /// Reads `ALTINN_PLATFORM_URL`, else `PlatformSettings__ApiAuthenticationEndpoint`, and
     /// `PlatformSettings__SubscriptionKey`. Where neither address is set, `fallback` gives it.
+    ///
+    /// The key is for the `ApiAuthenticationEndpoint` where that is given: where `ALTINN_PLATFORM_URL` names
+    /// another origin it is not sent, with a warning.
     ///
     /// # Errors
     ///
@@ -106,7 +113,7 @@ impl AltinnSettings {
     pub fn from_env(fallback: Option<Environment>) -> Result<Option<Self>> {
         let mut found = PlatformSettings::default();
         found.add_variables(&Variables::of_process("")?)?;
-        found.altinn(fallback)
+        found.altinn(|| Ok(fallback.and_then(Self::of)))
     }
 
     /// Reads variables as [`from_env`](Self::from_env) reads those of the process.
@@ -120,7 +127,7 @@ impl AltinnSettings {
     ) -> Result<Option<Self>> {
         let mut found = PlatformSettings::default();
         found.add_variables(&Variables::new(vars))?;
-        found.altinn(fallback)
+        found.altinn(|| Ok(fallback.and_then(Self::of)))
     }
 
     fn new(exchange_url: &str) -> Result<Self> {
@@ -132,7 +139,13 @@ impl AltinnSettings {
             subscription_key: None,
             test_org: false,
             source: IN_CODE.to_owned(),
+            subscription_key_source: IN_CODE.to_owned(),
         })
+    }
+
+    /// The same, with the words for where the address came from.
+    pub(super) fn from(self, source: String) -> Self {
+        Self { source, ..self }
     }
 
     /// Where the address came from, in words: a file, a variable, an environment, or `code`.
@@ -141,10 +154,19 @@ impl AltinnSettings {
         &self.source
     }
 
+    /// Where the subscription key came from, in the words of [`source`](Self::source); none without a key. It
+    /// may be another place than that of the address.
+    #[must_use]
+    pub fn subscription_key_source(&self) -> Option<&str> {
+        self.subscription_key.as_ref()?;
+        Some(&self.subscription_key_source)
+    }
+
     /// Sends this key to the gateway before Altinn.
     #[must_use]
     pub fn with_subscription_key(mut self, key: impl Into<Secret>) -> Self {
         self.subscription_key = Some(key.into());
+        IN_CODE.clone_into(&mut self.subscription_key_source);
         self
     }
 
@@ -192,14 +214,20 @@ impl AltinnSettings {
     }
 }
 
-/// What a platform says of its Altinn. Each file, and the variables after them, come on top of what was found
-/// before, value by value, as in .NET: these are no credentials.
+/// What a platform says of its Altinn: the places that say it, each on top of those before.
+///
+/// - The address is that of the last place that has one.
+/// - A subscription key goes to the origin of the address that stands with it in one place, and to no other.
+///   Without such an address it goes to the one that is used. The last that may be sent is.
 #[derive(Default)]
-pub(super) struct PlatformSettings {
-    address: Option<(Address, String)>,
-    subscription_key: Option<(Secret, String)>,
-    /// Whether the key is of the variables.
-    is_key_of_variables: bool,
+pub(super) struct PlatformSettings(Vec<Place>);
+
+/// What one place says.
+struct Place {
+    source: String,
+    address: Option<Address>,
+    subscription_key: Option<Secret>,
+    is_of_variables: bool,
 }
 
 enum Address {
@@ -215,36 +243,27 @@ impl PlatformSettings {
             return Ok(());
         }
         let document = Document::parse(&json, place)?;
-        match document.section(names::PLATFORM_SETTINGS, &|_| false)? {
-            Some(section) => self.add(&section),
-            None => Ok(()),
+        if let Some(section) = document.section(names::PLATFORM_SETTINGS, &|_| false)? {
+            self.0.push(Place::of(&section)?);
         }
+        Ok(())
     }
 
     pub(super) fn add_variables(&mut self, variables: &Variables) -> Result<()> {
         let (all, section) = (variables.all(), names::PLATFORM_SETTINGS);
         let section = Section::of_values(all, section, "__", "the variables PlatformSettings__…");
-        self.add(&section)?;
-        self.is_key_of_variables = section.has(names::SUBSCRIPTION_KEY);
+        self.0.push(Place {
+            is_of_variables: true,
+            ..Place::of(&section)?
+        });
+        // A place above the section: where that has an address, its key is for it and not for this one.
         if let Some(url) = variables.get(names::ALTINN_PLATFORM_URL) {
-            let source = format!("the variable {}", names::ALTINN_PLATFORM_URL);
-            self.address = Some((Address::Platform(url.clone()), source));
-        }
-        Ok(())
-    }
-
-    fn add(&mut self, section: &Section) -> Result<()> {
-        let text = |name| {
-            let text = section.text(name);
-            text.map_err(|error| located(&error, section.source()))
-        };
-        let source = || section.source().to_owned();
-        if let Some(url) = text(names::API_AUTHENTICATION_ENDPOINT)? {
-            self.address = Some((Address::Api(url.clone()), source()));
-        }
-        if let Some(key) = text(names::SUBSCRIPTION_KEY)? {
-            let key = Secret::from(key.expose().trim());
-            self.subscription_key = Some((key, source()));
+            self.0.push(Place {
+                source: format!("the variable {}", names::ALTINN_PLATFORM_URL),
+                address: Some(Address::Platform(url.clone())),
+                subscription_key: None,
+                is_of_variables: true,
+            });
         }
         Ok(())
     }
@@ -254,43 +273,96 @@ impl PlatformSettings {
     /// # Errors
     ///
     /// Where the address cannot be used, and where variables give a key and nothing tells for which address.
-    pub(super) fn altinn(self, fallback: Option<Environment>) -> Result<Option<AltinnSettings>> {
-        let found = match self.address {
-            Some((address, source)) => {
-                let found = match address {
-                    Address::Platform(url) => AltinnSettings::platform(url.expose()),
-                    Address::Api(url) => AltinnSettings::api_authentication_endpoint(url.expose()),
-                };
-                let mut found = found.map_err(|error| located(&error, &source))?;
-                found.source = source;
-                Some(found)
-            }
-            None => fallback.and_then(|environment| {
-                let mut found = AltinnSettings::of(environment)?;
-                found.source = format!("the environment {environment}");
-                Some(found)
-            }),
+    pub(super) fn altinn(
+        self,
+        fallback: impl FnOnce() -> Result<Option<AltinnSettings>>,
+    ) -> Result<Option<AltinnSettings>> {
+        let mut places = self.0.into_iter().rev().collect::<Vec<_>>();
+        let named = places.iter().find_map(Place::altinn).transpose()?;
+        let found = match named {
+            Some(named) => Some(named),
+            None => fallback()?,
         };
-        match (found, self.subscription_key) {
-            (found, None) => Ok(found),
-            (Some(found), Some((key, _))) => Ok(Some(found.with_subscription_key(key))),
-            (None, Some((_, source))) => {
-                let (key, url) = (names::SUBSCRIPTION_KEY, names::ALTINN_PLATFORM_URL);
-                if self.is_key_of_variables {
-                    let message = format!(
-                        "{}__{key} is set and {url} is not: for which Altinn is it?",
-                        names::PLATFORM_SETTINGS
-                    );
-                    return Err(Error::settings(message).with_advice(&advice::ALTINN_ADDRESS));
-                }
-                tracing::warn!(
-                    target: "maskinporten::settings",
-                    source,
-                    "{key} is not used: no address of an Altinn is given, and none follows from the authority"
-                );
-                Ok(None)
+        places.retain(|place| place.subscription_key.is_some());
+        let Some(found) = found else {
+            return match places.first() {
+                Some(place) => place.lacks_address(),
+                None => Ok(None),
+            };
+        };
+        for place in places {
+            if place.is_key_for(&found) {
+                return Ok(Some(AltinnSettings {
+                    subscription_key: place.subscription_key,
+                    subscription_key_source: place.source,
+                    ..found
+                }));
             }
+            tracing::warn!(
+                target: "maskinporten::settings",
+                source = place.source,
+                used = found.source,
+                "SubscriptionKey is not sent: it stands with an address of another origin than the one that is used"
+            );
         }
+        Ok(Some(found))
+    }
+}
+
+// ===== impl Place =====
+
+impl Place {
+    fn of(section: &Section) -> Result<Self> {
+        let text = |name| {
+            let text = section.text(name);
+            text.map_err(|error| located(&error, section.source()))
+        };
+        let address = text(names::API_AUTHENTICATION_ENDPOINT)?;
+        let key = text(names::SUBSCRIPTION_KEY)?;
+        Ok(Self {
+            source: section.source().to_owned(),
+            address: address.cloned().map(Address::Api),
+            subscription_key: key.map(|key| Secret::from(key.expose().trim())),
+            is_of_variables: false,
+        })
+    }
+
+    /// The Altinn at its address.
+    fn altinn(&self) -> Option<Result<AltinnSettings>> {
+        let found = match self.address.as_ref()? {
+            Address::Platform(url) => AltinnSettings::platform(url.expose()),
+            Address::Api(url) => AltinnSettings::api_authentication_endpoint(url.expose()),
+        };
+        let found = found.map(|found| found.from(self.source.clone()));
+        Some(found.map_err(|error| located(&error, &self.source)))
+    }
+
+    /// Whether its key may be sent there. An address that cannot be used is another one.
+    fn is_key_for(&self, used: &AltinnSettings) -> bool {
+        let is_same = |own: Result<AltinnSettings>| {
+            let origin = own.and_then(|own| Origin::of((&own.exchange_url).into()));
+            origin.is_ok_and(|origin| origin.admits(&used.exchange_url))
+        };
+        self.altinn().is_none_or(is_same)
+    }
+
+    /// What is said of its key where no address is known. One of a file is no error: it is of no consequence
+    /// to a client that never exchanges.
+    fn lacks_address(&self) -> Result<Option<AltinnSettings>> {
+        let (key, url) = (names::SUBSCRIPTION_KEY, names::ALTINN_PLATFORM_URL);
+        if self.is_of_variables {
+            let message = format!(
+                "{}__{key} is set and {url} is not: for which Altinn is it?",
+                names::PLATFORM_SETTINGS
+            );
+            return Err(Error::settings(message).with_advice(&advice::ALTINN_ADDRESS));
+        }
+        tracing::warn!(
+            target: "maskinporten::settings",
+            source = self.source,
+            "{key} is not used: no address of an Altinn is given, and none follows from the authority"
+        );
+        Ok(None)
     }
 }
 

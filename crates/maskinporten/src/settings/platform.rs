@@ -37,8 +37,8 @@ use super::{
 /// The Altinn that exchanges tokens is told by `ALTINN_PLATFORM_URL`, and by the section `PlatformSettings`
 /// (`ApiAuthenticationEndpoint`, `SubscriptionKey`) of the variables, of the JSON files in Altinn's directory
 /// (those with `override` in their name before the others, and these before `maskinporten-settings.json`),
-/// and of the settings file (1). These are put together, and the first that is given wins: see
-/// [`altinn`](Self::altinn).
+/// and of the settings file (1). The first address that is given wins, and a key that stands with another address
+/// is not sent to it: see [`altinn`](Self::altinn).
 ///
 /// What changes while the process runs stands before what does not. `MASKINPORTEN_SOURCE` narrows it down:
 /// `file` (1), `sidecar` (2), `dir` (3 and 4), `env` (5), `direct` (all but the sidecar), or `sim` (all,
@@ -132,8 +132,8 @@ impl Platform {
         }
     }
 
-    /// Where its Altinn exchanges tokens, and the key for the gateway before it. Each is taken from the first
-    /// of these that gives it:
+    /// Where its Altinn exchanges tokens, and the key for the gateway before it. The address is taken from the
+    /// first of these that gives it:
     ///
     /// 1. the variables, as [`AltinnSettings::from_env`] reads them;
     /// 2. `PlatformSettings` in the JSON files of Altinn's directory, and of the directory that
@@ -142,7 +142,12 @@ impl Platform {
     /// 3. `PlatformSettings` in the settings file that is named by a variable;
     /// 4. `fallback`.
     ///
-    /// That is the order of Altinn's .NET apps. `MASKINPORTEN_SOURCE` leaves out 2 and 3 where it leaves out
+    /// That is the order of Altinn's .NET apps. Of the subscription keys in these places the first is taken that
+    /// may be sent there: one that stands with an address in the same file, or in the variables'
+    /// `PlatformSettings__…`, is for the origin of that address and for no other; one without an address is for
+    /// the address that is used. One that is not sent for that is warned of with both places.
+    ///
+    /// `MASKINPORTEN_SOURCE` leaves out 2 and 3 where it leaves out
     /// such places; a [settings file](Self::with_settings_file) that code names takes the place of both.
     ///
     /// # Errors
@@ -171,7 +176,7 @@ impl Platform {
             }
         }
         found.add_variables(&variables)?;
-        found.altinn(fallback)
+        found.altinn(|| Ok(fallback.and_then(AltinnSettings::of)))
     }
 
     /// The organisation that its variables name for requests (`MASKINPORTEN_CONSUMER_ORG`,
