@@ -8,6 +8,8 @@ mod exit;
 
 mod report;
 
+mod warnings;
+
 mod token;
 
 mod keygen;
@@ -38,6 +40,7 @@ enum Verb {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    warnings::show(cli.quiet);
     let outcome = match cli.verb {
         Verb::Token(args) => token::run(&args, cli.quiet),
         Verb::Keygen(args) => keygen::run(&args, cli.quiet),

@@ -132,8 +132,11 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<(), Failure> {
     } else {
         None
     };
+    let mut credentials = found.credentials;
+    // What the command line takes the place of was said above, and is no reason to warn.
+    while credentials.take_consumer_org().is_some() || credentials.take_resource().is_some() {}
     let mut builder = MaskinportenClient::builder()
-        .credentials(found.credentials)
+        .credentials(credentials)
         .transport(args.transport()?);
     if let Some(exchange) = exchange {
         if !quiet {
@@ -317,15 +320,19 @@ impl Args {
 }
 
 /// The default of the settings themselves, which was checked when they were read, or else another that was
-/// found, with its name.
+/// found; and its name, with that of another one that is not used.
 fn default<'a>(
     own: Option<&'a str>,
-    name: &'a str,
+    name: &str,
     found: Option<&'a RequestDefault>,
-) -> maskinporten::Result<Option<(&'a str, &'a str)>> {
+) -> maskinporten::Result<Option<(&'a str, String)>> {
     match (own, found) {
-        (Some(own), _) => Ok(Some((own, name))),
-        (None, Some(found)) => Ok(Some((found.value()?, found.name()))),
+        (Some(own), Some(other)) if other.value().ok() != Some(own) => {
+            let other = other.name();
+            Ok(Some((own, format!("{name}; found and not used: {other}"))))
+        }
+        (Some(own), _) => Ok(Some((own, name.to_owned()))),
+        (None, Some(found)) => Ok(Some((found.value()?, found.name().to_owned()))),
         (None, None) => Ok(None),
     }
 }

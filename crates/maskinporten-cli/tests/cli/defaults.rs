@@ -235,6 +235,21 @@ fn settings_of_the_dotnet_package_say_what_the_token_is_for() {
         run.stderr
     );
 
+    // What the environment says besides is named where it differs.
+    let beside = [
+        ("MASKINPORTEN_CONSUMER_ORG", OWNER),
+        ("MASKINPORTEN_RESOURCE", API),
+    ];
+    let run = package(&world, all.clone(), &[], &beside);
+    shows(
+        &run,
+        &format!(
+            "using: consumer organisation {CUSTOMER}, from ConsumerOrgNo; found and not used: \
+             MASKINPORTEN_CONSUMER_ORG"
+        ),
+    );
+    shows(&run, &format!("using: resource {API}, from Resource"));
+
     let arguments = [
         "-s",
         SCOPE,

@@ -24,3 +24,5 @@ mod foreign;
 mod keygen;
 
 mod keystore;
+
+mod warnings;

@@ -44,11 +44,12 @@ impl World {
         self.server.sim()
     }
 
-    /// A file in the folder that the binary runs in.
+    /// A file in the folder that the binary runs in, which its owner alone may read.
     pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
         let path = self.dir.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, text).unwrap();
+        set_mode(&path, 0o600);
         path
     }
 
@@ -108,6 +109,17 @@ impl World {
     pub(crate) fn claims_sent(&self) -> Value {
         self.granted().assertion_claims().unwrap().clone()
     }
+}
+
+/// Who may read a file, where files have modes.
+pub(crate) fn set_mode(path: &Path, mode: u32) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    #[cfg(not(unix))]
+    let _ = (path, mode);
 }
 
 /// The binary in a folder of its own, with an empty environment.
