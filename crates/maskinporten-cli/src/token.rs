@@ -184,34 +184,20 @@ impl Found {
         legacy.is_some_and(|legacy| legacy.exchange_to_altinn_token)
     }
 
-    /// The Altinn to exchange at: the one that the environment names, else that of the settings.
+    /// The Altinn to exchange at.
     fn altinn(
         &self,
         environment: Option<Environment>,
     ) -> maskinporten::Result<Option<AltinnSettings>> {
-        let named = self.platform.altinn(environment)?;
-        let Some(mut legacy) = self.legacy.clone() else {
-            return Ok(named);
-        };
-        legacy.exchange_to_altinn_token = true;
-        let own = legacy.altinn()?;
-        let same = |one: &AltinnSettings, other: &AltinnSettings| {
-            one.exchange_url() == other.exchange_url()
-        };
-        let default = environment.and_then(AltinnSettings::of);
-        let is_default = |named: &AltinnSettings| {
-            let default = default.as_ref();
-            default.is_some_and(|default| same(named, default))
-        };
-        Ok(match (named, own) {
-            // A subscription key of the environment is for the address it stands with.
-            (Some(named), Some(own)) if is_default(&named) && !same(&named, &own) => Some(own),
-            (Some(mut named), _) => {
-                named.test_org = legacy.use_altinn_test_org;
-                Some(named)
+        match &self.legacy {
+            None => self.platform.altinn(environment),
+            Some(legacy) => {
+                // Asked for by the command line, if not by them.
+                let mut legacy = legacy.clone();
+                legacy.exchange_to_altinn_token = true;
+                self.platform.altinn_of(&legacy)
             }
-            (None, own) => own,
-        })
+        }
     }
 }
 
@@ -291,15 +277,14 @@ impl Args {
         let section = section.unwrap_or(MaskinportenSettings::DEFAULT_SECTION);
         let mut platform = Platform::of_process().with_section(section);
         let mut legacy = None;
-        let credentials = match &self.settings {
-            Some(file) if LegacySettings::is_in_file(file, section)? => {
-                let read = LegacySettings::from_file(file, section)?;
-                Credentials::from(legacy.insert(read).settings())
+        if let Some(file) = &self.settings {
+            platform = platform.with_settings_file(file);
+            if LegacySettings::is_in_file(file, section)? {
+                legacy = Some(LegacySettings::from_file(file, section)?);
             }
-            Some(file) => {
-                platform = platform.with_settings_file(file);
-                platform.credentials()?
-            }
+        }
+        let credentials = match &legacy {
+            Some(legacy) => Credentials::from(legacy.settings()),
             None => platform.credentials()?,
         };
         Ok(Found {

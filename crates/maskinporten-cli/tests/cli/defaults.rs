@@ -274,12 +274,85 @@ fn settings_of_the_dotnet_package_say_what_the_token_is_for() {
     let bare = package(&world, json!({}), &["-s", SCOPE], &[]);
     bare.fails(5, &["proxy"]);
     bare.says_not("altinn: ");
-    let at22 = json!({ "Scope": SCOPE, "TokenExchangeEnvironment": "at22" });
-    let run = package(&world, at22.clone(), &["--altinn"], &[]);
-    run.fails(5, &["altinn: https://platform.at22.altinn.cloud/"]);
-    let named = [("ALTINN_PLATFORM_URL", "https://platform.yt01.altinn.cloud")];
-    let run = package(&world, at22, &["--altinn=true"], &named);
-    run.fails(5, &["altinn: https://platform.yt01.altinn.cloud/"]);
+}
+
+#[test]
+fn the_exchange_of_the_dotnet_package_gives_way_to_the_environment_and_is_named() {
+    let world = world();
+    const KEY: (&str, &str) = ("PlatformSettings__SubscriptionKey", "hush-subscription");
+    let check = |members: &Value, variables: &[(&str, &str)], line: &str| {
+        let run = package(
+            &world,
+            members.clone(),
+            &["-s", SCOPE, "--altinn"],
+            variables,
+        );
+        run.fails(5, &["proxy"]);
+        let line = line.replace(
+            "FILE",
+            world.dir.path().join("appsettings.json").to_str().unwrap(),
+        );
+        shows(&run, &line);
+        run.says_not("hush");
+        run
+    };
+    let place = "legacy settings file FILE, section Maskinporten-Config-Path";
+    let exchange = "authentication/api/v1/exchange/maskinporten";
+    let own = |host: &str, member: &str| {
+        format!("altinn: https://{host}/{exchange} (from {member} of {place})")
+    };
+    let with_key =
+        |line: String| format!("{line}, subscription key from the variables PlatformSettings__…");
+    let at22 = own("platform.at22.altinn.cloud", "`TokenExchangeEnvironment`");
+    let of_test = own("platform.tt02.altinn.no", "the environment test");
+    let address = "https://gateway.example.no/altinn";
+    let endpoint = format!("altinn: {address} (from `TokenExchangeEndpoint` of {place})");
+    for (members, line) in [
+        (json!({ "TokenExchangeEnvironment": "at22" }), at22),
+        (json!({ "TokenExchangeEndpoint": address }), endpoint),
+        (json!({}), of_test),
+    ] {
+        check(&members, &[], &line);
+        check(&members, &[KEY], &with_key(line));
+        // The default of the environment is an address as any other is.
+        for host in ["platform.yt01.altinn.cloud", "platform.tt02.altinn.no"] {
+            let url = format!("https://{host}");
+            let line = format!("altinn: {url}/{exchange} (from the variable ALTINN_PLATFORM_URL)");
+            let variable = ("ALTINN_PLATFORM_URL", &*url);
+            check(&members, &[variable], &line);
+            check(&members, &[variable, KEY], &with_key(line));
+        }
+    }
+
+    // A key in the file is for the address that is used, unless it stands with another.
+    let with_platform = |platform: Value| {
+        let settings = json!({
+            "Maskinporten-Config-Path": {
+                "Environment": "test",
+                "ClientId": world.client.client_id(),
+                "EncodedJwk": world.client.jwk_base64(),
+                "TokenExchangeEnvironment": "at22",
+            },
+            "PlatformSettings": platform,
+        });
+        let file = world.write("both.json", settings.to_string());
+        let mut command = command(world.dir.path());
+        command.args(["token", "-s", SCOPE, "--altinn", "--settings"]);
+        command
+            .arg(file)
+            .args(["--section", "Maskinporten-Config-Path"]);
+        let (name, value) = NOWHERE;
+        let run = world.run(command.env(name, value));
+        run.fails(5, &["altinn: https://platform.at22.altinn.cloud/"]);
+        run
+    };
+    let run = with_platform(json!({ "SubscriptionKey": "hush" }));
+    run.fails(5, &["subscription key from settings file"]);
+    let local = "http://localhost:5101/authentication/api/v1/";
+    let other = json!({ "SubscriptionKey": "hush", "ApiAuthenticationEndpoint": local });
+    let run = with_platform(other);
+    run.fails(5, &["warning: SubscriptionKey is not sent"]);
+    run.says_not("subscription key from");
 }
 
 #[test]

@@ -233,6 +233,7 @@ struct Place {
 enum Address {
     Platform(Secret),
     Api(Secret),
+    Known(Box<AltinnSettings>),
 }
 
 impl PlatformSettings {
@@ -266,6 +267,16 @@ impl PlatformSettings {
             });
         }
         Ok(())
+    }
+
+    /// Adds an address that was found elsewhere.
+    pub(super) fn add_altinn(&mut self, altinn: AltinnSettings) {
+        self.0.push(Place {
+            source: altinn.source.clone(),
+            address: Some(Address::Known(Box::new(altinn))),
+            subscription_key: None,
+            is_of_variables: false,
+        });
     }
 
     /// The Altinn that it comes to; `fallback` gives the address where nothing else does.
@@ -332,6 +343,7 @@ impl Place {
         let found = match self.address.as_ref()? {
             Address::Platform(url) => AltinnSettings::platform(url.expose()),
             Address::Api(url) => AltinnSettings::api_authentication_endpoint(url.expose()),
+            Address::Known(altinn) => Ok(altinn.as_ref().clone()),
         };
         let found = found.map(|found| found.from(self.source.clone()));
         Some(found.map_err(|error| located(&error, &self.source)))

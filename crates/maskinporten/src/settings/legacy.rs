@@ -341,10 +341,15 @@ impl LegacySettings {
                 Authority::parse(audience).ok()?.environment()
             }),
         };
-        let mut altinn = exchange.altinn().map_err(|error| {
+        let altinn = exchange.altinn().map_err(|error| {
             let error = exchange.named(&error, &|name| format!("`{name}`"));
             located(&error, &self.source)
         })?;
+        let source = match exchange.member() {
+            Some(member) => format!("`{member}` of {}", self.source),
+            None => format!("{} of {}", altinn.source(), self.source),
+        };
+        let mut altinn = altinn.from(source);
         altinn.test_org = self.use_altinn_test_org;
         Ok(Some(altinn))
     }
@@ -429,12 +434,15 @@ impl Exchange<'_> {
         })
     }
 
+    /// The setting that tells the Altinn, where it does not follow from the environment.
+    fn member(&self) -> Option<&'static str> {
+        let endpoint = self.endpoint.map(|_| EXCHANGE_ENDPOINT);
+        endpoint.or(self.name.map(|_| EXCHANGE_ENVIRONMENT))
+    }
+
     /// The same error with the name of the setting it is about.
     fn named(&self, error: &Error, spelled: &dyn Fn(&str) -> String) -> Error {
-        let name = match self.endpoint {
-            Some(_) => EXCHANGE_ENDPOINT,
-            None => EXCHANGE_ENVIRONMENT,
-        };
+        let name = self.member().unwrap_or(EXCHANGE_ENVIRONMENT);
         let named = Error::settings(format!("{}: {error}", spelled(name)));
         match error.advice() {
             Some(advice) => named.with_advice(advice),

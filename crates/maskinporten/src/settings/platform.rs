@@ -18,7 +18,7 @@ use super::environment::SettingsVariables;
 use super::local::LocalSource;
 use super::variables::Variables;
 use super::{
-    AltinnSettings, Finding, MaskinportenSettings, RequestDefault, RequestDefaults,
+    AltinnSettings, Finding, LegacySettings, MaskinportenSettings, RequestDefault, RequestDefaults,
     SecretsDirectory, SettingsFile, SettingsSource, Sidecar, digdirator, disk, names,
 };
 
@@ -155,28 +155,59 @@ impl Platform {
     /// As [`AltinnSettings::from_env`], and where one of the files cannot be read or is no JSON.
     pub fn altinn(&self, fallback: Option<Environment>) -> Result<Option<AltinnSettings>> {
         let variables = self.variables()?;
+        let mut found = self.platform_in_files(&variables)?;
+        found.add_variables(&variables)?;
+        found.altinn(|| Ok(fallback.and_then(AltinnSettings::of)))
+    }
+
+    /// Where settings of the .NET package exchange tokens; none where they do not exchange them. It is
+    /// [`altinn`](Self::altinn) with their own address, [`LegacySettings::altinn`], between 1 and 2: the variables
+    /// win over it, and a subscription key that stands without another address is sent to it.
+    ///
+    /// # Errors
+    ///
+    /// As [`altinn`](Self::altinn), and as [`LegacySettings::altinn`] where no other address is given.
+    pub fn altinn_of(&self, legacy: &LegacySettings) -> Result<Option<AltinnSettings>> {
+        if !legacy.exchange_to_altinn_token {
+            return Ok(None);
+        }
+        let variables = self.variables()?;
+        let mut found = self.platform_in_files(&variables)?;
+        let own = legacy.altinn();
+        if let Ok(Some(own)) = &own {
+            found.add_altinn(own.clone());
+        }
+        found.add_variables(&variables)?;
+        let mut found = found.altinn(|| own)?;
+        if let Some(found) = &mut found {
+            found.test_org = legacy.use_altinn_test_org;
+        }
+        Ok(found)
+    }
+
+    /// What the settings file and Altinn's directory say of Altinn's platform.
+    fn platform_in_files(&self, variables: &Variables) -> Result<PlatformSettings> {
         let mut found = PlatformSettings::default();
         if let Some(path) = &self.settings_file {
             self.settings_file(path).add_platform(&mut found)?;
-        } else {
-            let kind = Kind::wanted(&variables)?;
-            if kind.takes(Kind::File)
-                && let Some(path) = named_file(&variables)?
+            return Ok(found);
+        }
+        let kind = Kind::wanted(variables)?;
+        if kind.takes(Kind::File)
+            && let Some(path) = named_file(variables)?
+        {
+            self.settings_file(path).add_platform(&mut found)?;
+        }
+        if kind.takes(Kind::Dir) {
+            let altinns = self.altinns_directory(variables)?;
+            self.directory(&altinns).add_platform(&mut found)?;
+            if let Some(named) = named_directory(variables)?.map(|path| self.directory(path))
+                && named.is_altinns()
             {
-                self.settings_file(path).add_platform(&mut found)?;
-            }
-            if kind.takes(Kind::Dir) {
-                let altinns = self.altinns_directory(&variables)?;
-                self.directory(&altinns).add_platform(&mut found)?;
-                if let Some(named) = named_directory(&variables)?.map(|path| self.directory(path))
-                    && named.is_altinns()
-                {
-                    named.add_platform(&mut found)?;
-                }
+                named.add_platform(&mut found)?;
             }
         }
-        found.add_variables(&variables)?;
-        found.altinn(|| Ok(fallback.and_then(AltinnSettings::of)))
+        Ok(found)
     }
 
     /// The organisation that its variables name for requests (`MASKINPORTEN_CONSUMER_ORG`,
