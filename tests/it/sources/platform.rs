@@ -289,12 +289,20 @@ fn a_platform_that_cannot_be_read_is_told_by_its_file() {
         check_error(&error, ErrorKind::Settings, &[&[name], words].concat());
         assert!(!format!("{error} {error:?}").contains("hush"), "{error:?}");
     };
-    refused("half.json", r#"{"PlatformSettings": {"#, &["half a JSON"]);
-    refused("odd.json", "hush", &["no JSON"]);
+    // What to do is said of PlatformSettings, and not of the client's settings.
+    let platform = r#"{"PlatformSettings": {"ApiAuthenticationEndpoint": "#;
+    let unreadable = |name: &str, text: &str, word: &str| {
+        let out = "move JSON files of other kinds out of the directory";
+        refused(name, text, &[word, platform, out]);
+    };
+    unreadable("half.json", r#"{"PlatformSettings": {"#, "half a JSON");
+    unreadable("empty.json", "", "half a JSON");
+    unreadable("odd.json", "hush", "no JSON");
+    unreadable("large.json", &"hush".repeat(300_000), "larger than 1 MiB");
     let text = r#"{"PlatformSettings": "hush"}"#;
-    refused("text.json", text, &["PlatformSettings is a string"]);
+    unreadable("text.json", text, "PlatformSettings is a string");
     let text = r#"{"PlatformSettings": {"SubscriptionKey": ["hush"]}}"#;
-    refused("list.json", text, &["`SubscriptionKey` is an array"]);
+    unreadable("list.json", text, "`SubscriptionKey` is an array");
     let text = r#"{"PlatformSettings": {"ApiAuthenticationEndpoint": "http://altinn.no/"}}"#;
     refused("clear.json", text, &["plain http", "ALTINN_PLATFORM_URL"]);
 }

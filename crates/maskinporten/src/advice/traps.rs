@@ -130,6 +130,15 @@ traps! {
         "the settings file cannot be used",
         "the file is JSON: {\"MaskinportenSettings\": {\"Authority\": \"https://test.maskinporten.no/\", \
          \"ClientId\": \"…\", \"Jwk\": {…}}}; write it whole under another name and rename it into place";
+    OTHER_SECTION: Settings, You, No,
+        "the settings stand in another section than the one that is read",
+        "name the section: `--section NAME` for the binary, the argument `section` or `with_section` in code; or give the \
+         section in the file the name that is read";
+    PLATFORM_FILE: Settings, You, No,
+        "a JSON file cannot be read for what it says of Altinn's platform",
+        "the section is {\"PlatformSettings\": {\"ApiAuthenticationEndpoint\": \
+         \"https://platform.tt02.altinn.no/authentication/api/v1/\", \"SubscriptionKey\": \"…\"}}; every *.json of Altinn's \
+         directory is read for it: correct the file that is named, or move JSON files of other kinds out of the directory";
     ONE_KEY: Settings, You, No,
         "the settings hold two keys",
         "keep exactly one of Jwk, JwkBase64 and the PEM, the one registered for this client, and remove the other";
@@ -461,6 +470,11 @@ traps! {
         "in code, read them with `LegacySettings::from_file`; the binary `maskinporten` reads the file as it is \
          (`--settings FILE --section NAME`); to use them here, write Authority in place of Environment and JwkBase64 in \
          place of EncodedJwk";
+    LEGACY_PASSWORD: Key, You, No,
+        "the password of the .NET package's settings does not open the PKCS#12",
+        "set CertificatePkcs12Password to what `openssl pkcs12 -in FILE.p12 -noout` takes for the file at \
+         CertificatePkcs12Path; an EncodedX509 is opened with the empty password, as the package does: where it has \
+         another, write it to a file and name that by CertificatePkcs12Path";
     PKCS12_FEATURE: Settings, You, No,
         "a PKCS#12 is read with a cargo feature only",
         OPEN_PKCS12;

@@ -243,10 +243,13 @@ impl PlatformSettings {
         if let Err(Fault::NotAnObject(_)) = Members::parse(&json) {
             return Ok(());
         }
-        let document = Document::parse(&json, place)?;
-        if let Some(section) = document.section(names::PLATFORM_SETTINGS, &|_| false)? {
-            self.0.push(Place::of(&section)?);
-        }
+        let read = || {
+            let document = Document::parse(&json, place)?;
+            let section = document.section(names::PLATFORM_SETTINGS, &|_| false)?;
+            section.as_ref().map(Place::of).transpose()
+        };
+        let found = read().map_err(|error| error.with_advice(&advice::PLATFORM_FILE))?;
+        self.0.extend(found);
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use crate::advice;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 use crate::signer::BoxFuture;
@@ -150,7 +151,8 @@ impl SecretsDirectory {
                 (*name != names::ALTINN_FILE, is_override, *name)
             });
             let read = |name: &str| {
-                let text = disk::settings(&state.directory.join(name))?;
+                let text = disk::settings(&state.directory.join(name))
+                    .map_err(|error| error.with_advice(&advice::PLATFORM_FILE))?;
                 let shown = self.path.join(name);
                 Ok((format!("settings file {}", shown.display()), text))
             };
@@ -192,7 +194,7 @@ impl SecretsDirectory {
 
     fn unreadable(&self, error: std::io::Error) -> Error {
         Error::settings(format!("{} cannot be read", self.name))
-            .with_advice(&crate::advice::SECRETS_DIRECTORY)
+            .with_advice(&advice::SECRETS_DIRECTORY)
             .with_source(error)
     }
 }
