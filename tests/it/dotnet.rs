@@ -791,6 +791,56 @@ fn all_that_is_wrong_is_told_at_once() {
 }
 
 #[test]
+fn sections_that_look_like_settings_are_named_where_the_section_is_missing() {
+    let package = json!({ "Environment": "test", "ClientId": "hush", "EncodedJwk": "hush" });
+    let ours = json!({ "authority": "test", "clientId": "hush", "jwk": {} });
+    let check = |file: Value, names: Option<&str>| {
+        let file = file.to_string();
+        let read = [
+            maskinporten::MaskinportenSettings::from_json(&file, "Missing").unwrap_err(),
+            LegacySettings::from_json(&file, "Missing").unwrap_err(),
+        ];
+        for error in read {
+            let message = error.to_string();
+            assert!(message.contains("it has no section Missing"), "{message}");
+            let (named, hint) = match names {
+                Some(names) => (message.ends_with(names), "`--section NAME`"),
+                None => (message.ends_with("section Missing"), "ClientId"),
+            };
+            assert!(named, "{message}");
+            assert!(error.hint().unwrap().contains(hint), "{error:?}");
+            assert!(!format!("{error:?}").contains("hush"), "{error:?}");
+        }
+    };
+    let one = json!({ "Logging": {}, "Maskinporten-Config-Path": package });
+    check(one, Some(" in Maskinporten-Config-Path"));
+    let two = json!({ "B.c": ours, "A_b": package });
+    check(two, Some(" in A_b, B.c"));
+    let flat = json!({ "Flat:ClientId": "hush", "Flat:EncodedJwk": "hush", "Logging:X": 1 });
+    check(flat, Some(" in Flat"));
+    let many: serde_json::Map<_, _> = { 0..9 }
+        .map(|number| (format!("S{number}"), package.clone()))
+        .collect();
+    check(many.into(), Some(" in S0, S1, S2, S3, S4"));
+
+    // Sections of other libraries, and what is no name.
+    let openid =
+        json!({ "Authority": "https://hush.no", "ClientId": "hush", "ClientSecret": "hush" });
+    check(
+        json!({ "OpenIdConnect": openid, "Empty": {}, "List": [package] }),
+        None,
+    );
+    check(
+        json!({ "AzureAd": { "ClientId": "hush" }, "hush hush": package }),
+        None,
+    );
+    check(
+        json!({ "hush".repeat(11): package, "hush\u{1b}": package }),
+        None,
+    );
+}
+
+#[test]
 fn a_section_that_is_not_there_is_told() {
     let told = |error: maskinporten::Error| {
         assert!(error.hint().unwrap().contains("EncodedJwk"));

@@ -146,6 +146,14 @@ fn the_settings_stand_in_whichever_section_is_named() {
     };
     run(&["--section", "myapp:MaskinportenSettings"]).token();
     run(&[]).fails(3, &["app.json", "no section MaskinportenSettings"]);
+    let package = json!({ "Environment": "test", "ClientId": "c", "EncodedJwk": "hush" });
+    world.write("app.json", json!({ "Maskin_Legacy": package }).to_string());
+    let named = "settings seem to stand in Maskin_Legacy";
+    run(&[]).fails(
+        3,
+        &["no section MaskinportenSettings", named, "--section NAME"],
+    );
+    world.write("app.json", json!({"myapp": inner}).to_string());
     run(&["--section", "other"]).fails(3, &["no section other"]);
 
     let bare = inner["MaskinportenSettings"].to_string();

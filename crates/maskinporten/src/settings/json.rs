@@ -10,11 +10,11 @@
 //! - Comments and commas before a closing bracket are read over, as .NET's configuration does.
 //! - Everything of the wrong type is told at once, by name; values never are.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use zeroize::Zeroizing;
 
-use crate::advice;
+use crate::advice::{self, Advice};
 use crate::error::{Error, Result};
 use crate::key::members::{Member, Members};
 use crate::key::trim;
@@ -29,6 +29,12 @@ use super::{Finding, MaskinportenSettings, digdirator, names};
 /// Where Azure Functions keeps variables in a `local.settings.json`.
 const VALUES: &str = "Values";
 
+/// The longest name of a section that is shown.
+const LONGEST_NAME: usize = 40;
+
+/// How many sections are named that look like the one that is missing.
+const SECTIONS_SHOWN: usize = 5;
+
 /// Looks for settings in `json`; `place` tells where the text came from, as messages should say it.
 pub(super) fn look(json: &str, section: &str, place: &str) -> Result<Finding> {
     let json = without_comments(trim(json));
@@ -42,7 +48,7 @@ pub(super) fn read(json: &str, section: &str, place: &str) -> Result<Maskinporte
     let missing = match document.settings(section)? {
         Finding::Complete(settings) => return Ok(*settings),
         Finding::Incomplete(missing) => missing,
-        Finding::Nothing => return Err(document.lacks(section)),
+        Finding::Nothing => return Err(document.lacks(section, &advice::SETTINGS_FILE)),
     };
     let mut problems = Problems::default();
     let found = document.section(section, &draft::is_mark)?;
@@ -128,9 +134,46 @@ impl<'a> Document<'a> {
         Ok(Some(Section::new(all.entries, source, Spelling::Member)))
     }
 
-    /// The error for a section that is not there.
-    pub(super) fn lacks(&self, section: &str) -> Error {
-        unusable(self.place, &format!("it has no section {section}"))
+    /// The error for a section that is not there, with the names of others that look like settings; `otherwise`
+    /// is what to do where there are none.
+    pub(super) fn lacks(&self, section: &str, otherwise: &'static Advice) -> Error {
+        let found = self.lookalikes();
+        let why = format!("it has no section {section}");
+        if found.is_empty() {
+            return unusable(self.place, &why).with_advice(otherwise);
+        }
+        let why = format!("{why}, and settings seem to stand in {}", found.join(", "));
+        unusable(self.place, &why).with_advice(&advice::OTHER_SECTION)
+    }
+
+    /// Sections at the top that look like settings, ours or the .NET package's, where their names may be shown.
+    fn lookalikes(&self) -> Vec<String> {
+        let mut found: BTreeMap<String, HashSet<String>> = BTreeMap::new();
+        let mut note = |section: &str, name: &str| {
+            let name = name.to_ascii_lowercase();
+            let names = found.entry(section.to_owned()).or_default();
+            if draft::is_mark(&name) || legacy::is_mark(&name) {
+                names.insert(name);
+            }
+        };
+        for (name, member) in self.root.iter() {
+            match (&levels(name)[..], member) {
+                ([section], Member::Object(json)) => {
+                    let inner = Members::parse(json);
+                    for (name, _) in inner.iter().flat_map(Members::iter) {
+                        note(section, name);
+                    }
+                }
+                ([section, name], _) => note(section, name),
+                _ => {}
+            }
+        }
+        // These are in the sections of other libraries too.
+        let is_common = |name: &String| ["authority", "clientid"].contains(&name.as_str());
+        found.retain(|section, names| {
+            names.len() > 1 && !names.iter().all(is_common) && is_plain(section)
+        });
+        found.into_keys().take(SECTIONS_SHOWN).collect()
     }
 
     fn values(&self) -> Option<&'a str> {
@@ -164,6 +207,12 @@ impl<'a> Document<'a> {
         }
         Ok(variables)
     }
+}
+
+/// Whether a section's name is what people write, and no text that was put there by mistake.
+fn is_plain(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    name.len() <= LONGEST_NAME && name.bytes().all(is_plain)
 }
 
 /// What was found of a section so far.

@@ -209,7 +209,7 @@ impl LegacySettings {
         let json = disk::settings(path)?;
         let json = without_comments(trim(&json));
         let place = format!("settings file {}", path.display());
-        let found = Document::parse(&json, &place)?.section(section, &is_mark)?;
+        let found = Document::parse(&json, &place)?.section(section, &is_bare)?;
         Ok(found.as_ref().is_some_and(is_of_package))
     }
 
@@ -241,14 +241,13 @@ impl LegacySettings {
     }
 
     fn of_json(json: &str, section: &str, place: &str) -> Result<Self> {
-        let read = || {
-            let json = without_comments(trim(json));
-            let document = Document::parse(&json, place)?;
-            let found = document.section(section, &is_mark)?;
-            found.ok_or_else(|| document.lacks(section))
-        };
-        let found = read().map_err(|error| error.with_advice(&advice::LEGACY_SETTINGS))?;
-        Reading::of(&found).finish()
+        let ours = |error: Error| error.with_advice(&advice::LEGACY_SETTINGS);
+        let json = without_comments(trim(json));
+        let document = Document::parse(&json, place).map_err(ours)?;
+        match document.section(section, &is_bare).map_err(ours)? {
+            Some(found) => Reading::of(&found).finish(),
+            None => Err(document.lacks(section, &advice::LEGACY_SETTINGS)),
+        }
     }
 
     fn of_values(
@@ -366,9 +365,15 @@ impl LegacySettings {
 }
 
 /// Whether a name at the top of a JSON text tells that the package's settings stand there without a section.
-fn is_mark(name: &str) -> bool {
+fn is_bare(name: &str) -> bool {
     let mut marks = ["ClientId"].iter().chain(&KEYS);
     marks.any(|mark| mark.eq_ignore_ascii_case(name))
+}
+
+/// Whether a name, in any case, is one that the package's settings need.
+pub(super) fn is_mark(name: &str) -> bool {
+    let mut others = ["Environment", AUDIENCE].iter();
+    is_bare(name) || others.any(|mark| mark.eq_ignore_ascii_case(name))
 }
 
 /// Whether a section is the package's and not one of ours.
