@@ -3,7 +3,10 @@
 use std::path::Path;
 use std::process::Command;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use maskinporten_sim::ClientRegistration;
+use serde_json::json;
 
 use crate::support::{Run, SCOPE, World, command};
 
@@ -124,4 +127,37 @@ fn a_keystore_that_does_not_open_says_why() {
             "MASKINPORTEN_KEY_PASSWORD",
         ],
     );
+}
+
+#[test]
+fn a_keystore_of_the_dotnet_package_that_does_not_open_names_the_packages_password() {
+    let world = world();
+    export(&world, "key.p12", &[]);
+    let content = std::fs::read(world.dir.path().join("key.p12")).unwrap();
+    let file = |password: &str| json!({ "CertificatePkcs12Path": "key.p12", "CertificatePkcs12Password": password });
+    let encoded = json!({ "EncodedX509": STANDARD.encode(content) });
+    for key in [file("hush"), file(""), encoded] {
+        let mut settings = json!({
+            "TokenEndpoint": format!("{}token", world.sim().issuer()),
+            "AssertionAudience": world.sim().issuer(),
+            "ClientId": CLIENT,
+        });
+        settings
+            .as_object_mut()
+            .unwrap()
+            .extend(key.as_object().unwrap().clone());
+        let text = json!({ "MaskinportenSettings": settings }).to_string();
+        let mut command = command(world.dir.path());
+        command.args(["token", "-s", SCOPE, "--settings"]);
+        command.arg(world.write("legacy.json", text));
+        command.env("MASKINPORTEN_KEY_PASSWORD", PASSWORD);
+        let run = world.run(&mut command);
+        let words = [
+            "CertificatePkcs12Password",
+            "EncodedX509 is opened with the empty password",
+        ];
+        run.fails(4, &words);
+        run.says_not("MASKINPORTEN_KEY_PASSWORD");
+        run.says_not("hush");
+    }
 }

@@ -133,6 +133,13 @@ impl Advice {
     }
 }
 
+/// Whether a row is about the password of a key, which not all settings give by the same name.
+pub(crate) fn is_of_password(row: &Advice) -> bool {
+    [&KEY_PASSWORD_MISSING, &KEY_PASSWORD_WRONG]
+        .iter()
+        .any(|password| std::ptr::eq(row, *password))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -289,6 +289,7 @@ impl LegacySettings {
         };
         settings.token_endpoint = endpoint.or_else(of_environment);
         settings.environment = self.environment;
+        settings.is_of_package = true;
         settings.source.clone_from(&self.source);
         settings
     }

@@ -131,6 +131,8 @@ pub struct MaskinportenSettings {
     signers: Vec<Arc<dyn Signer>>,
     /// Which of Digdir's environments it is, where that is told and the authority does not show it.
     environment: Option<Environment>,
+    /// Whether they are made of settings of the .NET package, which has other names for the same.
+    is_of_package: bool,
     source: String,
     /// What stood beside them in the same place and was not used.
     passed_over: Vec<String>,
@@ -166,6 +168,7 @@ impl MaskinportenSettings {
             resource: None,
             signers: Vec::new(),
             environment: None,
+            is_of_package: false,
             source: IN_CODE.to_owned(),
             passed_over: Vec::new(),
             near_misses: Vec::new(),
@@ -347,7 +350,13 @@ impl MaskinportenSettings {
                     }
                 }
             }
-            located(&error, &place)
+            let located = located(&error, &place);
+            match error.advice() {
+                Some(found) if self.is_of_package && advice::is_of_password(found) => {
+                    located.with_advice(&advice::LEGACY_PASSWORD)
+                }
+                _ => located,
+            }
         })
     }
 
@@ -468,6 +477,7 @@ impl MaskinportenSettings {
             resource: _,
             signers: _,
             environment: _,
+            is_of_package: _,
             source: _,
             passed_over: _,
             near_misses: _,
