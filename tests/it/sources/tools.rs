@@ -360,6 +360,14 @@ async fn text_in_utf16_is_read() {
 
 #[tokio::test(start_paused = true)]
 async fn a_key_without_members_is_not_given() {
+    // What Newtonsoft writes of `new JsonWebKey()`, less members as those before.
+    let newtonsoft = json!({
+        "AdditionalData": {}, "Alg": null, "D": null, "E": null, "KeyId": null, "KeyOps": [], "Kty": null,
+        "N": "", "Oth": null, "Use": null, "X5c": [], "KeySize": 0, "HasPrivateKey": false,
+        "CryptoProviderFactory": {
+            "CryptoProviderCache": {}, "CustomCryptoProvider": null, "CacheSignatureProviders": true,
+        },
+    });
     let blanks = [
         json!({}),
         json!({ "kty": null, "n": "", "d": " ", "x5c": [], "oth": [], "AdditionalData": {} }),
@@ -367,6 +375,9 @@ async fn a_key_without_members_is_not_given() {
         json!("{\"kty\": \"\"}"),
         json!(" "),
         json!(null),
+        json!("null"),
+        newtonsoft.clone(),
+        json!(newtonsoft.to_string()),
     ];
     for blank in &blanks {
         let key = |name| {
@@ -569,6 +580,22 @@ async fn settings_of_the_package_are_told_as_such() {
         SECTION,
         false,
     );
+    // A key of ours that is not given leaves them the package's.
+    for blank in [
+        json!({}),
+        json!(null),
+        json!(""),
+        json!("null"),
+        json!({ "Kty": null, "KeySize": 0 }),
+    ] {
+        for name in ["Jwk", "Jwks"] {
+            let mut text = bare.clone();
+            text[SECTION][name] = blank.clone();
+            check(text.to_string(), SECTION, true);
+            let found = LegacySettings::from_json(&text.to_string(), SECTION);
+            assert!(matches!(found.unwrap().key, LegacyKey::Jwk(_)));
+        }
+    }
     let no_json = given_file("no json");
     assert!(LegacySettings::is_in_file(no_json.path("it.json"), SECTION).is_err());
     assert!(LegacySettings::is_in_file("/no/such/file", SECTION).is_err());

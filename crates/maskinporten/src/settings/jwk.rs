@@ -4,7 +4,7 @@ use zeroize::Zeroizing;
 
 use crate::advice;
 use crate::error::{Error, Result};
-use crate::key::members::Members;
+use crate::key::members::{Member, Members};
 use crate::key::trim;
 use crate::secret::Secret;
 
@@ -16,14 +16,26 @@ const MEMBERS: [&str; 12] = [
     "kty", "use", "alg", "kid", "n", "e", "d", "p", "q", "dp", "dq", "qi",
 ];
 
-/// What a section gives as `name`, whole (`Jwk`) or member by member (`Jwk:n`). One without any member that
-/// is given, such as `{}`, is not given itself.
+/// Members that a tool writes of a key that is not there: they say how it would be used, and nothing of it.
+const OF_NO_KEY: [&str; 7] = [
+    "alg",
+    "use",
+    "kid",
+    "key_ops",
+    "KeyId",
+    "KeyOps",
+    "CryptoProviderFactory",
+];
+
+/// What a section gives as `name`, whole (`Jwk`) or member by member (`Jwk:n`). One without any member of a key
+/// that is given, such as `{}`, is not given itself.
 ///
 /// # Errors
 ///
 /// Where it is of the wrong type, and where it is given whole and in parts.
 pub(super) fn in_section(section: &Section, name: &str) -> Result<Option<Secret>> {
-    let whole = match section.one(name)? {
+    let found = section.one(name)?.filter(|_| is_given(section, name));
+    let whole = match found {
         Some(Value::Text(text)) => Some(text),
         Some(Value::Structure {
             kind: "an object",
@@ -35,7 +47,6 @@ pub(super) fn in_section(section: &Section, name: &str) -> Result<Option<Secret>
         }
         Some(Value::Twice(_)) | None => None,
     };
-    let whole = whole.filter(|json| !is_blank(json.expose()));
     let parts = in_parts(section, name)?;
     if whole.is_some() && parts.is_some() {
         let (whole, part) = (section.spelled(name), section.spelled(&format!("{name}:n")));
@@ -81,19 +92,49 @@ fn in_parts(section: &Section, key: &str) -> Result<Option<Secret>> {
     Ok(Some(Secret::from(json)))
 }
 
-/// Whether a text is a JSON object or array that holds nothing: empty, or of null, blank and empty members.
+/// Whether a section gives something under the name of a key, usable or not.
+pub(super) fn is_given(section: &Section, name: &str) -> bool {
+    match section.one(name) {
+        Ok(Some(Value::Text(json) | Value::Structure { json, .. })) => !is_blank(json.expose()),
+        Ok(Some(Value::Twice(_))) | Err(_) => true,
+        Ok(None) => false,
+    }
+}
+
+/// Whether a text is JSON that holds no key and nothing in a key's place: `null`, an empty array, an object of
+/// members that are null, blank, empty, or written of a key that is not there.
 fn is_blank(json: &str) -> bool {
     let json = trim(json);
+    if json == "null" {
+        return true;
+    }
     if let Some(items) = json.strip_prefix('[') {
         return items.trim_start() == "]";
     }
     // Not deeper: a member that holds empty ones is not what a tool writes for a key that is not there.
-    Members::parse(json).is_ok_and(|members| members.iter().all(|(_, member)| member.is_empty()))
+    let is_nothing = |(name, member): (&str, Member<'_>)| {
+        let mut of_no_key = OF_NO_KEY.iter();
+        member.is_empty()
+            || matches!(member, Member::Other("a number" | "a boolean"))
+            || of_no_key.any(|known| known.eq_ignore_ascii_case(name))
+    };
+    Members::parse(json).is_ok_and(|members| members.iter().all(is_nothing))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What Newtonsoft writes of `new JsonWebKey()`.
+    const NEWTONSOFT: &str = r#"{
+        "AdditionalData": {}, "Alg": null, "Crv": null, "D": null, "DP": null, "DQ": null, "E": null, "K": null,
+        "KeyId": null, "KeyOps": [], "Kid": null, "Kty": null, "N": null, "Oth": [], "P": null, "Q": "", "QI": null,
+        "Use": "sig", "X": null, "X5c": [], "X5t": null, "X5tS256": null, "X5u": null, "Y": null, "KeySize": 0,
+        "HasPrivateKey": false, "CryptoProviderFactory": {
+            "CryptoProviderCache": {}, "CustomCryptoProvider": null, "CacheSignatureProviders": true,
+            "SignatureProviderObjectPoolCacheSize": 16
+        }
+    }"#;
 
     #[test]
     fn an_object_without_a_member_that_is_given_is_blank() {
@@ -103,6 +144,9 @@ mod tests {
             "[ ]",
             r#"{"kty": null, "n": "", "e": " ", "x5c": [], "oth": [ ], "AdditionalData": {}}"#,
             r#"{"keys": []}"#,
+            " null\n",
+            r#"{"kty": "", "KeySize": 0}"#,
+            NEWTONSOFT,
         ] {
             assert!(is_blank(blank), "{blank}");
         }
@@ -110,7 +154,8 @@ mod tests {
             "",
             "{",
             r#"{"kty": "RSA"}"#,
-            r#"{"kty": "", "KeySize": 0}"#,
+            r#"{"Kty": "RSA", "KeySize": 0}"#,
+            r#"{"JwkBase64": "e30="}"#,
             r#"{"x5c": [""]}"#,
             r#"[{}]"#,
         ] {

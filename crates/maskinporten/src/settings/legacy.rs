@@ -19,7 +19,9 @@ use crate::secret::Secret;
 use super::json::{Document, without_comments};
 use super::values::{Problems, Section, levels};
 use super::variables::Variables;
-use super::{AltinnSettings, Authority, MaskinportenSettings, authority, disk, draft, located};
+use super::{
+    AltinnSettings, Authority, MaskinportenSettings, authority, disk, draft, jwk, located,
+};
 
 /// Every name that the package reads, as it spells them, and the exchange's a second time without the slip.
 const NAMES: [&str; 22] = [
@@ -379,10 +381,10 @@ pub(super) fn is_mark(name: &str) -> bool {
 
 /// Whether a section is the package's and not one of ours.
 pub(super) fn is_of_package(section: &Section) -> bool {
-    let has = |name: &&str| section.has(name);
-    let mut ours = ["Authority"].iter().chain(&draft::KEYS);
+    let mut keys = draft::KEYS.iter();
     let mut theirs = ["Environment", AUDIENCE].iter().chain(&KEYS);
-    !ours.any(has) && theirs.any(has)
+    let is_ours = section.has("Authority") || keys.any(|key| jwk::is_given(section, key));
+    !is_ours && theirs.any(|name| section.has(name))
 }
 
 /// What is said of the package's settings where ours are read.
