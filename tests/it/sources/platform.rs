@@ -1,7 +1,7 @@
 //! Where Altinn's platform is told: variables, the settings file, and the JSON files of Altinn's directory,
 //! put together value by value.
 
-use maskinporten::{AltinnSettings, Environment};
+use maskinporten::{AltinnSettings, Environment, LegacySettings};
 use serde_json::json;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -279,6 +279,45 @@ fn a_subscription_key_that_is_not_sent_is_warned_of_with_both_places() {
         assert!(warning.contains(word), "{word:?} in {warning}");
     }
     assert!(!said.contains("hush"), "{said}");
+}
+
+#[test]
+fn settings_of_the_package_exchange_at_their_own_address_below_the_variables() {
+    let package = |more: Value| {
+        let mut section = json!({
+            "ClientId": CLIENT, "EncodedJwk": in_base64(JWK), "Environment": "test",
+        });
+        let more = more.as_object().unwrap().clone();
+        section.as_object_mut().unwrap().extend(more);
+        let mut found = LegacySettings::from_json(&section.to_string(), SECTION).unwrap();
+        found.exchange_to_altinn_token = true;
+        found
+    };
+    let of = |given: &Given, legacy: &LegacySettings| given.platform().altinn_of(legacy);
+    let host = |found: &AltinnSettings| found.exchange_url().host().unwrap().to_owned();
+    let at22 = package(json!({ "TokenExchangeEnvironment": "at22", "UseAltinnTestOrg": true }));
+    let dev = package(json!({ "Environment": "dev" }));
+
+    // A file of the platform does not come on top of what they say, nor in the place of what is wrong there.
+    let text = with_key(Some("a.no"), None);
+    let given = directory().file("mnt/app-secrets/a.json", text);
+    let found = of(&given, &at22).unwrap().unwrap();
+    assert_eq!(host(&found), "platform.at22.altinn.cloud");
+    assert!(found.test_org);
+    let own = "`TokenExchangeEnvironment` of legacy settings JSON";
+    assert_eq!(found.source(), own);
+    let error = of(&given, &dev).unwrap_err();
+    check_error(&error, ErrorKind::Settings, &["TokenExchangeEnvironment"]);
+
+    let given = given.var("ALTINN_PLATFORM_URL", "https://platform.tt02.altinn.no");
+    for legacy in [&at22, &dev] {
+        let found = of(&given, legacy).unwrap().unwrap();
+        assert_eq!(host(&found), "platform.tt02.altinn.no");
+        assert_eq!(found.test_org, legacy.use_altinn_test_org);
+    }
+    let mut none = at22.clone();
+    none.exchange_to_altinn_token = false;
+    assert!(of(&given, &none).unwrap().is_none());
 }
 
 #[test]

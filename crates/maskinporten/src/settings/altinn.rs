@@ -113,7 +113,7 @@ impl AltinnSettings {
     pub fn from_env(fallback: Option<Environment>) -> Result<Option<Self>> {
         let mut found = PlatformSettings::default();
         found.add_variables(&Variables::of_process("")?)?;
-        found.altinn(|| Ok(fallback.and_then(Self::of)))
+        found.altinn(fallback)
     }
 
     /// Reads variables as [`from_env`](Self::from_env) reads those of the process.
@@ -127,7 +127,7 @@ impl AltinnSettings {
     ) -> Result<Option<Self>> {
         let mut found = PlatformSettings::default();
         found.add_variables(&Variables::new(vars))?;
-        found.altinn(|| Ok(fallback.and_then(Self::of)))
+        found.altinn(fallback)
     }
 
     fn new(exchange_url: &str) -> Result<Self> {
@@ -233,7 +233,7 @@ struct Place {
 enum Address {
     Platform(Secret),
     Api(Secret),
-    Known(Box<AltinnSettings>),
+    Known(Result<Box<AltinnSettings>>),
 }
 
 impl PlatformSettings {
@@ -272,11 +272,14 @@ impl PlatformSettings {
         Ok(())
     }
 
-    /// Adds an address that was found elsewhere.
-    pub(super) fn add_altinn(&mut self, altinn: AltinnSettings) {
+    /// Adds what other settings say. That they cannot be used is an error unless another place comes on top.
+    pub(super) fn add_altinn(&mut self, altinn: Result<Option<AltinnSettings>>, source: &str) {
+        let Some(altinn) = altinn.transpose() else {
+            return;
+        };
         self.0.push(Place {
-            source: altinn.source.clone(),
-            address: Some(Address::Known(Box::new(altinn))),
+            source: source.to_owned(),
+            address: Some(Address::Known(altinn.map(Box::new))),
             subscription_key: None,
             is_of_variables: false,
         });
@@ -287,16 +290,10 @@ impl PlatformSettings {
     /// # Errors
     ///
     /// Where the address cannot be used, and where variables give a key and nothing tells for which address.
-    pub(super) fn altinn(
-        self,
-        fallback: impl FnOnce() -> Result<Option<AltinnSettings>>,
-    ) -> Result<Option<AltinnSettings>> {
+    pub(super) fn altinn(self, fallback: Option<Environment>) -> Result<Option<AltinnSettings>> {
         let mut places = self.0.into_iter().rev().collect::<Vec<_>>();
         let named = places.iter().find_map(Place::altinn).transpose()?;
-        let found = match named {
-            Some(named) => Some(named),
-            None => fallback()?,
-        };
+        let found = named.or_else(|| AltinnSettings::of(fallback?));
         places.retain(|place| place.subscription_key.is_some());
         let Some(found) = found else {
             return match places.first() {
@@ -346,7 +343,7 @@ impl Place {
         let found = match self.address.as_ref()? {
             Address::Platform(url) => AltinnSettings::platform(url.expose()),
             Address::Api(url) => AltinnSettings::api_authentication_endpoint(url.expose()),
-            Address::Known(altinn) => Ok(altinn.as_ref().clone()),
+            Address::Known(altinn) => return Some(altinn.clone().map(|altinn| *altinn)),
         };
         let found = found.map(|found| found.from(self.source.clone()));
         Some(found.map_err(|error| located(&error, &self.source)))

@@ -356,6 +356,11 @@ impl LegacySettings {
         Ok(Some(altinn))
     }
 
+    /// Where they came from, in words.
+    pub(super) fn source(&self) -> &str {
+        &self.source
+    }
+
     /// What becomes of an `Authorization` header that is already there. The package keeps it unless it is
     /// told to overwrite it; the layers here replace it unless they are told otherwise.
     #[must_use]

@@ -147,8 +147,8 @@ impl Platform {
     /// `PlatformSettings__…`, is for the origin of that address and for no other; one without an address is for
     /// the address that is used. One that is not sent for that is warned of with both places.
     ///
-    /// `MASKINPORTEN_SOURCE` leaves out 2 and 3 where it leaves out
-    /// such places; a [settings file](Self::with_settings_file) that code names takes the place of both.
+    /// `MASKINPORTEN_SOURCE` leaves out 2 and 3 where it leaves out such places; a
+    /// [settings file](Self::with_settings_file) that code names takes the place of both.
     ///
     /// # Errors
     ///
@@ -157,7 +157,7 @@ impl Platform {
         let variables = self.variables()?;
         let mut found = self.platform_in_files(&variables)?;
         found.add_variables(&variables)?;
-        found.altinn(|| Ok(fallback.and_then(AltinnSettings::of)))
+        found.altinn(fallback)
     }
 
     /// Where settings of the .NET package exchange tokens; none where they do not exchange them. It is
@@ -173,12 +173,9 @@ impl Platform {
         }
         let variables = self.variables()?;
         let mut found = self.platform_in_files(&variables)?;
-        let own = legacy.altinn();
-        if let Ok(Some(own)) = &own {
-            found.add_altinn(own.clone());
-        }
+        found.add_altinn(legacy.altinn(), legacy.source());
         found.add_variables(&variables)?;
-        let mut found = found.altinn(|| own)?;
+        let mut found = found.altinn(None)?;
         if let Some(found) = &mut found {
             found.test_org = legacy.use_altinn_test_org;
         }
