@@ -24,8 +24,8 @@ use http_body_util::Full;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use maskinporten::{
-    AccessToken, Advice, AltinnSettings, Authority, BoxFuture, Consent, Environment, Error,
-    FixedToken, KeyReference, LocalSigner, MaskinportenClient, MaskinportenSettings,
+    AccessToken, Advice, AltinnSettings, Authority, BoxFuture, Consent, Credentials, Environment,
+    Error, FixedToken, KeyReference, LocalSigner, MaskinportenClient, MaskinportenSettings,
     OrganisationNumber, Origin, RejectedToken, Result, ScopeSet, Secret, Signer, SigningAlgorithm,
     SigningKey, SourceIdentity, SystemClock, SystemUser, TokenContext, TokenKind, TokenProvider,
     TokenRequest, TokioClock, Transport,
@@ -662,6 +662,35 @@ fn bad_settings(registered: &SimClient) {
         broken.to_string()
     };
     let d = jwk["d"].as_str().unwrap();
+    // Keys where something else belongs.
+    let pem = registered.private_pem();
+    let whole = || {
+        let settings = MaskinportenSettings::new("test", "our-client");
+        settings.with_jwk(&*text)
+    };
+    for key in [text.clone(), registered.jwk_base64(), pem, d.to_owned()] {
+        let swapped = MaskinportenSettings::new("test", &*key).with_jwk("our-client");
+        let client_id = MaskinportenSettings::new("test", &*key).with_jwk(&*text);
+        let mut others = [whole(), whole(), whole(), whole()];
+        others[0].authority.clone_from(&key);
+        others[1].token_endpoint = Some(key.clone());
+        others[2].metadata_url = Some(key.clone());
+        others[3].scopes = Some(key.clone());
+        let others = others.into_iter().chain([swapped, client_id]);
+        for settings in others.chain([whole().with_kid(key)]) {
+            say(&settings);
+            println!("{}", settings.describe());
+            let credentials = Credentials::from(settings);
+            say(&credentials);
+            println!("{}", credentials.describe());
+            let builder = MaskinportenClient::builder().credentials(credentials);
+            say(&builder);
+            match builder.build() {
+                Ok(client) => say(&client),
+                Err(error) => say_error(&error),
+            }
+        }
+    }
     let keys = [
         text[..text.len() - 40].to_owned(),
         format!("{text}}}"),

@@ -136,6 +136,35 @@ fn from_platforms(path: &std::path::Path, registered: &SimClient) {
             ("MASKINPORTEN_CLIENT_JWK", &jwk),
             ("MASKINPORTEN_WELL_KNOWN_URL", &jwk),
         ]),
+        // Keys where a client id or a kid belongs.
+        vec![
+            ("MASKINPORTEN_CLIENT_ID".to_owned(), jwk.clone()),
+            (
+                "MASKINPORTEN_CLIENT_JWK".to_owned(),
+                "our-client".to_owned(),
+            ),
+            ("MASKINPORTEN_ISSUER".to_owned(), authority.to_owned()),
+        ],
+        named(&[
+            ("MASKINPORTEN_CLIENT_JWK", &jwk),
+            ("MASKINPORTEN_KID", &pem),
+        ]),
+        vec![
+            ("MASKINPORTEN_CLIENT_ID".to_owned(), "our-client".to_owned()),
+            ("MASKINPORTEN_CLIENT_JWK".to_owned(), jwk.clone()),
+            ("MASKINPORTEN_ISSUER".to_owned(), authority.to_owned()),
+            ("MASKINPORTEN_KID".to_owned(), registered.jwk_base64()),
+        ],
+        named(&[
+            ("MASKINPORTEN_CLIENT_JWK", &jwk),
+            ("MaskinportenSettings__Authority", authority),
+            ("MaskinportenSettings__ClientId", &registered.jwk_base64()),
+            ("MaskinportenSettings__Jwk", &jwk),
+        ]),
+        named(&[
+            ("MASKINPORTEN_SOURCE", &jwk),
+            ("MASKINPORTEN_CLIENT_JWK", &jwk),
+        ]),
         named(&[
             ("MaskinportenSettings__PrivateKey", &jwk),
             ("MaskinportenSettings__EncodedJwk", &registered.jwk_base64()),
@@ -229,6 +258,8 @@ fn as_other_tools_write(secrets: &Secrets, registered: &SimClient) {
                            "TokenExchangeEnvironment": MISPLACED, "Scope": [MISPLACED] } }),
         json!({ section: { "ClientId": "our-client", "Environment": "test", "EncodedJwk": key,
                            "EnterpriseUserName": MISPLACED, "EnterpriseUserPassword": MISPLACED } }),
+        json!({ section: { "Authority": "test", "ClientId": key, "JwkBase64": MISPLACED } }),
+        json!({ section: { "Authority": "test", "ClientId": "our-client", "JwkBase64": key, "Kid": key } }),
         json!({ "PlatformSettings": { "SubscriptionKey": { "key": MISPLACED } } }),
         json!({ "PlatformSettings": { "SubscriptionKey": MISPLACED } }),
         json!({ "PlatformSettings": { "SubscriptionKey": MISPLACED, "subscriptionKey": key } }),

@@ -542,7 +542,7 @@ fn an_appsettings_file_is_read_as_dotnet_writes_it() {
         format!(
             "\u{feff}{{ // a comment\n \"Logging\": {{ \"Level\": [1, 2,], }},\n \
              /* \"no\": \"comma\" */ \"MaskinportenSettings\": {{ \"Authority\": \"test\", \
-             \"clientId\": \"common // client\", \"Jwk\": {JWK}, }}, }}\r\n"
+             \"clientId\": \"common//client\", \"Jwk\": {JWK}, }}, }}\r\n"
         ),
     );
     let directory = given.root.path();
@@ -553,7 +553,7 @@ fn an_appsettings_file_is_read_as_dotnet_writes_it() {
         told
     };
     let found = told(AppSettings::new(directory));
-    assert!(found.contains("client id common // client"), "{found}");
+    assert!(found.contains("client id common//client"), "{found}");
     assert!(found.contains("appsettings.json"), "{found}");
 
     // That of the environment comes first, whole; a part of one there is not mixed with the other.
@@ -569,7 +569,7 @@ fn an_appsettings_file_is_read_as_dotnet_writes_it() {
     let half = r#"{"MaskinportenSettings": {"ClientId": "test-client"}}"#;
     let given = given.file("appsettings.Test.json", half);
     let found = told(of_test(&source));
-    assert!(found.contains("client id common // client"), "{found}");
+    assert!(found.contains("client id common//client"), "{found}");
     let given = given.file("appsettings.json", r#"{"Logging": {}}"#);
     let error = load(of_test(&source)).unwrap_err();
     let words = ["`Authority` in appsettings.Test.json", "a key"];

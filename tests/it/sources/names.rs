@@ -501,6 +501,108 @@ fn a_client_id_and_an_issuer_in_each_others_place_are_told_by_name() {
     check_error(&error, ErrorKind::Settings, &["a client id (a UUID)"]);
 }
 
+/// Texts that are no client id and no kid: a key, whole, in base64 and in parts of a text.
+fn no_identifiers() -> [(String, &'static str); 5] {
+    [
+        (JWK.to_owned(), "a key or settings stand there"),
+        (PKCS8.to_owned(), "a key or settings stand there"),
+        (in_base64(JWK), "a key or settings stand there"),
+        (jwk()["n"].as_str().unwrap().to_owned(), "longer than 256"),
+        ("hush hush".to_owned(), "white space"),
+    ]
+}
+
+#[test]
+fn what_cannot_be_a_client_id_or_a_kid_is_refused_by_name_and_not_shown() {
+    #[track_caller]
+    fn check(given: &Given, words: &[&str]) {
+        let error = refused(&given.platform(), ErrorKind::Settings, words);
+        assert!(!format!("{error:?}").contains("hush"), "{error:?}");
+        assert!(!format!("{error:?}").contains("BEGIN"), "{error:?}");
+    }
+    for (text, why) in no_identifiers() {
+        let key = ("MASKINPORTEN_CLIENT_JWK", JWK);
+        let names = of_client(&text, [key]);
+        for (_, given) in by_each_name(&names) {
+            check(&given, &["MASKINPORTEN_CLIENT_ID holds no client id", why]);
+        }
+        let names = of_client(CLIENT, [key, ("MASKINPORTEN_KID", &text)]);
+        for (_, given) in by_each_name(&names) {
+            check(&given, &["MASKINPORTEN_KID holds no kid", why]);
+        }
+        if text.starts_with('{') {
+            continue; // An object in a section, where a text belongs: told as that.
+        }
+        let members = section(&text, [("Jwk", JWK)]);
+        for (_, given) in in_each_place(&members) {
+            check(&given, &["lientId", "holds no client id", why]);
+        }
+        let members = section(CLIENT, [("JwkBase64", &in_base64(JWK)), ("Kid", &text)]);
+        for (_, given) in in_each_place(&members) {
+            check(&given, &["id", "holds no kid", why]);
+        }
+    }
+    let swapped = of_client(JWK, [("MASKINPORTEN_CLIENT_JWK", CLIENT)]);
+    for (_, given) in by_each_name(&swapped) {
+        let words = [
+            "MASKINPORTEN_CLIENT_ID",
+            "MASKINPORTEN_CLIENT_JWK holds a short text: are they swapped?",
+        ];
+        check(&given, &words);
+    }
+    for (_, given) in in_each_place(&section(&in_base64(JWK), [("JwkBase64", CLIENT)])) {
+        let words = [
+            "lientId",
+            "wkBase64",
+            "holds a short text: are they swapped?",
+        ];
+        check(&given, &words);
+    }
+    // Where the key's own place is empty.
+    for (_, given) in by_each_name(&of_client(JWK, [])) {
+        let words = ["a key", "MASKINPORTEN_CLIENT_ID holds no client id"];
+        check(&given, &words);
+    }
+    for (_, given) in in_each_place(&section(&in_base64(JWK), [])) {
+        check(&given, &["a key", "holds no client id"]);
+    }
+}
+
+#[test]
+fn settings_made_in_code_do_not_show_what_cannot_be_a_client_id_or_a_kid() {
+    #[track_caller]
+    fn check(settings: MaskinportenSettings, field: &str, why: &str) {
+        for told in [
+            settings.describe().to_string(),
+            format!("{settings:?}"),
+            format!("{:#?}", Credentials::from(settings.clone())),
+            Credentials::from(settings.clone()).describe().to_string(),
+        ] {
+            tells_no_secret(&told);
+            assert!(!told.contains("hush"), "{told}");
+            assert!(told.contains("[unusable]"), "{told}");
+        }
+        let error = client(&sim(), settings.into()).unwrap_err();
+        check_error(&error, ErrorKind::Settings, &[field, why]);
+        assert!(!format!("{error:?}").contains("hush"), "{error:?}");
+    }
+    for (text, why) in no_identifiers() {
+        let settings = MaskinportenSettings::new(ISSUER, &text).with_jwk(JWK);
+        check(settings, "`client_id` holds no client id", why);
+        let settings = MaskinportenSettings::new(ISSUER, CLIENT).with_jwk(JWK);
+        check(settings.with_kid(&text), "`kid` holds no kid", why);
+    }
+    let swapped = MaskinportenSettings::new(ISSUER, JWK).with_jwk(CLIENT);
+    check(swapped, "`client_id`", "are they swapped?");
+    // In any other place that is shown.
+    let mut misplaced = MaskinportenSettings::new(ISSUER, CLIENT).with_jwk(JWK);
+    misplaced.authority = JWK.to_owned();
+    misplaced.token_endpoint = Some(JWK.to_owned());
+    misplaced.metadata_url = Some(JWK.to_owned());
+    misplaced.scopes = Some(JWK.to_owned());
+    tells_no_secret(&format!("{misplaced:?}"));
+}
+
 #[test]
 fn an_authority_that_cannot_be_used_is_told_by_its_name() {
     for (name, value, why) in [

@@ -160,6 +160,11 @@ traps! {
         "client id and issuer are not where they belong",
         "the issuer is an address such as https://test.maskinporten.no/, or prod or test; the client id is what the \
          self-service portal shows for the client, as a rule a UUID";
+    IDENTIFIER: Settings, You, No,
+        "a client id or a key identifier cannot be one",
+        "the client id is what the self-service portal shows for the client, as a rule a UUID, and the kid what it \
+         shows for the key; the private key belongs in MASKINPORTEN_CLIENT_JWK or in the file that MASKINPORTEN_KEY_FILE \
+         names, and in a settings section in Jwk, JwkBase64 or Pem";
     METADATA_ADDRESS: Settings, You, No,
         "the address of the metadata cannot be used",
         "set MASKINPORTEN_WELL_KNOWN_URL to the address of the document itself, such as \

@@ -40,6 +40,7 @@ impl Material {
     /// Checks settings whole; every key signs once. It takes a few milliseconds for each key.
     pub(crate) fn of(settings: &MaskinportenSettings, parts: &Parts) -> Result<Self> {
         let authority = settings.authority()?;
+        let client_id = settings.checked_client_id()?;
         let signers = settings.signers(&authority, parts.clock.wall())?;
         let keys = KeyRing::new(signers).ok_or_else(|| {
             Error::settings("the settings hold no key").with_advice(&advice::NO_SETTINGS)
@@ -52,7 +53,7 @@ impl Material {
             check_endpoint(&authority, pinned)?;
         }
         Ok(Self {
-            identity: SourceIdentity::new(authority.as_str(), settings.client_id.as_str()),
+            identity: SourceIdentity::new(authority.as_str(), client_id),
             endpoint: endpoint(&authority, pinned, parts),
             authority,
             keys,

@@ -18,7 +18,7 @@ use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::settings::{
     Finding, LocalSource, MaskinportenSettings, Platform, RequestDefault, RequestDefaults,
-    SettingsSource, Sidecar,
+    SettingsSource, Sidecar, shown_identifier,
 };
 
 pub(crate) use live::Live;
@@ -114,7 +114,7 @@ impl Credentials {
                     not_used.push(format!(
                         "{} (client id {})",
                         found.source(),
-                        found.client_id
+                        shown_identifier(&found.client_id)
                     ));
                 }
                 Err(error) if chosen.is_some() => not_used.push(format!("{name}: {error}")),

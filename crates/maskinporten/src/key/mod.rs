@@ -36,11 +36,11 @@ pub use algorithm::SigningAlgorithm;
 pub use generate::GeneratedKey;
 pub use options::KeyOptions;
 pub(crate) use pem::blocks_alone;
-pub(crate) use text::{from_utf16, trim};
+pub(crate) use text::{decode_base64, from_utf16, trim};
 
 use chain::{Chain, Link};
 use problems::Problems;
-use text::{Shape, decode_base64};
+use text::Shape;
 
 /// Smallest modulus that Maskinporten takes.
 const MINIMUM_BITS: usize = 2048;

@@ -50,7 +50,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-pub(super) fn decode_base64(text: &str) -> Option<Number> {
+pub(crate) fn decode_base64(text: &str) -> Option<Number> {
     let mut clean = Zeroizing::new(String::with_capacity(text.len()));
     clean.extend(text.chars().filter_map(|found| match found {
         '-' => Some('+'),

@@ -311,6 +311,16 @@ fn shown(text: &str) -> String {
     format!("{:?}", text.chars().take(SHOWN).collect::<String>())
 }
 
+/// The address as `Debug` may repeat it: nothing of one that cannot be used.
+pub(super) fn debug(text: &str) -> &str {
+    let is_name = text.trim().parse::<Environment>().is_ok();
+    if is_name || text.trim().is_empty() || url(text.trim()).is_ok() {
+        text
+    } else {
+        "[unusable]"
+    }
+}
+
 /// What stands before a path's token endpoint or metadata, where it names one.
 fn without_endpoint(path: &str) -> Option<&str> {
     if let Some((base, _)) = path.split_once(WELL_KNOWN) {

@@ -9,7 +9,7 @@ use crate::secret::Secret;
 use super::draft;
 use super::near_miss::{NearMisses, Setting};
 use super::request_default::RequestDefaults;
-use super::{Authority, Finding, MaskinportenSettings, disk, names};
+use super::{Authority, Finding, MaskinportenSettings, disk, identifier, names};
 
 /// The names of credentials.
 pub(super) const NAMES: [&str; 13] = [
@@ -69,8 +69,10 @@ pub(super) fn read<'a>(
         missing.push(names::CLIENT_ID.to_owned());
     }
     if !has_key {
+        let client_id = text(names::CLIENT_ID).unwrap_or_default();
+        let note = identifier::note(names::CLIENT_ID, client_id);
         missing.push(format!(
-            "a key ({} or {})",
+            "a key ({} or {}{note})",
             names::CLIENT_JWK,
             names::KEY_FILE
         ));
@@ -98,6 +100,11 @@ pub(super) fn read<'a>(
     let authority = authority.map_or("", |(_, text)| text);
     let mut settings = MaskinportenSettings::new(authority, client_id);
     place.clone_into(&mut settings.source);
+    let key = jwk.map(|jwk| (names::CLIENT_JWK, jwk.expose()));
+    for (what, name) in [("client id", names::CLIENT_ID), ("kid", names::KID)] {
+        identifier::check(what, name, text(name).unwrap_or_default(), key)
+            .map_err(|error| settings.found_here(&error))?;
+    }
     settings.metadata_url = metadata_url.map(str::to_owned);
     draft::check_names(&settings, told, names::CLIENT_ID)?;
     settings.jwk = jwk.cloned();

@@ -8,7 +8,7 @@ use super::authority::is_uuid;
 use super::near_miss::{NearMisses, Setting};
 use super::request_default::RequestDefaults;
 use super::values::{Problems, Section};
-use super::{Authority, Finding, MaskinportenSettings, jwk, legacy, located};
+use super::{Authority, Finding, MaskinportenSettings, identifier, jwk, legacy, located};
 
 /// The names of all that settings may hold, as the settings section spells them.
 pub(super) const NAMES: [&str; 12] = [
@@ -163,7 +163,13 @@ impl Draft {
             .collect();
         if !KEYS.iter().any(|key| self.names(key)) {
             let keys = [KEYS[0], KEYS[1], KEYS[3]].map(|key| section.spelled(key));
-            missing.push(format!("a key ({}, {} or {})", keys[0], keys[1], keys[2]));
+            let client_id = self.values.iter().find(|(name, _)| *name == "ClientId");
+            let client_id = client_id.map_or("", |(_, value)| value.expose());
+            let note = identifier::note(&section.spelled("ClientId"), client_id);
+            missing.push(format!(
+                "a key ({}, {} or {}{note})",
+                keys[0], keys[1], keys[2]
+            ));
         }
         missing
     }
@@ -206,10 +212,28 @@ impl Draft {
         settings.near_misses = near_misses.into_vec();
         settings.consumer_org = self.defaults.consumer_org;
         settings.resource = self.defaults.resource;
+        check_identifiers(section, &settings)?;
         let told = (section.spelled("Authority"), settings.authority.clone());
         check_names(&settings, (&told.0, &told.1), &section.spelled("ClientId"))?;
         Ok(settings.with_one_key()?.into())
     }
+}
+
+/// Refuses a client id and a kid that cannot be one, by their names in the section.
+fn check_identifiers(section: &Section, settings: &MaskinportenSettings) -> Result<()> {
+    let key = settings
+        .given_key()
+        .map(|(name, text)| (section.spelled(name), text));
+    let key = key.as_ref().map(|(name, text)| (name.as_str(), *text));
+    let check = |what, name, text| {
+        identifier::check(what, &section.spelled(name), text, key)
+            .map_err(|error| settings.found_here(&error))
+    };
+    check("client id", "ClientId", &settings.client_id)?;
+    settings
+        .kid
+        .as_deref()
+        .map_or(Ok(()), |kid| check("kid", "Kid", kid))
 }
 
 /// Refuses an authority that cannot be used, by the name and text that `authority` has in its place, and

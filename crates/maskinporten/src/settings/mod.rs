@@ -8,6 +8,7 @@ mod disk;
 mod draft;
 mod environment;
 mod file;
+mod identifier;
 mod json;
 mod jwk;
 mod legacy;
@@ -51,6 +52,7 @@ pub use sidecar::Sidecar;
 pub use source::{Finding, SettingsSource};
 
 pub(crate) use authority::same_origin;
+pub(crate) use identifier::shown as shown_identifier;
 
 use authority::checked_url;
 use near_miss::NearMiss;
@@ -86,7 +88,7 @@ const NO_KEY: &str = "a key is missing (`Jwk`, `JwkBase64` or `Pem`)";
 /// ```
 ///
 /// Secret members print as `[redacted]`, are wiped when dropped and are never serialised.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct MaskinportenSettings {
     /// The authority: a URL, or `prod`, `test` or `dev`. See [`Authority`] for how it is read. Blank where
@@ -307,6 +309,18 @@ impl MaskinportenSettings {
             .map_err(|error| self.found_here(&error))
     }
 
+    /// The client id, checked.
+    pub(crate) fn checked_client_id(&self) -> Result<&str> {
+        self.check_identifier("client id", "client_id", &self.client_id)?;
+        Ok(&self.client_id)
+    }
+
+    fn check_identifier(&self, what: &str, field: &str, text: &str) -> Result<()> {
+        let name = format!("`{field}`");
+        identifier::check(what, &name, text, self.given_key())
+            .map_err(|error| self.found_here(&error))
+    }
+
     fn checked_authority(&self) -> Result<Authority> {
         let metadata_url = self.metadata_url.as_deref().map(str::trim);
         let metadata_url = metadata_url.filter(|url| !url.is_empty());
@@ -337,9 +351,13 @@ impl MaskinportenSettings {
     /// # Errors
     ///
     /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) where there is no key or more than one that
-    /// could be meant: the .NET client takes `JwkBase64` then, and a forgotten key signs. Else as
+    /// could be meant: the .NET client takes `JwkBase64` then, and a forgotten key signs. The same where the
+    /// `kid` that is given with them cannot be one, such as a key in its place. Else as
     /// [`SigningKey::read`], with where the key came from.
     pub fn signing_keys(&self) -> Result<Vec<SigningKey>> {
+        if let Some(kid) = &self.kid {
+            self.check_identifier("kid", "kid", kid)?;
+        }
         self.read_keys().map_err(|error| {
             let mut place = self.source.clone();
             // What the key lacks may stand under a name that is not read.
@@ -560,6 +578,12 @@ impl MaskinportenSettings {
         .collect()
     }
 
+    /// The key that is given, or else the set.
+    fn given_key(&self) -> Option<(&'static str, &str)> {
+        let set = || Some(("Jwks", self.jwks.as_ref()?.expose()));
+        self.keys().first().copied().or_else(set)
+    }
+
     fn with_one_key(self) -> Result<Self> {
         let keys = self.keys();
         if keys.len() > 1 {
@@ -615,9 +639,78 @@ fn two_keys(keys: &[(&'static str, &str)]) -> Error {
 fn two_clients(first: &MaskinportenSettings, other: &MaskinportenSettings) -> Error {
     let message = format!(
         "two places name two clients: {} has {} and {} has {}",
-        first.source, first.client_id, other.source, other.client_id
+        first.source,
+        shown_identifier(&first.client_id),
+        other.source,
+        shown_identifier(&other.client_id)
     );
     Error::settings(message).with_advice(&advice::TWO_CLIENTS)
+}
+
+// ===== impl Debug =====
+
+impl fmt::Debug for MaskinportenSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Taken apart by name, so that a new field is not forgotten here.
+        let Self {
+            authority,
+            client_id,
+            jwk,
+            jwk_base64,
+            jwks,
+            pem,
+            key,
+            previous_jwk,
+            kid,
+            key_password,
+            certificate,
+            token_endpoint,
+            metadata_url,
+            scopes,
+            consumer_org,
+            resource,
+            signers,
+            environment,
+            source,
+            passed_over,
+            near_misses,
+        } = self;
+        // What is not what it should be may be a key that was put there.
+        let scopes = scopes.as_deref().map(|scopes| {
+            let mut words = scopes.split_whitespace();
+            let is_shown = words.all(|word| shown_identifier(word) == word);
+            if is_shown { scopes } else { "[unusable]" }
+        });
+        f.debug_struct("MaskinportenSettings")
+            .field("authority", &authority::debug(authority))
+            .field("client_id", &shown_identifier(client_id))
+            .field("jwk", jwk)
+            .field("jwk_base64", jwk_base64)
+            .field("jwks", jwks)
+            .field("pem", pem)
+            .field("key", key)
+            .field("previous_jwk", previous_jwk)
+            .field("kid", &kid.as_deref().map(shown_identifier))
+            .field("key_password", key_password)
+            .field("certificate", certificate)
+            .field(
+                "token_endpoint",
+                &token_endpoint.as_deref().map(authority::debug),
+            )
+            .field(
+                "metadata_url",
+                &metadata_url.as_deref().map(authority::debug),
+            )
+            .field("scopes", &scopes)
+            .field("consumer_org", consumer_org)
+            .field("resource", resource)
+            .field("signers", signers)
+            .field("environment", environment)
+            .field("source", source)
+            .field("passed_over", passed_over)
+            .field("near_misses", near_misses)
+            .finish()
+    }
 }
 
 // ===== impl Description =====
@@ -635,13 +728,15 @@ impl fmt::Display for Description<'_> {
             },
             Err(_) => write!(f, "authority [unusable]")?,
         }
-        write!(f, ", client id {}", settings.client_id)?;
+        write!(f, ", client id {}", shown_identifier(&settings.client_id))?;
         match settings.keys().as_slice() {
             [] if settings.jwks.is_some() => f.write_str(", keys Jwks [redacted]")?,
             [] => match settings.signers.as_slice() {
                 [] => f.write_str(", no key")?,
                 [first, ..] => match first.key_reference() {
-                    KeyReference::Kid(kid) => write!(f, ", a signer with kid {kid}")?,
+                    KeyReference::Kid(kid) => {
+                        write!(f, ", a signer with kid {}", shown_identifier(kid))?;
+                    }
                     KeyReference::Chain(_) => f.write_str(", a signer with a certificate")?,
                 },
             },
@@ -649,7 +744,7 @@ impl fmt::Display for Description<'_> {
                 write!(f, ", key {name} [redacted]")?;
                 let inside = || kid_inside(text);
                 if let Some(kid) = settings.kid.clone().or_else(inside) {
-                    write!(f, " with kid {kid}")?;
+                    write!(f, " with kid {}", shown_identifier(&kid))?;
                 }
             }
             _ => f.write_str(", more than one key")?,

@@ -535,7 +535,7 @@ impl fmt::Display for Chosen {
                     f,
                     "{} (client id {})",
                     settings.source(),
-                    settings.client_id
+                    super::shown_identifier(&settings.client_id)
                 )
             }
             Self::Sidecar(sidecar) => sidecar.fmt(f),

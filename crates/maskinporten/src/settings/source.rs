@@ -133,7 +133,10 @@ impl Finding {
                 }
                 (Self::Complete(found), None) => complete = Some(found),
                 (Self::Complete(found), Some(_)) => {
-                    passed_over.push(format!("{name} (client id {})", found.client_id));
+                    passed_over.push(format!(
+                        "{name} (client id {})",
+                        super::shown_identifier(&found.client_id)
+                    ));
                 }
             }
         }
