@@ -130,6 +130,54 @@ fn a_default_that_cannot_be_used_is_told_by_its_name() {
     for (_, given) in whole_client(two) {
         check(&given, "MASKINPORTEN_CONSUMERORG", "differ");
     }
+    // Two shapes of names in one place.
+    for (one, other, value) in [
+        (
+            "MASKINPORTEN_CONSUMER_ORG",
+            "MaskinportenSettings__ConsumerOrgNo",
+            "991825827",
+        ),
+        (
+            "MASKINPORTEN_RESOURCE",
+            "MaskinportenSettings__Resource",
+            "https://other.example.no",
+        ),
+    ] {
+        let first = if one.ends_with("RESOURCE") {
+            API
+        } else {
+            ORGANISATION
+        };
+        for (_, given) in whole_client([(one, first), (other, value)]) {
+            check(&given, &format!("{one} and {other}"), "differ");
+        }
+        let variables = |members: Vec<(&'static str, Given)>| {
+            members
+                .into_iter()
+                .filter(|(place, _)| *place == "variables")
+        };
+        for (_, given) in variables(whole_section([])) {
+            let given = given.var(one, first).var(other, value);
+            check(&given, &format!("{one} and {other}"), "differ");
+        }
+        // Two names that agree are no error.
+        for (_, given) in variables(whole_section([])) {
+            let given = given.var(one, first).var(other, first);
+            let mut credentials = given.platform().credentials().unwrap();
+            let organisation = credentials.take_consumer_org();
+            let found = organisation.or_else(|| credentials.take_resource());
+            assert_eq!(found.unwrap().value().unwrap(), first);
+            let told = credentials.describe().to_string();
+            assert!(!told.contains("not used"), "{told}");
+        }
+        let values = json!({
+            "MASKINPORTEN_CLIENT_ID": CLIENT, "MASKINPORTEN_ISSUER": ISSUER,
+            "MASKINPORTEN_CLIENT_JWK": JWK, one: first, other: value,
+        });
+        let given = Given::nothing().file(ALTINN, json!({ "Values": values }).to_string());
+        check(&given, one, "differ");
+        check(&given, other, "differ");
+    }
     for (_, given) in whole_section([("ConsumerOrgNo", "991825828")]) {
         check(&given, "onsumerOrgNo", no_number);
     }
@@ -239,6 +287,67 @@ const NEAR_MEMBERS: [(&str, &str); 13] = [
     ("Scope", "Scopes"),
     ("TokenUrl", "TokenEndpoint"),
 ];
+
+/// Names of what changes whom a token is for, in other spellings than those that are read.
+const NEAR_DEFAULTS: [(&str, &str); 9] = [
+    ("MASKINPORTEN_consumer_org", "MASKINPORTEN_CONSUMER_ORG"),
+    ("maskinporten_consumerorg", "MASKINPORTEN_CONSUMER_ORG"),
+    ("MASKINPORTEN_CONSUMER", "MASKINPORTEN_CONSUMER_ORG"),
+    ("MASKINPORTEN_ORGNO", "MASKINPORTEN_CONSUMER_ORG"),
+    ("MASKINPORTEN_ON_BEHALF_OF", "MASKINPORTEN_CONSUMER_ORG"),
+    ("MASKINPORTEN_CONSUMER_ORGNO", "MASKINPORTEN_CONSUMER_ORG"),
+    ("maskinporten_resource", "MASKINPORTEN_RESOURCE"),
+    ("MASKINPORTEN_Resource", "MASKINPORTEN_RESOURCE"),
+    ("MASKINPORTEN_RESOURCES", "MASKINPORTEN_RESOURCE"),
+];
+
+#[test]
+fn a_name_that_changes_whom_a_token_is_for_is_told_in_any_spelling() {
+    #[track_caller]
+    fn check(place: &str, given: &Given, wrong: &str) {
+        let told = described(given);
+        let note = told
+            .split_once("found and not used: ")
+            .map(|(_, note)| note);
+        let note = note.unwrap_or_else(|| panic!("{wrong} in {place}: {told}"));
+        // Members of JSON have quotes around them.
+        let notes = note
+            .replace('`', "")
+            .matches(&format!("{wrong} (is "))
+            .count();
+        assert_eq!(notes, 1, "{place}: {told}");
+        assert!(!told.contains("hush"), "{told}");
+    }
+    for (wrong, right) in NEAR_DEFAULTS {
+        for (place, given) in whole_client([(wrong, HUSH)]) {
+            check(place, &given, wrong);
+            assert!(described(&given).contains(right));
+        }
+        // A variable counts wherever the credentials are from.
+        let sidecar = "http://localhost:3000/api/v1/token";
+        for given in [
+            Given::nothing().var("NAIS_TOKEN_ENDPOINT", sidecar),
+            whole_section([]).swap_remove(3).1,
+            whole_section([]).pop().unwrap().1,
+        ] {
+            check("elsewhere", &given.var(wrong, HUSH), wrong);
+        }
+        // Where the right one is given too, the other is another program's.
+        for (_, given) in whole_client([(wrong, HUSH), (right, ORGANISATION)]) {
+            assert!(!described(&given).contains(" meant?)"), "{wrong}");
+        }
+    }
+    for wrong in [
+        "consumer_org",
+        "consumer-org",
+        "consumer_org_no",
+        "on_behalf_of",
+    ] {
+        for (place, given) in whole_section([(wrong, HUSH)]) {
+            check(place, &given, wrong);
+        }
+    }
+}
 
 /// What stands under a wrong name: it is never looked at, and never shown.
 const HUSH: &str = "hush-this-may-be-a-key";

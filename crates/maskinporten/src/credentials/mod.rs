@@ -246,6 +246,9 @@ impl Credentials {
         for default in self.defaults.iter() {
             default.warn("the environment");
         }
+        for near in self.defaults.near_misses() {
+            near.warn("the environment");
+        }
     }
 
     /// Where they came from, in words.
@@ -352,6 +355,9 @@ impl fmt::Display for Description<'_> {
         }
         for default in self.0.defaults.iter() {
             write!(f, "; found and not used: {}", default.name())?;
+        }
+        for near in self.0.defaults.near_misses() {
+            write!(f, "; found and not used: {}", near.described())?;
         }
         for place in &self.0.not_used {
             write!(f, "; not used: {place}")?;

@@ -13,7 +13,8 @@ use super::altinn::PlatformSettings;
 use super::local::{LocalSource, POLL_INTERVAL, looked_for};
 use super::near_miss::NearMisses;
 use super::values::{Section, is_below, levels};
-use super::{Finding, MaskinportenSettings, SettingsSource, digdirator, disk, draft, json, names};
+use super::{Finding, MaskinportenSettings, RequestDefaults, SettingsSource};
+use super::{digdirator, disk, draft, json, names};
 
 /// How often a directory is read that changes while it is read.
 const READINGS: usize = 5;
@@ -120,22 +121,18 @@ impl SecretsDirectory {
         let filled = state.files.iter().filter(|file| file.size > 0);
         let near_misses = NearMisses::in_variables(filled.map(|file| file.name.as_str()));
         let shape = |what: &str| format!("{} in {}", what, self.name);
-        Finding::of_shapes([
+        let files = Section::of_values(&named, &self.section, "--", self.section_name());
+        let defaults = RequestDefaults::in_variables(&value);
+        let defaults = defaults.joined(RequestDefaults::in_section(&files));
+        let found = Finding::of_shapes([
             (
                 shape("MASKINPORTEN_…"),
                 digdirator::read(&value, near_misses, &self.name)?,
             ),
             (shape(names::ALTINN_FILE), altinn()?),
-            (
-                shape("secrets of the section"),
-                draft::read(&Section::of_values(
-                    &named,
-                    &self.section,
-                    "--",
-                    self.section_name(),
-                ))?,
-            ),
-        ])
+            (shape("secrets of the section"), draft::read(&files)?),
+        ])?;
+        Ok(found.with_defaults(defaults))
     }
 
     /// What its JSON files say of Altinn's platform, in the order in which .NET reads them: the settings file,

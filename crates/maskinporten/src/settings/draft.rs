@@ -103,6 +103,15 @@ pub(super) fn read(section: &Section) -> Result<Finding> {
     Err(problems.into_error(section.source(), &advice::SETTINGS_FILE))
 }
 
+/// Names in a section that resemble those that are read. The .NET package's settings have none: they are settings
+/// of another kind.
+pub(super) fn near_misses(section: &Section) -> NearMisses {
+    if legacy::is_of_package(section) {
+        return NearMisses::default();
+    }
+    NearMisses::in_section(section)
+}
+
 /// What is missing, as a problem among others.
 pub(super) fn is_missing(name: String) -> String {
     match name.split_once(" (") {
@@ -136,13 +145,9 @@ impl Draft {
         }
     }
 
-    /// Names that resemble one of the settings which is not given. The .NET package's settings have none: they
-    /// are settings of another kind.
+    /// Names that resemble one of the settings which is not given.
     fn near_misses(&self, section: &Section) -> NearMisses {
-        if legacy::is_of_package(section) {
-            return NearMisses::default();
-        }
-        NearMisses::in_section(section).without_given(|setting| self.gives(setting))
+        near_misses(section).without_given(|setting| self.gives(setting))
     }
 
     fn take(&mut self, name: &str) -> Option<Secret> {

@@ -10,7 +10,7 @@ use super::local::{LocalSource, POLL_INTERVAL, looked_for};
 use super::near_miss::NearMisses;
 use super::values::{self, Section};
 use super::variables::Variables;
-use super::{Finding, SettingsSource, digdirator, draft, names};
+use super::{Finding, RequestDefaults, SettingsSource, digdirator, draft, names};
 
 /// Environment variables, in either of two shapes and never a mix of them:
 ///
@@ -79,6 +79,14 @@ impl SettingsVariables {
 
 impl LocalSource for SettingsVariables {
     fn look_now(&self) -> Result<Finding> {
+        // These are no credentials, so both shapes count whichever the credentials have.
+        let defaults = RequestDefaults::of_variables(&self.variables, &self.section);
+        Ok(self.look_at_shapes()?.with_defaults(defaults))
+    }
+}
+
+impl SettingsVariables {
+    fn look_at_shapes(&self) -> Result<Finding> {
         match self.shapes {
             Shapes::Named => {
                 let names = self.variables.all().iter().map(|(name, _)| name.as_str());

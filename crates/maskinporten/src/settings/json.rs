@@ -24,7 +24,7 @@ use super::draft::{self, is_missing};
 use super::legacy;
 use super::near_miss::NearMisses;
 use super::values::{Entry, Problems, Section, Spelling, Value, is_within, levels};
-use super::{Finding, MaskinportenSettings, digdirator, names};
+use super::{Finding, MaskinportenSettings, RequestDefaults, digdirator, names};
 
 /// Where Azure Functions keeps variables in a `local.settings.json`.
 const VALUES: &str = "Values";
@@ -78,8 +78,12 @@ impl<'a> Document<'a> {
     }
 
     fn settings(&self, section: &str) -> Result<Finding> {
+        let mut defaults = RequestDefaults::default();
         let found = match self.section(section, &draft::is_mark)? {
-            Some(section) => draft::read(&section)?,
+            Some(section) => {
+                defaults = RequestDefaults::in_section(&section);
+                draft::read(&section)?
+            }
             None if self.root.has("kty") || self.root.has("keys") => {
                 let why = "it is a bare key: settings name Authority, ClientId and Jwk";
                 return Err(unusable(self.place, why));
@@ -91,13 +95,15 @@ impl<'a> Document<'a> {
         let names = variables.keys().map(String::as_str);
         let near_misses = NearMisses::in_variables(names);
         let place = format!("{}, {VALUES}", self.place);
-        Finding::of_shapes([
+        let defaults = RequestDefaults::in_variables(&value).joined(defaults);
+        let found = Finding::of_shapes([
             (
                 format!("MASKINPORTEN_… in {place}"),
                 digdirator::read(&value, near_misses, &place)?,
             ),
             (format!("section {section} in {}", self.place), found),
-        ])
+        ])?;
+        Ok(found.with_defaults(defaults))
     }
 
     /// What it holds of a section; or all of it, where a name at the top is one that settings open with.

@@ -544,7 +544,7 @@ impl MaskinportenSettings {
         let defaults = self.consumer_org.iter().chain(&self.resource);
         let defaults = defaults.map(|default| default.name().to_owned());
         let near = self.near_misses.iter();
-        let near = near.map(|near| format!("{} (is {} meant?)", near.name, near.meant));
+        let near = near.map(|near| near.described().to_string());
         defaults.chain(near).collect()
     }
 
@@ -554,13 +554,7 @@ impl MaskinportenSettings {
             default.warn(&self.source);
         }
         for near in &self.near_misses {
-            tracing::warn!(
-                target: "maskinporten::settings",
-                name = near.name,
-                meant = near.meant,
-                source = self.source,
-                "a name like one of the settings is set and not read: rename it if it is the one that is meant"
-            );
+            near.warn(&self.source);
         }
     }
 

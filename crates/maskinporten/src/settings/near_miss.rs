@@ -34,7 +34,7 @@ use Setting::{
 
 /// Names as people write them, and what they mean. A row that is a name of a shape counts in the other
 /// shape only.
-const TABLE: [(&str, Setting); 70] = [
+const TABLE: [(&str, Setting); 75] = [
     ("AUD", Authority),
     ("AUDIENCE", Authority),
     ("AUTHORITY", Authority),
@@ -101,8 +101,13 @@ const TABLE: [(&str, Setting); 70] = [
     ("WELL_KNOWN_URL", Metadata),
     ("SCOPE", Scopes),
     ("SCOPES", Scopes),
+    ("CONSUMER", ConsumerOrg),
+    ("CONSUMER_ORG", ConsumerOrg),
     ("CONSUMER_ORG_NO", ConsumerOrg),
     ("CONSUMER_ORG_NUMBER", ConsumerOrg),
+    ("ON_BEHALF_OF", ConsumerOrg),
+    ("ORG_NO", ConsumerOrg),
+    ("RESOURCE", Resource),
     ("RESOURCES", Resource),
     ("RESOURCE_URI", Resource),
 ];
@@ -184,6 +189,24 @@ impl fmt::Display for NearMiss {
     }
 }
 
+impl NearMiss {
+    /// The same for a description.
+    pub(crate) fn described(&self) -> impl fmt::Display {
+        format!("{} (is {} meant?)", self.name, self.meant)
+    }
+
+    /// Warns of it; `source` is where it was found.
+    pub(crate) fn warn(&self, source: &str) {
+        tracing::warn!(
+            target: "maskinporten::settings",
+            name = self.name,
+            meant = self.meant,
+            source,
+            "a name like one of the settings is set and not read: rename it if it is the one that is meant"
+        );
+    }
+}
+
 /// The near misses of one place, until it is known which of the right names are given.
 #[derive(Debug, Default)]
 pub(super) struct NearMisses(Vec<NearMiss>);
@@ -245,6 +268,15 @@ impl NearMisses {
                 None => missing.push(format!("{} ({note})", near.meant)),
             }
         }
+    }
+
+    /// Those that were to say whom a token is for, of this place and of another.
+    pub(super) fn of_requests(self, other: Self) -> Self {
+        let all = self.0.into_iter().chain(other.0);
+        Self(
+            all.filter(|near| !near.setting.is_credential() && near.setting != Scopes)
+                .collect(),
+        )
     }
 
     pub(super) fn into_vec(self) -> Vec<NearMiss> {

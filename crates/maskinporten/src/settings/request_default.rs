@@ -8,6 +8,7 @@ use crate::organisation::OrganisationNumber;
 use crate::request::TokenRequest;
 use crate::secret::Secret;
 
+use super::near_miss::{NearMiss, NearMisses, Setting};
 use super::values::Section;
 use super::variables::Variables;
 use super::{MaskinportenSettings, draft, names};
@@ -103,6 +104,18 @@ impl RequestDefault {
         self.kind == other.kind && self.value == other.value
     }
 
+    /// The same, or an error where another one that stands in the same place says something else.
+    fn joined(self, other: Self) -> Self {
+        let value = match (self.value, other.value) {
+            (Ok(own), Ok(other_value)) if own != other_value => {
+                Err(format!("{} and {} differ", self.name, other.name))
+            }
+            (Ok(_), Err(problem)) => Err(problem),
+            (own, _) => own,
+        };
+        Self { value, ..self }
+    }
+
     /// The one of several values that stand in one place. None of them is blank.
     fn of(kind: Kind, found: Vec<(String, Found)>) -> Option<Self> {
         let mut found = found.into_iter();
@@ -144,9 +157,22 @@ impl fmt::Debug for RequestDefault {
 pub(crate) struct RequestDefaults {
     pub(crate) consumer_org: Option<RequestDefault>,
     pub(crate) resource: Option<RequestDefault>,
+    /// Names that resemble those of the two above, where these are not given.
+    near_misses: Vec<NearMiss>,
 }
 
 impl RequestDefaults {
+    pub(super) fn of(
+        consumer_org: Option<RequestDefault>,
+        resource: Option<RequestDefault>,
+    ) -> Self {
+        Self {
+            consumer_org,
+            resource,
+            near_misses: Vec::new(),
+        }
+    }
+
     /// Those that stand under names of the shape `MASKINPORTEN_…`.
     pub(super) fn in_variables<'a>(value: &dyn Fn(&str) -> Option<&'a Secret>) -> Self {
         let found = |names: &[&str]| {
@@ -156,33 +182,49 @@ impl RequestDefaults {
             });
             found.collect()
         };
-        Self {
-            consumer_org: RequestDefault::of(Kind::ConsumerOrg, found(&names::CONSUMER_ORGS)),
-            resource: RequestDefault::of(Kind::Resource, found(&names::RESOURCES)),
-        }
+        Self::of(
+            RequestDefault::of(Kind::ConsumerOrg, found(&names::CONSUMER_ORGS)),
+            RequestDefault::of(Kind::Resource, found(&names::RESOURCES)),
+        )
     }
 
     /// Those that stand in a section.
     pub(super) fn in_section(section: &Section) -> Self {
         let found = |names: &[&str]| names.iter().flat_map(|name| section.all(name)).collect();
-        Self {
-            consumer_org: RequestDefault::of(Kind::ConsumerOrg, found(&draft::CONSUMER_ORGS)),
-            resource: RequestDefault::of(Kind::Resource, found(&draft::RESOURCES)),
-        }
+        Self::of(
+            RequestDefault::of(Kind::ConsumerOrg, found(&draft::CONSUMER_ORGS)),
+            RequestDefault::of(Kind::Resource, found(&draft::RESOURCES)),
+        )
     }
 
     /// Those that variables of either shape give.
     pub(super) fn of_variables(variables: &Variables, section: &str) -> Self {
+        let names = variables.all().iter().map(|(name, _)| name.as_str());
+        let near_misses = NearMisses::in_variables(names);
         let named = Self::in_variables(&|name| variables.get(name));
         let section = Section::of_values(variables.all(), section, "__", "");
-        named.or(Self::in_section(&section))
+        let found = named.joined(Self::in_section(&section));
+        let near_misses = near_misses.of_requests(draft::near_misses(&section));
+        let near_misses = near_misses.without_given(|setting| match setting {
+            Setting::ConsumerOrg => found.consumer_org.is_some(),
+            _ => found.resource.is_some(),
+        });
+        Self {
+            near_misses: near_misses.into_vec(),
+            ..found
+        }
     }
 
-    /// These, and others where these have none.
-    pub(super) fn or(self, others: Self) -> Self {
+    /// These and others of the same place, which must say the same.
+    pub(super) fn joined(self, others: Self) -> Self {
+        let join = |own: Option<RequestDefault>, other| match (own, other) {
+            (Some(own), Some(other)) => Some(own.joined(other)),
+            (own, other) => own.or(other),
+        };
         Self {
-            consumer_org: self.consumer_org.or(others.consumer_org),
-            resource: self.resource.or(others.resource),
+            consumer_org: join(self.consumer_org, others.consumer_org),
+            resource: join(self.resource, others.resource),
+            near_misses: self.near_misses,
         }
     }
 
@@ -196,10 +238,24 @@ impl RequestDefaults {
                 .consumer_org
                 .filter(|own| is_news(own, &others.consumer_org)),
             resource: self.resource.filter(|own| is_news(own, &others.resource)),
+            near_misses: self
+                .near_misses
+                .into_iter()
+                .filter(|near| {
+                    others
+                        .near_misses
+                        .iter()
+                        .all(|other| other.name != near.name)
+                })
+                .collect(),
         }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &RequestDefault> {
         self.consumer_org.iter().chain(&self.resource)
+    }
+
+    pub(crate) fn near_misses(&self) -> &[NearMiss] {
+        &self.near_misses
     }
 }

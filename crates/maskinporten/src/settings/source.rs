@@ -8,7 +8,7 @@ use crate::secret::Secret;
 use crate::signer::BoxFuture;
 
 use super::values::Section;
-use super::{MaskinportenSettings, draft};
+use super::{MaskinportenSettings, RequestDefaults, draft};
 
 /// A place that settings are read from, whole.
 ///
@@ -101,6 +101,18 @@ impl Finding {
             }
             other => other,
         }
+    }
+
+    /// The same with the defaults for requests that the whole place gives, in whichever shape of names.
+    pub(super) fn with_defaults(self, defaults: RequestDefaults) -> Self {
+        let Self::Complete(mut settings) = self else {
+            return self;
+        };
+        let own = RequestDefaults::of(settings.consumer_org.take(), settings.resource.take());
+        let all = own.joined(defaults);
+        settings.consumer_org = all.consumer_org;
+        settings.resource = all.resource;
+        Self::Complete(settings)
     }
 
     /// What several shapes in one place come to: the first that is complete, and what it was chosen over.
