@@ -71,7 +71,7 @@ fn read_values(values: &[(String, String)], section: &str) {
         .map(|(name, value)| (name.clone(), Secret::from(value.as_str())));
     match Finding::of_values(values.clone(), section, "the place") {
         Ok(Finding::Complete(settings)) => are_whole(&settings),
-        Ok(Finding::Incomplete(missing)) => {
+        Ok(Finding::Incomplete(missing) | Finding::Misnamed(missing)) => {
             assert!(!missing.is_empty());
             assert!(!missing.concat().contains(CANARY));
         }

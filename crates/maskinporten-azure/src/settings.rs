@@ -245,7 +245,7 @@ fn told_with(found: Finding, unusable: Vec<(String, &'static str)>) -> Finding {
     let mut missing = match found {
         Finding::Nothing if unusable.is_empty() => return Finding::Nothing,
         Finding::Nothing => Vec::new(),
-        Finding::Incomplete(missing) => missing,
+        Finding::Incomplete(missing) | Finding::Misnamed(missing) => missing,
         complete => return complete,
     };
     for (name, problem) in unusable {

@@ -252,7 +252,7 @@ fn a_variable_counts_wherever_the_credentials_are_from() {
 // ===== names that are nearly ours =====
 
 /// Wrong names and right ones, in the shape `MASKINPORTEN_…`.
-const NEAR_VARIABLES: [(&str, &str); 16] = [
+const NEAR_VARIABLES: [(&str, &str); 15] = [
     ("MASKINPORTEN_CLIENTID", "MASKINPORTEN_CLIENT_ID"),
     ("maskinporten_client_id", "MASKINPORTEN_CLIENT_ID"),
     ("MASKINPORTEN_PRIVATE_KEY", "a key"),
@@ -265,14 +265,13 @@ const NEAR_VARIABLES: [(&str, &str); 16] = [
     ("MASKINPORTEN_WELL_KNOWN", "MASKINPORTEN_ISSUER"),
     ("MASKINPORTEN_KEY_ID", "MASKINPORTEN_KID"),
     ("MASKINPORTEN_CERTIFICATE", "MASKINPORTEN_CERTIFICATE_FILE"),
-    ("MASKINPORTEN_PASSPHRASE", "MASKINPORTEN_KEY_PASSWORD"),
     ("MASKINPORTEN_TOKEN_URL", "MASKINPORTEN_TOKEN_ENDPOINT"),
     ("MASKINPORTEN_SCOPE", "MASKINPORTEN_SCOPES"),
     ("MASKINPORTEN_CONSUMER_ORG_NO", "MASKINPORTEN_CONSUMER_ORG"),
 ];
 
 /// The same among the members of a section.
-const NEAR_MEMBERS: [(&str, &str); 13] = [
+const NEAR_MEMBERS: [(&str, &str); 11] = [
     ("Client_Id", "ClientId"),
     ("PrivateKey", "a key"),
     ("ClientJwk", "a key"),
@@ -283,9 +282,7 @@ const NEAR_MEMBERS: [(&str, &str); 13] = [
     ("ISSUER", "Authority"),
     ("WellKnownUrl", "Authority"),
     ("KeyId", "Kid"),
-    ("CertificateFile", "Certificate"),
     ("Scope", "Scopes"),
-    ("TokenUrl", "TokenEndpoint"),
 ];
 
 /// Names of what changes whom a token is for, in other spellings than those that are read.
@@ -403,7 +400,6 @@ fn where_something_is_missing_a_near_miss_is_told_with_it() {
 async fn where_all_is_there_a_near_miss_is_described_and_a_needless_one_is_not() {
     let needed = [
         "MASKINPORTEN_KID",
-        "MASKINPORTEN_KEY_PASSWORD",
         "MASKINPORTEN_CERTIFICATE_FILE",
         "MASKINPORTEN_TOKEN_ENDPOINT",
         "MASKINPORTEN_SCOPES",
@@ -473,6 +469,115 @@ fn a_key_without_its_identifier_is_told_the_near_miss() {
     for (_, given) in in_each_place(&members) {
         refused(&given.platform(), ErrorKind::Key, &words);
     }
+}
+
+#[test]
+fn a_name_like_that_of_the_password_is_told_where_the_key_needs_one() {
+    for wrong in ["MASKINPORTEN_PASSPHRASE", "MASKINPORTEN_PASSWORD"] {
+        let outside = Given::nothing().file("key.pem", ENCRYPTED);
+        let path = outside.path("key.pem");
+        let kid = ("MASKINPORTEN_KID", OTHER_KID);
+        let names = of_client(
+            CLIENT,
+            [("MASKINPORTEN_KEY_FILE", &path), kid, (wrong, HUSH)],
+        );
+        let words = [
+            "no password is given",
+            wrong,
+            "is MASKINPORTEN_KEY_PASSWORD meant?",
+        ];
+        for (_, given) in by_each_name(&names) {
+            let error = refused(&given.platform(), ErrorKind::Key, &words);
+            assert!(!error.to_string().contains("hush"), "{error}");
+        }
+        for (place, given) in whole_client([(wrong, HUSH)]) {
+            let told = described(&given);
+            assert!(!told.contains(wrong), "{place}: {told}");
+        }
+        // A password tells of no credentials that were to be there.
+        for (_, given) in by_each_name(&named([(wrong, HUSH)])) {
+            let error = refused(&given.platform(), ErrorKind::Settings, &[]);
+            assert!(!error.to_string().contains(wrong), "{error}");
+        }
+    }
+    let kid = ("Kid", OTHER_KID);
+    let members = section(CLIENT, [("Pem", ENCRYPTED), kid, ("Password", HUSH)]);
+    for (_, given) in in_each_place(&members) {
+        refused(
+            &given.platform(),
+            ErrorKind::Key,
+            &["assword", "Key", "meant?"],
+        );
+    }
+    let members = section(CLIENT, [("Pem", PKCS8), ("CertificateFile", HUSH)]);
+    for (_, given) in in_each_place(&members) {
+        let words = ["`kid` is missing", "ertificateFile", "meant?"];
+        refused(&given.platform(), ErrorKind::Key, &words);
+    }
+}
+
+#[test]
+fn members_that_people_have_for_things_of_their_own_are_no_near_misses() {
+    for own in [
+        "Password",
+        "TokenUrl",
+        "TokenUri",
+        "CertificatePath",
+        "CertificateFile",
+        "Cert",
+        "Resources",
+        "OrgNo",
+        "Consumer",
+        "Client",
+        "Url",
+        "Key",
+        "Env",
+    ] {
+        for (place, given) in whole_section([(own, HUSH)]) {
+            let told = described(&given);
+            assert!(!told.contains("not used"), "{own} in {place}: {told}");
+            assert!(!told.contains("meant?"), "{own} in {place}: {told}");
+        }
+    }
+}
+
+#[test]
+fn near_misses_alone_are_no_place_where_another_is_complete() {
+    let file = in_json_of_client();
+    for wrong in [
+        "MASKINPORTEN_TOKEN_URL",
+        "MASKINPORTEN_CERT",
+        "MASKINPORTEN_PRIVATE_KEY",
+    ] {
+        let mounted = Given::nothing().file(ALTINN, &file);
+        let section = whole_section([]).pop().unwrap().1;
+        let values = json!({ "Values": { wrong: HUSH } });
+        let mut beside: Value = serde_json::from_str(&file).unwrap();
+        beside["Values"] = values["Values"].clone();
+        let beside = Given::nothing().file(ALTINN, beside.to_string());
+        let directory = Given::nothing()
+            .file(ALTINN, &file)
+            .file(&format!("{NAIS}/{wrong}"), HUSH);
+        for given in [
+            mounted.var(wrong, HUSH),
+            section.var(wrong, HUSH),
+            beside,
+            directory,
+        ] {
+            let told = described(&given);
+            assert!(!told.contains(wrong), "{told}");
+            assert!(!told.contains("not used"), "{told}");
+        }
+    }
+    let in_section = Given::nothing().file(ALTINN, &file);
+    let told = described(&in_section.var("MaskinportenSettings__KeyId", HUSH));
+    assert!(!told.contains("not used"), "{told}");
+}
+
+/// A settings file that is whole.
+fn in_json_of_client() -> String {
+    let settings = json!({ "Authority": ISSUER, "ClientId": CLIENT, "Jwk": jwk() });
+    json!({ SECTION: settings }).to_string()
 }
 
 /// What a process logs of each name: one record for each client that is made.

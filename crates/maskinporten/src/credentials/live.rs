@@ -524,7 +524,7 @@ impl Watch {
         });
         match found? {
             Finding::Complete(settings) => Ok(*settings),
-            Finding::Incomplete(missing) => {
+            Finding::Incomplete(missing) | Finding::Misnamed(missing) => {
                 let message = format!("{name} lacks {}", missing.join(", "));
                 Err(Error::settings(message).with_advice(&advice::SOURCE_GONE))
             }

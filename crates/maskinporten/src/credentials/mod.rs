@@ -100,6 +100,7 @@ impl Credentials {
         let mut chosen: Option<(usize, Box<MaskinportenSettings>)> = None;
         let mut failed: Option<Error> = None;
         let mut not_used = Vec::new();
+        let mut misnamed = Vec::new();
         let mut empty = Vec::new();
         // The last one first.
         for (at, finding) in findings.into_iter().enumerate().rev() {
@@ -108,6 +109,9 @@ impl Credentials {
                 Ok(Finding::Nothing) => empty.push(format!("{name}: nothing there")),
                 Ok(Finding::Incomplete(missing)) => {
                     not_used.push(format!("{name}: lacks {}", missing.join(", ")));
+                }
+                Ok(Finding::Misnamed(missing)) => {
+                    misnamed.push(format!("{name}: lacks {}", missing.join(", ")));
                 }
                 Ok(Finding::Complete(found)) if chosen.is_none() => chosen = Some((at, found)),
                 Ok(Finding::Complete(found)) => {
@@ -125,6 +129,7 @@ impl Credentials {
             return Err(error);
         }
         let Some((at, settings)) = chosen else {
+            not_used.extend(misnamed);
             not_used.extend(empty);
             let message = format!("no settings were found: {}", not_used.join("; "));
             let error = Error::settings(message).with_advice(&advice::NO_SETTINGS);

@@ -49,7 +49,8 @@ pub(super) fn read<'a>(
     let has_key = jwk.is_some() || key_file.is_some();
     let authority = authority(&text)?;
     let metadata_url = text(names::WELL_KNOWN_URL);
-    if NAMES.iter().all(|name| value(name).is_none()) && !near_misses.has_credentials() {
+    let is_misnamed = NAMES.iter().all(|name| value(name).is_none());
+    if is_misnamed && !near_misses.has_credentials() {
         return Ok(Finding::Nothing);
     }
     if !has_key && value(names::KEYSTORE_PATH).is_some() {
@@ -89,7 +90,11 @@ pub(super) fn read<'a>(
     let (Some(told), Some(client_id), true) = (told, text(names::CLIENT_ID), missing.is_empty())
     else {
         near_misses.explain(&mut missing);
-        return Ok(Finding::Incomplete(missing));
+        return Ok(if is_misnamed {
+            Finding::Misnamed(missing)
+        } else {
+            Finding::Incomplete(missing)
+        });
     };
     if jwk.is_some() && key_file.is_some() {
         let (jwk, file) = (names::CLIENT_JWK, names::KEY_FILE);

@@ -194,11 +194,17 @@ impl Draft {
     fn finish(mut self, section: &Section) -> Result<Finding> {
         let near_misses = self.near_misses(section);
         let is_there = section.is_object() || legacy::is_of_package(section);
-        if self.values.is_empty() && !is_there && !near_misses.has_credentials() {
+        let is_misnamed = self.values.is_empty() && !is_there;
+        if is_misnamed && !near_misses.has_credentials() {
             return Ok(Finding::Nothing);
         }
         if !self.missing(section).is_empty() {
-            return Ok(Finding::Incomplete(self.explained(section, &near_misses)));
+            let missing = self.explained(section, &near_misses);
+            return Ok(if is_misnamed {
+                Finding::Misnamed(missing)
+            } else {
+                Finding::Incomplete(missing)
+            });
         }
         let authority = self.take_plain("Authority").unwrap_or_default();
         let client_id = self.take_plain("ClientId").unwrap_or_default();

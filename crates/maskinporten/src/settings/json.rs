@@ -47,7 +47,7 @@ pub(super) fn read(json: &str, section: &str, place: &str) -> Result<Maskinporte
     let document = Document::parse(&json, place)?;
     let missing = match document.settings(section)? {
         Finding::Complete(settings) => return Ok(*settings),
-        Finding::Incomplete(missing) => missing,
+        Finding::Incomplete(missing) | Finding::Misnamed(missing) => missing,
         Finding::Nothing => return Err(document.lacks(section, &advice::SETTINGS_FILE)),
     };
     let mut problems = Problems::default();

@@ -31,7 +31,7 @@ use http::Uri;
 
 use crate::advice;
 use crate::environment::Environment;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::key::members::{Given, Member, Members};
 use crate::key::{KeyOptions, SigningKey};
 use crate::scope::ScopeSet;
@@ -361,11 +361,9 @@ impl MaskinportenSettings {
         self.read_keys().map_err(|error| {
             let mut place = self.source.clone();
             // What the key lacks may stand under a name that is not read.
-            if error.kind() == ErrorKind::Key {
-                for near in &self.near_misses {
-                    if near.setting.is_beside_key() {
-                        place.push_str(&format!("; {near}"));
-                    }
+            for near in &self.near_misses {
+                if near.setting.is_lacked_by(&error) {
+                    place.push_str(&format!("; {near}"));
                 }
             }
             let located = located(&error, &place);
@@ -543,9 +541,13 @@ impl MaskinportenSettings {
     fn unused_names(&self) -> Vec<String> {
         let defaults = self.consumer_org.iter().chain(&self.resource);
         let defaults = defaults.map(|default| default.name().to_owned());
-        let near = self.near_misses.iter();
+        let near = self.certain_near_misses();
         let near = near.map(|near| near.described().to_string());
         defaults.chain(near).collect()
+    }
+
+    fn certain_near_misses(&self) -> impl Iterator<Item = &NearMiss> {
+        self.near_misses.iter().filter(|near| !near.is_doubtful)
     }
 
     /// Warns of each name that is found and not used.
@@ -553,7 +555,7 @@ impl MaskinportenSettings {
         for default in self.consumer_org.iter().chain(&self.resource) {
             default.warn(&self.source);
         }
-        for near in &self.near_misses {
+        for near in self.certain_near_misses() {
             near.warn(&self.source);
         }
     }

@@ -6,6 +6,9 @@
 
 use std::fmt;
 
+use crate::advice;
+use crate::error::{Error, ErrorKind};
+
 use super::values::Section;
 use super::{digdirator, draft};
 
@@ -112,11 +115,33 @@ const TABLE: [(&str, Setting); 75] = [
     ("RESOURCE_URI", Resource),
 ];
 
+/// Rows that count in the shape `MASKINPORTEN_…` only: in a section people have names like these for things of
+/// their own.
+const NOT_IN_SECTION: [&str; 6] = [
+    "CONSUMER",
+    "ORG_NO",
+    "RESOURCES",
+    "RESOURCE_URI",
+    "TOKEN_URI",
+    "TOKEN_URL",
+];
+
+/// Longer than any row in any spelling.
+const LONGEST: usize = 40;
+
 impl Setting {
     fn named(name: &str) -> Option<Self> {
-        let name = bare(name);
-        let found = TABLE.iter().find(|(known, _)| bare(known) == name);
+        if name.len() > LONGEST {
+            return None;
+        }
+        let found = TABLE.iter().find(|(known, _)| is_same(known, name));
         found.map(|(_, setting)| *setting)
+    }
+
+    /// The same for the name of a member of a section.
+    fn named_in_section(name: &str) -> Option<Self> {
+        let is_left = |name: &str| NOT_IN_SECTION.iter().any(|row| is_same(row, name));
+        Self::named(name).filter(|_| !draft::is_own(name) && !is_left(name))
     }
 
     /// Its name among those of digdirator.
@@ -160,14 +185,26 @@ impl Setting {
         matches!(self, Key | KeyInBase64 | KeyFile)
     }
 
-    /// Whether a key that cannot sign may lack this.
-    pub(super) fn is_beside_key(self) -> bool {
-        matches!(self, Kid | KeyPassword | Certificate)
+    /// Whether a key that cannot be used for this reason may lack it.
+    pub(super) fn is_lacked_by(self, error: &Error) -> bool {
+        let is_of_password = error
+            .advice()
+            .is_some_and(|found| std::ptr::eq(found, &advice::KEY_PASSWORD_MISSING));
+        match self {
+            KeyPassword => is_of_password,
+            Kid | Certificate => error.kind() == ErrorKind::Key && !is_of_password,
+            _ => false,
+        }
+    }
+
+    /// Whether it says whom a token is for.
+    fn is_of_requests(self) -> bool {
+        matches!(self, ConsumerOrg | Resource)
     }
 
     /// Whether it is a part of credentials, so that a place that has it alone was meant to hold them.
     fn is_credential(self) -> bool {
-        !matches!(self, Scopes | ConsumerOrg | Resource)
+        !self.is_of_requests() && self != Scopes
     }
 }
 
@@ -177,6 +214,9 @@ pub(crate) struct NearMiss {
     pub(super) name: String,
     pub(super) meant: String,
     pub(super) setting: Setting,
+    /// Whether the name may as well be of something else, so that it is told only where a key cannot be used for
+    /// the lack of it.
+    pub(super) is_doubtful: bool,
 }
 
 impl fmt::Display for NearMiss {
@@ -220,6 +260,7 @@ impl NearMisses {
                 name: name.to_owned(),
                 meant: setting.in_variables().to_owned(),
                 setting,
+                is_doubtful: setting == KeyPassword,
             })
         });
         Self(near.collect())
@@ -228,11 +269,12 @@ impl NearMisses {
     /// Those among the values of a section.
     pub(super) fn in_section(section: &Section) -> Self {
         let near = section.names().filter_map(|(member, name)| {
-            let setting = Setting::named(member).filter(|_| !draft::is_own(member))?;
+            let setting = Setting::named_in_section(member)?;
             Some(NearMiss {
                 name: section.quoted(name),
                 meant: section.spelled(setting.in_section()),
                 setting,
+                is_doubtful: matches!(setting, KeyPassword | Certificate),
             })
         });
         Self(near.collect())
@@ -240,7 +282,8 @@ impl NearMisses {
 
     /// Whether one of them was to be a part of credentials.
     pub(super) fn has_credentials(&self) -> bool {
-        self.0.iter().any(|near| near.setting.is_credential())
+        let mut certain = self.0.iter().filter(|near| !near.is_doubtful);
+        certain.any(|near| near.setting.is_credential())
     }
 
     /// Leaves out those whose right name is given too: they are another program's.
@@ -251,7 +294,7 @@ impl NearMisses {
 
     /// Adds each of them to what is `missing`: as a note on the item that was meant, or as a further item.
     pub(super) fn explain(&self, missing: &mut Vec<String>) {
-        for near in &self.0 {
+        for near in self.0.iter().filter(|near| !near.is_doubtful) {
             let note = format!("{} is set and not read: is it meant?", near.name);
             // The issuer is what is missing where the address of the metadata could tell it.
             let meant = match near.meant.as_str() {
@@ -273,10 +316,7 @@ impl NearMisses {
     /// Those that were to say whom a token is for, of this place and of another.
     pub(super) fn of_requests(self, other: Self) -> Self {
         let all = self.0.into_iter().chain(other.0);
-        Self(
-            all.filter(|near| !near.setting.is_credential() && near.setting != Scopes)
-                .collect(),
-        )
+        Self(all.filter(|near| near.setting.is_of_requests()).collect())
     }
 
     pub(super) fn into_vec(self) -> Vec<NearMiss> {
@@ -298,10 +338,14 @@ fn near_miss_in_variables(name: &str) -> Option<Setting> {
     Setting::named(rest)
 }
 
-/// A name without what its writers differ in.
-fn bare(name: &str) -> String {
-    let letters = name.chars().filter(|c| !matches!(c, '_' | '-'));
-    letters.collect::<String>().to_ascii_lowercase()
+/// Whether two names are the same but for what their writers differ in.
+fn is_same(one: &str, other: &str) -> bool {
+    letters(one).eq(letters(other))
+}
+
+fn letters(name: &str) -> impl Iterator<Item = u8> {
+    let letters = name.bytes().filter(|byte| !matches!(byte, b'_' | b'-'));
+    letters.map(|byte| byte.to_ascii_lowercase())
 }
 
 #[cfg(test)]

@@ -420,6 +420,7 @@ enum Chosen {
 fn choose(places: impl Iterator<Item = Place>) -> Result<Credentials> {
     let mut chosen: Option<(u8, Chosen)> = None;
     let mut unset = Vec::new();
+    let mut misnamed = Vec::new();
     let mut not_used = Vec::new();
     // What a platform gives twice on purpose is no reason to warn.
     let mut expected = Vec::new();
@@ -440,6 +441,10 @@ fn choose(places: impl Iterator<Item = Place>) -> Result<Credentials> {
                 }
                 Ok(Finding::Incomplete(missing)) => {
                     not_used.push(format!("{}: lacks {}", place.name, missing.join(", ")));
+                    continue;
+                }
+                Ok(Finding::Misnamed(missing)) => {
+                    misnamed.push(format!("{}: lacks {}", place.name, missing.join(", ")));
                     continue;
                 }
                 Ok(Finding::Complete(settings)) => {
@@ -472,6 +477,7 @@ fn choose(places: impl Iterator<Item = Place>) -> Result<Credentials> {
     }
     let Some((_, chosen)) = chosen else {
         // What lacks something is nearer to what was meant than what is not set at all.
+        not_used.extend(misnamed);
         not_used.extend(unset);
         let message = format!("no settings were found: {}", not_used.join("; "));
         let error = Error::settings(message).with_advice(&advice::NO_SETTINGS);

@@ -67,6 +67,9 @@ pub enum Finding {
     Nothing,
     /// Some of it and not all: what is missing, by the names that the place has for it.
     Incomplete(Vec<String>),
+    /// Nothing under the names that are read, and names that resemble them: what is missing, with those names.
+    /// It counts as [`Nothing`](Self::Nothing) where another place is complete.
+    Misnamed(Vec<String>),
     /// Authority, client id and a key.
     Complete(Box<MaskinportenSettings>),
 }
@@ -99,6 +102,9 @@ impl Finding {
             Self::Incomplete(missing) => {
                 Self::Incomplete(missing.into_iter().map(|name| name + place).collect())
             }
+            Self::Misnamed(missing) => {
+                Self::Misnamed(missing.into_iter().map(|name| name + place).collect())
+            }
             other => other,
         }
     }
@@ -121,7 +127,7 @@ impl Finding {
         let shapes: Vec<_> = shapes.into_iter().collect();
         let mut complete = shapes.iter().filter_map(|(_, shape)| match shape {
             Self::Complete(settings) => Some(settings),
-            Self::Nothing | Self::Incomplete(_) => None,
+            Self::Nothing | Self::Incomplete(_) | Self::Misnamed(_) => None,
         });
         if let Some(first) = complete.next()
             && let Some(other) = complete.find(|other| other.client_id != first.client_id)
@@ -135,10 +141,12 @@ impl Finding {
     pub(super) fn first_of(shapes: Vec<(String, Self)>) -> Self {
         let mut complete: Option<Box<MaskinportenSettings>> = None;
         let mut missing = Vec::new();
+        let mut misnamed = Vec::new();
         let mut passed_over = Vec::new();
         for (name, shape) in shapes {
             match (shape, &complete) {
                 (Self::Nothing, _) => {}
+                (Self::Misnamed(names), _) => misnamed.extend(names),
                 (Self::Incomplete(names), _) => {
                     passed_over.push(format!("{name}: lacks {}", names.join(", ")));
                     missing.extend(names);
@@ -157,8 +165,12 @@ impl Finding {
                 settings.passed_over = passed_over;
                 Self::Complete(settings)
             }
-            None if missing.is_empty() => Self::Nothing,
-            None => Self::Incomplete(missing),
+            None if missing.is_empty() && misnamed.is_empty() => Self::Nothing,
+            None if missing.is_empty() => Self::Misnamed(misnamed),
+            None => {
+                missing.extend(misnamed);
+                Self::Incomplete(missing)
+            }
         }
     }
 }
