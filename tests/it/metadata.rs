@@ -268,19 +268,27 @@ async fn what_is_no_document_is_a_typed_error_and_no_guess() {
 // ===== the address that is given =====
 
 /// A client of the variables that nais sets, with these for the authority.
-fn on_nais(
-    transport: maskinporten::Transport,
-    variables: &[(&str, &str)],
-) -> Result<MaskinportenClient> {
+fn platform_of_nais(variables: &[(&str, &str)]) -> Platform {
     let client = [
         ("MASKINPORTEN_CLIENT_ID", "our-client"),
         ("MASKINPORTEN_CLIENT_JWK", JWK),
     ];
     let owned = |(name, text): &(&str, &str)| ((*name).to_owned(), (*text).to_owned());
     let variables = client.iter().chain(variables).map(owned);
-    let platform = Platform::new(variables).with_root("/no/such/root");
+    Platform::new(variables).with_root("/no/such/root")
+}
+
+fn described_on_nais(variables: &[(&str, &str)]) -> String {
+    let credentials = platform_of_nais(variables).credentials().unwrap();
+    credentials.describe().to_string()
+}
+
+fn on_nais(
+    transport: maskinporten::Transport,
+    variables: &[(&str, &str)],
+) -> Result<MaskinportenClient> {
     MaskinportenClient::builder()
-        .credentials(platform.credentials()?)
+        .credentials(platform_of_nais(variables).credentials()?)
         .transport(transport)
         .clock(TokioClock::starting_at(std::time::UNIX_EPOCH))
         .build()
@@ -408,6 +416,12 @@ async fn an_issuer_that_does_not_fit_the_address_is_refused_and_sent_nothing() {
         assert!(error.to_string().contains(issuer.trim()), "{error}");
         let hint = error.hint().unwrap();
         assert!(hint.contains("MASKINPORTEN_WELL_KNOWN_URL"), "{hint}");
+        // An issuer is never adopted from a document of another origin.
+        let is_here = issuer.trim().parse::<http::Uri>().is_ok_and(|found| {
+            found.scheme_str() == Some("https") && found.authority().unwrap() == "idp.example.no"
+        });
+        let adopts = hint.contains("set MASKINPORTEN_ISSUER");
+        assert!(is_here || !adopts, "{issuer}: {hint}");
         // Asking again would not help, so nobody is asked again.
         assert_eq!(wire.urls(), [address], "{issuer}");
     }
@@ -459,6 +473,57 @@ async fn issuer_and_address_have_one_origin() {
         }
         assert!(wire.sent().is_empty());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_is_not_asked_is_ignored_with_a_warning() {
+    let elsewhere = "https://elsewhere.example.no/.well-known/oauth-authorization-server";
+    let here = "http://127.0.0.1:7911/.well-known/oauth-authorization-server";
+    for (issuer, endpoint, address, grants_go_to) in [
+        (
+            "http://localhost:7911/",
+            Some("http://127.0.0.1:7911/token"),
+            here,
+            "http://127.0.0.1:7911/token",
+        ),
+        (
+            "https://idp.example.no/",
+            Some("https://tokens.example.no/token"),
+            elsewhere,
+            "https://tokens.example.no/token",
+        ),
+        (
+            "test",
+            None,
+            elsewhere,
+            "https://test.maskinporten.no/token",
+        ),
+    ] {
+        let mut given = vec![
+            ("MASKINPORTEN_ISSUER", issuer),
+            ("MASKINPORTEN_WELL_KNOWN_URL", address),
+        ];
+        given.extend(endpoint.map(|endpoint| ("MASKINPORTEN_TOKEN_ENDPOINT", endpoint)));
+        let told = described_on_nais(&given);
+        let note =
+            "found and not used: MASKINPORTEN_WELL_KNOWN_URL (of another origin than the issuer)";
+        assert!(told.contains(note), "{told}");
+        let wire = Wire::default();
+        let transport = wire.answering(|_| wire::token("opaque"));
+        let client = on_nais(transport, &given).unwrap();
+        client.access_token(["a:b"]).await.unwrap();
+        assert_eq!(wire.urls(), [grants_go_to]);
+    }
+    let same = "https://idp.example.no/.well-known/openid-configuration";
+    let told = described_on_nais(&[
+        ("MASKINPORTEN_ISSUER", "https://idp.example.no/"),
+        ("MASKINPORTEN_WELL_KNOWN_URL", same),
+        (
+            "MASKINPORTEN_TOKEN_ENDPOINT",
+            "https://tokens.example.no/token",
+        ),
+    ]);
+    assert!(!told.contains("not used"), "{told}");
 }
 
 #[tokio::test(start_paused = true)]

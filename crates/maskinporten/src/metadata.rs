@@ -100,7 +100,15 @@ fn another_issuer(authority: &Authority, issuer: &str) -> Error {
             let message = format!(
                 "the metadata at {authority} names the issuer {shown:?}, which does not fit that address"
             );
-            Error::protocol(message).with_advice(&advice::METADATA_ISSUER)
+            // What a document says of another origin is nothing to go by.
+            let is_here = issuer
+                .parse::<Uri>()
+                .is_ok_and(|found| same_origin(&found, authority.metadata_url()));
+            Error::protocol(message).with_advice(if is_here {
+                &advice::METADATA_ISSUER
+            } else {
+                &advice::METADATA_ELSEWHERE
+            })
         }
     };
     error.with_transient(false)

@@ -434,6 +434,10 @@ traps! {
         "MASKINPORTEN_WELL_KNOWN_URL is the issuer's address with /.well-known/ and the document's name behind its host \
          or behind its path: correct it; where the issuer in the metadata is the right one, set MASKINPORTEN_ISSUER \
          to exactly that as well";
+    METADATA_ELSEWHERE: Protocol, You, No,
+        "the metadata is of an issuer on another host than its address",
+        "MASKINPORTEN_WELL_KNOWN_URL is the issuer's address with /.well-known/ and the document's name behind its host \
+         or behind its path: correct it, and do not take the issuer from this document: it has no say over another host";
     UNKNOWN_REFUSAL: Rejected, You, No,
         "the grant was refused",
         "this refusal is not in the table here: compare the client in the self-service portal with what was sent, \

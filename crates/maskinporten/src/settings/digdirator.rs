@@ -111,6 +111,7 @@ pub(super) fn read<'a>(
             .map_err(|error| settings.found_here(&error))?;
     }
     settings.metadata_url = metadata_url.map(str::to_owned);
+    settings.token_endpoint = text(names::TOKEN_ENDPOINT).map(str::to_owned);
     draft::check_names(&settings, told, names::CLIENT_ID)?;
     settings.jwk = jwk.cloned();
     if let Some(path) = key_file {
@@ -124,7 +125,6 @@ pub(super) fn read<'a>(
     }
     settings.kid = text(names::KID).map(str::to_owned);
     settings.key_password = value(names::KEY_PASSWORD).cloned();
-    settings.token_endpoint = text(names::TOKEN_ENDPOINT).map(str::to_owned);
     settings.scopes = text(names::SCOPES).map(str::to_owned);
     settings.near_misses = near_misses.into_vec();
     settings.consumer_org = defaults.consumer_org;

@@ -120,7 +120,9 @@ pub struct MaskinportenSettings {
     /// stands. The default is below the authority.
     ///
     /// Without an authority the issuer is the one in the metadata, which must fit this address; with one,
-    /// both have the same origin. An authority that is one of Digdir's environments is not asked.
+    /// both have the same origin. An authority that is one of Digdir's environments is not asked, and neither is
+    /// any with a [`token_endpoint`](Self::token_endpoint): an address of another origin is ignored then, with a
+    /// warning.
     pub metadata_url: Option<String>,
     /// The scopes that the client is registered with, where the platform tells them; separated by spaces.
     pub scopes: Option<String>,
@@ -322,13 +324,26 @@ impl MaskinportenSettings {
     }
 
     fn checked_authority(&self) -> Result<Authority> {
-        let metadata_url = self.metadata_url.as_deref().map(str::trim);
-        let metadata_url = metadata_url.filter(|url| !url.is_empty());
-        match (self.authority.trim(), metadata_url) {
+        match (self.authority.trim(), given(&self.metadata_url)) {
             ("", Some(url)) => Authority::of_metadata(url),
-            (authority, Some(url)) => Authority::parse(authority)?.with_metadata_url(url),
+            (authority, Some(url)) => {
+                let is_pinned = given(&self.token_endpoint).is_some();
+                Authority::parse(authority)?.with_metadata_url(url, is_pinned)
+            }
             (authority, None) => Authority::parse(authority),
         }
+    }
+
+    /// The name of the metadata's address, where one of another origin than the issuer's is given and not asked.
+    fn unused_metadata_url(&self) -> Option<&'static str> {
+        let url: Uri = given(&self.metadata_url)?.parse().ok()?;
+        let authority = self.checked_authority().ok()?;
+        let is_used = same_origin(&url, authority.metadata_url());
+        let name = match self.source.as_str() {
+            IN_CODE => "metadata_url",
+            _ => names::WELL_KNOWN_URL,
+        };
+        (!is_used).then_some(name)
     }
 
     /// The scopes that the client is registered with, where the platform tells them.
@@ -337,9 +352,7 @@ impl MaskinportenSettings {
     ///
     /// [`ErrorKind::Request`](crate::ErrorKind::Request) where they are no scopes.
     pub fn scope_set(&self) -> Result<Option<ScopeSet>> {
-        let scopes = self.scopes.as_deref().map(str::trim);
-        let scopes = scopes.filter(|scopes| !scopes.is_empty());
-        scopes
+        given(&self.scopes)
             .map(|scopes| ScopeSet::new([scopes]))
             .transpose()
             .map_err(|error| self.found_here(&error))
@@ -454,9 +467,8 @@ impl MaskinportenSettings {
 
     /// Where grants are sent, checked, where the settings tell.
     pub(crate) fn token_endpoint(&self) -> Result<Option<Uri>> {
-        let url = self.token_endpoint.as_deref().map(str::trim);
-        let url = url.filter(|url| !url.is_empty());
-        url.map(|url| checked_url(url, "token endpoint", &advice::AUTHORITY))
+        given(&self.token_endpoint)
+            .map(|url| checked_url(url, "token endpoint", &advice::AUTHORITY))
             .transpose()
             .map_err(|error| self.found_here(&error))
     }
@@ -543,7 +555,9 @@ impl MaskinportenSettings {
         let defaults = defaults.map(|default| default.name().to_owned());
         let near = self.certain_near_misses();
         let near = near.map(|near| near.described().to_string());
-        defaults.chain(near).collect()
+        let address = self.unused_metadata_url().into_iter();
+        let address = address.map(|name| format!("{name} (of another origin than the issuer)"));
+        defaults.chain(near).chain(address).collect()
     }
 
     fn certain_near_misses(&self) -> impl Iterator<Item = &NearMiss> {
@@ -554,6 +568,14 @@ impl MaskinportenSettings {
     pub(crate) fn warn_of_unused_names(&self) {
         for default in self.consumer_org.iter().chain(&self.resource) {
             default.warn(&self.source);
+        }
+        if let Some(name) = self.unused_metadata_url() {
+            tracing::warn!(
+                target: "maskinporten::settings",
+                name,
+                source = self.source,
+                "this address has another origin than the issuer and is not asked: issuer and token endpoint are known without it"
+            );
         }
         for near in self.certain_near_misses() {
             near.warn(&self.source);
@@ -591,6 +613,13 @@ impl MaskinportenSettings {
     fn found_here(&self, error: &Error) -> Error {
         located(error, &self.source)
     }
+}
+
+/// A text that is given: one that is not blank.
+fn given(text: &Option<String>) -> Option<&str> {
+    text.as_deref()
+        .map(str::trim)
+        .filter(|text| !text.is_empty())
 }
 
 /// The same error, and where what is wrong came from.
