@@ -581,11 +581,11 @@ fn an_address_that_tells_of_no_issuer_is_refused_by_name() {
         ),
         (
             "https://idp.example.no/a/.well-known/b/c",
-            "no document below /.well-known/",
+            "one path stands before /.well-known/ and another behind the document's name",
         ),
         (
             "https://idp.example.no/.well-known/a/.well-known/b",
-            "no document below /.well-known/",
+            "has /.well-known twice",
         ),
         ("https://idp.example.no/.well-known/x?hush=1", "a query"),
         (

@@ -264,6 +264,10 @@ fn as_other_tools_write(secrets: &Secrets, registered: &SimClient) {
         json!({ "PlatformSettings": { "SubscriptionKey": MISPLACED } }),
         json!({ "PlatformSettings": { "SubscriptionKey": MISPLACED, "subscriptionKey": key } }),
         json!({ "PlatformSettings": MISPLACED }),
+        json!({ "PlatformSettings": { "ApiAuthenticationEndpoint": MISPLACED } }),
+        json!({ section: { "Authority": MISPLACED, "ClientId": "our-client", "JwkBase64": key } }),
+        json!({ section: { "Authority": "test", "ClientId": "our-client", "JwkBase64": key,
+                           "TokenEndpoint": MISPLACED } }),
     ];
     for text in texts {
         let directory = tempfile::tempdir().unwrap();

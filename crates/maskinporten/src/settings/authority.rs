@@ -26,9 +26,11 @@ const RETIRED_HOSTS: [&str; 2] = ["ver1.maskinporten.no", "ver2.maskinporten.no"
 /// Longest part of a refused authority that is repeated in the message.
 const SHOWN: usize = 80;
 
-/// Longer than any name of an environment, and shorter than any key: what is longer is not repeated unless it
-/// is an address.
-const LONGEST_NAME: usize = 40;
+/// Longest text without a scheme that is repeated as a host's: a key is longer.
+const LONGEST_HOST: usize = 40;
+
+/// Longest text that is repeated as the name of an environment.
+const LONGEST_NAME: usize = 20;
 
 /// An issuer of tokens, checked when it is made.
 ///
@@ -76,7 +78,7 @@ impl Authority {
             let message = "the authority is a client id (a UUID), where the issuer belongs";
             return Err(Error::settings(message).with_advice(&advice::SWAPPED));
         }
-        if !text.contains([':', '/', '.']) && text.len() <= LONGEST_NAME {
+        if is_name(text) {
             return Self::of(text.parse()?);
         }
         let uri = checked_url(text, "authority", &advice::AUTHORITY)?;
@@ -114,8 +116,7 @@ impl Authority {
             });
         }
         if issuer_path(metadata_url.path()).is_none() {
-            let why = "no issuer follows from it, since it names no document below /.well-known/";
-            return Err(metadata_address(url, why));
+            return Err(metadata_address(url, without_issuer(metadata_url.path())));
         }
         Ok(Self {
             name: url.to_owned(),
@@ -305,10 +306,10 @@ pub(super) fn is_uuid(text: &str) -> bool {
 }
 
 /// The address as a message may repeat it: without user name and query, where secrets can stand. A text that
-/// is no address may be a key.
+/// is neither an address nor a host nor a [name](is_name) may be a key.
 fn shown(text: &str) -> String {
-    let is_long = text.len() > LONGEST_NAME && !text.contains("://");
-    if is_long || text.contains(['{', '\n']) || text.contains("-----") {
+    let is_address = text.contains("://") || is_host(text) || is_name(text);
+    if !is_address || text.contains(['{', '\n']) || text.contains("-----") {
         return "(no address, not shown)".to_owned();
     }
     let text = text.split(['?', '#']).next().unwrap_or_default();
@@ -326,6 +327,30 @@ pub(super) fn debug(text: &str) -> &str {
     } else {
         "[unusable]"
     }
+}
+
+/// Whether a text may be the name of an environment, such as `production`, `tt02` or `ver1`: letters, and
+/// digits behind them only where it is too short for a secret.
+pub(super) fn is_name(text: &str) -> bool {
+    const SHORTEST_SECRET: usize = 6;
+
+    let letters = text.trim_end_matches(|found: char| found.is_ascii_digit());
+    let is_word = !letters.is_empty() && letters.bytes().all(|byte| byte.is_ascii_alphabetic());
+    is_word && text.len() <= LONGEST_NAME && (letters == text || text.len() < SHORTEST_SECRET)
+}
+
+/// Whether a text without a scheme opens with the name of a host: labels with dots between them, of which the
+/// last is of letters.
+fn is_host(text: &str) -> bool {
+    let host = text.split(['/', ':']).next().unwrap_or_default();
+    let is_label = |label: &str| {
+        let mut bytes = label.bytes();
+        !label.is_empty() && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    let is_last = |label: &str| label.bytes().all(|byte| byte.is_ascii_alphabetic());
+    text.len() <= LONGEST_HOST
+        && host.split('.').all(is_label)
+        && host.rsplit_once('.').is_some_and(|(_, last)| is_last(last))
 }
 
 /// What stands before a path's token endpoint or metadata, where it names one.
@@ -369,6 +394,21 @@ fn issuer_path(path: &str) -> Option<&str> {
         (before, "") => Some(before),
         ("", behind) if !behind.contains(WELL_KNOWN) => Some(behind),
         _ => None,
+    }
+}
+
+/// Why no issuer follows from the path of an address.
+fn without_issuer(path: &str) -> &'static str {
+    let after = path.split_once("/.well-known/").map(|(_, after)| after);
+    match after {
+        Some(after) if after.contains(WELL_KNOWN) => {
+            "no issuer follows from it, since it has /.well-known twice"
+        }
+        Some(after) if !after.is_empty() && !after.starts_with('/') => {
+            "no issuer follows from it, since one path stands before /.well-known/ and another behind the \
+             document's name"
+        }
+        _ => "no issuer follows from it, since it names no document below /.well-known/",
     }
 }
 
@@ -556,9 +596,10 @@ mod tests {
 
         /// An address of the metadata of the issuer with this path, in either form.
         fn address(path: &str, document: &str, is_infix: bool, slashes: usize) -> http::Uri {
-            let path = match is_infix {
-                true => format!("/.well-known/{document}{path}"),
-                false => format!("{path}/.well-known/{document}"),
+            let path = if is_infix {
+                format!("/.well-known/{document}{path}")
+            } else {
+                format!("{path}/.well-known/{document}")
             };
             let end = "/".repeat(slashes);
             format!("https://idp.example.no{path}{end}")
@@ -602,6 +643,14 @@ mod tests {
         refused("https://ver2.maskinporten.no/", "closed in June 2024");
         refused("https://VER1.maskinporten.no/token", "closed in June 2024");
         refused("tt02", "no environment");
+        // What may be a key or a password is not shown, and a name or a host is.
+        refused("hush0123456789abcdef", "not shown");
+        refused("0123456789abcdef", "not shown");
+        refused("hush-hush", "not shown");
+        refused("hush.0123", "not shown");
+        refused("hu$h.hush", "not shown");
+        refused("staging", "\"staging\"");
+        refused("idp.example.no:8443/mp", "\"idp.example.no:8443/mp\"");
         let encoded = "hush".repeat(400);
         refused(&encoded, "not shown");
         refused(&format!("{{\"d\":\"{encoded}\"}}"), "not shown");

@@ -14,6 +14,7 @@ use crate::environment::Environment;
 use crate::error::{Error, Result};
 
 use super::altinn::PlatformSettings;
+use super::authority::is_name;
 use super::environment::SettingsVariables;
 use super::local::LocalSource;
 use super::variables::Variables;
@@ -395,10 +396,13 @@ impl Kind {
         ];
         let found = known.iter().find(|(name, _)| *name == wanted);
         found.map(|(_, kind)| *kind).ok_or_else(|| {
-            let shown: String = wanted.chars().take(40).collect();
             let name = names::SOURCE;
-            Error::settings(format!("{name} is {shown:?}, which is no source"))
-                .with_advice(&advice::SOURCE)
+            let message = if is_name(&wanted) {
+                format!("{name} is {wanted:?}, which is no source")
+            } else {
+                format!("{name} holds a text that is no source")
+            };
+            Error::settings(message).with_advice(&advice::SOURCE)
         })
     }
 
