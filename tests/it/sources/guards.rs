@@ -1,5 +1,5 @@
 //! What is refused or warned of, whatever place the credentials came from: test and production mixed, and
-//! files that others may read.
+//! files of keys and certificates.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +9,7 @@ use maskinporten::{
 use tower_maskinporten::{AltinnAuthLayer, MaskinportenAuthLayer};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use super::table::{by_each_name, named, of_client, section};
 use super::*;
 use crate::child;
 
@@ -352,4 +353,133 @@ fn a_key_in_place_of_its_path_is_not_repeated() {
 fn pem_lines(pem: &str) -> String {
     let lines = pem.lines().filter(|line| !line.starts_with("-----"));
     lines.collect()
+}
+
+// ===== files of keys and certificates =====
+
+/// What a client is refused for whose key or certificate is in a file, the file's path and the hint.
+#[track_caller]
+fn refused_for_file(variable: &str, given: Given, at: &str, words: &[&str], hint: &str) {
+    let path = given.path(at);
+    let mut names = of_client(CERTIFIED, [(variable, &path)]);
+    if variable == "MASKINPORTEN_CERTIFICATE_FILE" {
+        names.extend(named([("MASKINPORTEN_CLIENT_JWK", JWK)]));
+    }
+    for (_, given) in by_each_name(&names) {
+        let made = given.platform().credentials();
+        let made = made.and_then(|credentials| client(&sim(), credentials));
+        let error = made.unwrap_err();
+        check_error(&error, error.kind(), words);
+        assert!(error.to_string().contains(&path), "{path} in {error}");
+        let told = error.hint().unwrap();
+        assert!(told.contains(hint), "{hint} in {told} for {error}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named_with_a_hint_that_fits() {
+    let nothing = Given::nothing;
+    for (variable, what) in [
+        ("MASKINPORTEN_KEY_FILE", "key file"),
+        ("MASKINPORTEN_CERTIFICATE_FILE", "certificate file"),
+    ] {
+        let check =
+            |given, at, why, hint| refused_for_file(variable, given, at, &[what, why], hint);
+        check(nothing(), "no-such-file", "cannot be read", "mounted");
+        let directory = nothing().file("directory/key.pem", PKCS8);
+        check(directory, "directory", "is a directory", "names a file");
+        for empty in ["", " \r\n", "\u{feff}"] {
+            let given = nothing().file("empty", empty);
+            check(given, "empty", "is empty", "or name the right file");
+        }
+    }
+}
+
+#[test]
+fn a_certificate_that_cannot_be_used_is_told_with_its_file() {
+    let given = Given::nothing().file("certificate.pem", "no certificate");
+    let words = [
+        "certificate file",
+        "the certificates are neither PEM nor base64",
+    ];
+    let hint = "BEGIN CERTIFICATE";
+    refused_for_file(
+        "MASKINPORTEN_CERTIFICATE_FILE",
+        given,
+        "certificate.pem",
+        &words,
+        hint,
+    );
+
+    let given = Given::nothing()
+        .file("certificate.pem", "no certificate")
+        .file("key.pem", PKCS8);
+    let (key, certificate) = (given.path("key.pem"), given.path("certificate.pem"));
+    let names = of_client(
+        CERTIFIED,
+        [
+            ("MASKINPORTEN_KEY_FILE", &key),
+            ("MASKINPORTEN_CERTIFICATE_FILE", &certificate),
+        ],
+    );
+    for (_, given) in by_each_name(&names) {
+        let words = [&*format!(
+            "with key file {key} and certificate file {certificate}"
+        )];
+        refused(&given.platform(), ErrorKind::Key, &words);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_binary_key_in_a_directory_of_secrets_is_read() {
+    let pem: String = PKCS8
+        .lines()
+        .filter(|line| !line.starts_with('-'))
+        .collect();
+    let der = STANDARD.decode(pem).unwrap();
+    let signs = |names: Vec<(String, Vec<u8>)>| async move {
+        let given = names
+            .into_iter()
+            .fold(Given::nothing(), |given, (name, content)| {
+                given.file(&format!("{NAIS}/{name}"), content)
+            });
+        accepted(&sim(), given.platform()).await;
+    };
+    let bytes = |names: Vec<(String, String)>, key: (&str, &[u8])| {
+        let names = names
+            .into_iter()
+            .map(|(name, text)| (name, text.into_bytes()));
+        let key = (key.0.to_owned(), key.1.to_vec());
+        names.chain([key]).collect::<Vec<_>>()
+    };
+    let kid = ("MASKINPORTEN_KID", OTHER_KID);
+    let names = of_client(CLIENT, [kid]);
+    signs(bytes(names, ("MASKINPORTEN_CLIENT_JWK", &der))).await;
+    let password = ("MASKINPORTEN_KEY_PASSWORD", PASSWORD);
+    let names = of_client(CERTIFIED, [password]);
+    signs(bytes(names, ("MASKINPORTEN_CLIENT_JWK", PKCS12))).await;
+
+    let of_vault = |members: Vec<(String, String)>| {
+        let members = members.into_iter();
+        members
+            .map(|(name, text)| (format!("{SECTION}--{name}"), text))
+            .collect::<Vec<_>>()
+    };
+    let members = of_vault(section(CERTIFIED, [("KeyPassword", PASSWORD)]));
+    signs(bytes(members, ("MaskinportenSettings--Pem", PKCS12))).await;
+
+    // What is no key is text.
+    let names = of_client(CLIENT, [("MASKINPORTEN_CLIENT_JWK", JWK)]);
+    let names = bytes(names, ("MASKINPORTEN_KID", &der));
+    let given = names
+        .into_iter()
+        .fold(Given::nothing(), |given, (name, content)| {
+            given.file(&format!("{NAIS}/{name}"), content)
+        });
+    let words = [
+        "MASKINPORTEN_KID",
+        "neither in UTF-8 nor in UTF-16",
+        "as UTF-8 text",
+    ];
+    refused(&given.platform(), ErrorKind::Settings, &words);
 }

@@ -139,6 +139,18 @@ traps! {
         "the section is {\"PlatformSettings\": {\"ApiAuthenticationEndpoint\": \
          \"https://platform.tt02.altinn.no/authentication/api/v1/\", \"SubscriptionKey\": \"…\"}}; every *.json of Altinn's \
          directory is read for it: correct the file that is named, or move JSON files of other kinds out of the directory";
+    FILE_UNREADABLE: Settings, You, No,
+        "a file cannot be read",
+        "check that the path is right and names a file, that the file is mounted where this process runs, and that this \
+         process may read it";
+    FILE_EMPTY: Settings, You, No,
+        "a file of a key or a certificate is empty",
+        "write the key or the certificate to the file, or name the right file; where it is mounted, check that the secret \
+         has a value";
+    SECRET_FILE: Settings, You, No,
+        "a file in the directory of secrets cannot be used",
+        "each file holds one value, named as the variable or the secret of a vault: write it as UTF-8 text; keys and \
+         certificates may be binary";
     ONE_KEY: Settings, You, No,
         "the settings hold two keys",
         "keep exactly one of Jwk, JwkBase64 and the PEM, the one registered for this client, and remove the other";

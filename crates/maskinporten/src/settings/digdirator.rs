@@ -35,6 +35,11 @@ pub(super) fn is_own(name: &str) -> bool {
     own.any(|own| *own == name)
 }
 
+/// Whether a key itself stands under a name.
+pub(super) fn is_key(name: &str) -> bool {
+    name == names::CLIENT_JWK
+}
+
 /// Reads what stands under these names; `value` gives what does, and `place` is how messages name
 /// where.
 pub(super) fn read<'a>(
@@ -114,14 +119,19 @@ pub(super) fn read<'a>(
     settings.token_endpoint = text(names::TOKEN_ENDPOINT).map(str::to_owned);
     draft::check_names(&settings, told, names::CLIENT_ID)?;
     settings.jwk = jwk.cloned();
+    let mut files = Vec::new();
     if let Some(path) = key_file {
         let path = disk::named(names::KEY_FILE, path)?;
         settings.key = Some(disk::key(path)?);
-        settings.source = format!("{place} with key file {}", path.display());
+        files.push(format!("key file {}", path.display()));
     }
     if let Some(path) = value(names::CERTIFICATE_FILE) {
         let path = disk::named(names::CERTIFICATE_FILE, path)?;
         settings.certificate = Some(disk::certificate(path)?);
+        files.push(format!("certificate file {}", path.display()));
+    }
+    if !files.is_empty() {
+        settings.source = format!("{place} with {}", files.join(" and "));
     }
     settings.kid = text(names::KID).map(str::to_owned);
     settings.key_password = value(names::KEY_PASSWORD).cloned();

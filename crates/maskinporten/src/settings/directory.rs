@@ -95,7 +95,8 @@ impl SecretsDirectory {
         for file in &state.files {
             let is_ours = digdirator::is_own(&file.name) || is_below(&levels(&file.name), &section);
             if is_ours {
-                let secret = disk::secret(&state.directory.join(&file.name))?;
+                let is_key = digdirator::is_key(&file.name) || draft::is_key(&file.name);
+                let secret = disk::secret(&state.directory.join(&file.name), is_key)?;
                 named.push((file.name.clone(), secret));
             }
         }

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::advice::{self, Advice};
 use crate::error::{Error, Result};
-use crate::key::{blocks_alone, from_utf16};
+use crate::key::{blocks_alone, from_utf16, trim};
 use crate::secret::Secret;
 
 /// Settings and keys are a few kilobytes; what is larger is another file.
@@ -57,36 +57,44 @@ pub(super) fn settings(path: &Path) -> Result<Zeroizing<String>> {
 
 /// Reads a key file. A binary one is given as base64: what it is, the key's own reader tells.
 pub(super) fn key(path: &Path) -> Result<Secret> {
-    let bytes = bytes(path, "key file", &advice::KEY_FORMAT)?;
-    Ok(match text_or_pem(bytes) {
-        Ok(text) => Secret::from(text.as_str()),
-        Err(bytes) => Secret::from(STANDARD.encode(&*bytes)),
-    })
+    const WHAT: &str = "key file";
+
+    let bytes = bytes(path, WHAT, &advice::KEY_FORMAT)?;
+    not_empty(text_or_base64(bytes), WHAT, path)
 }
 
 /// Reads a file of certificates, which are no secret, binary ones as base64.
 pub(super) fn certificate(path: &Path) -> Result<Secret> {
-    let bytes = read(path, "certificate file", &advice::KEY_FORMAT)?;
-    Ok(match text_or_pem(bytes) {
-        Ok(text) => Secret::from(text.as_str()),
-        Err(bytes) => Secret::from(STANDARD.encode(&*bytes)),
-    })
+    const WHAT: &str = "certificate file";
+
+    let bytes = read(path, WHAT, &advice::CERTIFICATES)?;
+    not_empty(text_or_base64(bytes), WHAT, path)
 }
 
-/// Reads one secret of a directory of them, less the line end that editors leave.
-pub(super) fn secret(path: &Path) -> Result<Secret> {
-    let bytes = bytes(path, "secret file", &advice::SETTINGS_FILE)?;
+fn not_empty(text: Secret, what: &str, path: &Path) -> Result<Secret> {
+    if trim(text.expose()).is_empty() {
+        let message = format!("{what} {} is empty", path.display());
+        return Err(Error::settings(message).with_advice(&advice::FILE_EMPTY));
+    }
+    Ok(text)
+}
+
+/// Reads one secret of a directory of them, less the line end that editors leave. One that may be a key or a
+/// certificate is given as base64 where it is binary, as [`key`] gives it.
+pub(super) fn secret(path: &Path, is_key: bool) -> Result<Secret> {
+    let bytes = bytes(path, "secret file", &advice::SECRET_FILE)?;
     match text_or_pem(bytes) {
         Ok(text) => {
             let text = text.trim_start_matches('\u{feff}');
             Ok(Secret::from(text.trim_end_matches(['\r', '\n'])))
         }
+        Err(bytes) if is_key => Ok(Secret::from(STANDARD.encode(&*bytes))),
         Err(_) => {
             let message = format!(
                 "secret file {} cannot be used: it is text neither in UTF-8 nor in UTF-16",
                 path.display()
             );
-            Err(Error::settings(message).with_advice(&advice::SETTINGS_FILE))
+            Err(Error::settings(message).with_advice(&advice::SECRET_FILE))
         }
     }
 }
@@ -109,6 +117,13 @@ fn text_or_pem(bytes: Bytes) -> Result<Zeroizing<String>, Bytes> {
     text(bytes).or_else(|bytes| blocks_alone(&bytes).ok_or(bytes))
 }
 
+fn text_or_base64(bytes: Bytes) -> Secret {
+    match text_or_pem(bytes) {
+        Ok(text) => Secret::from(text.as_str()),
+        Err(bytes) => Secret::from(STANDARD.encode(&*bytes)),
+    }
+}
+
 /// Reads what is secret.
 fn bytes(path: &Path, what: &'static str, advice: &'static Advice) -> Result<Bytes> {
     let bytes = read(path, what, advice)?;
@@ -122,12 +137,17 @@ fn read(path: &Path, what: &str, advice: &'static Advice) -> Result<Bytes> {
     let unreadable = |error: std::io::Error| {
         let message = format!("{what} {} cannot be read", path.display());
         Error::settings(message)
-            .with_advice(advice)
+            .with_advice(&advice::FILE_UNREADABLE)
             .with_source(error)
     };
     let file = File::open(path).map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
+    if metadata.is_dir() {
+        let message = format!("{what} {} is a directory", path.display());
+        return Err(Error::settings(message).with_advice(&advice::FILE_UNREADABLE));
+    }
     // Room for all of it, so that no half-read copy is left behind when it grows.
-    let size = file.metadata().map_err(unreadable)?.len().min(MAXIMUM_SIZE);
+    let size = metadata.len().min(MAXIMUM_SIZE);
     let mut bytes = Bytes::new(Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1));
     file.take(MAXIMUM_SIZE + 1)
         .read_to_end(&mut bytes)

@@ -7,7 +7,7 @@ use crate::secret::Secret;
 use super::authority::is_uuid;
 use super::near_miss::{NearMisses, Setting};
 use super::request_default::RequestDefaults;
-use super::values::{Problems, Section};
+use super::values::{Problems, Section, levels};
 use super::{Authority, Finding, MaskinportenSettings, identifier, jwk, legacy, located};
 
 /// The names of all that settings may hold, as the settings section spells them.
@@ -41,6 +41,15 @@ pub(super) fn is_own(name: &str) -> bool {
     let own = NAMES.iter().chain(&CONSUMER_ORGS).chain(&RESOURCES);
     let foreign = FOREIGN.iter().map(|(name, _)| name);
     own.chain(foreign).any(|own| own.eq_ignore_ascii_case(name))
+}
+
+/// Whether a key or a certificate itself stands under a name, which may be that of a vault's secret.
+pub(super) fn is_key(name: &str) -> bool {
+    let mut keys = KEYS.iter().chain(&["PreviousJwk", "Certificate"]);
+    let levels = levels(name);
+    levels
+        .last()
+        .is_some_and(|last| keys.any(|key| key.eq_ignore_ascii_case(last)))
 }
 
 /// Names that other clients have for what cannot be read here, and what to do about each.

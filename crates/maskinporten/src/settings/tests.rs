@@ -327,7 +327,7 @@ fn a_file_is_named_in_every_message() {
     assert!(std::error::Error::source(&error).is_some());
     drop(refused(
         MaskinportenSettings::from_file(std::env::temp_dir(), SECTION),
-        &["cannot be read"],
+        &["is a directory"],
     ));
 }
 
@@ -441,7 +441,7 @@ fn a_key_file_that_cannot_be_used_is_told() {
         &[0xfe, 0xed, 0xfe, 0xed, 0, 0],
         &["key file", ".key", "Java keystore"],
     );
-    check(b"", &["key is missing", ".key"]);
+    check(b"", &["key file", ".key is empty"]);
     check(&JWK.as_bytes()[..700], &["half a JSON", ".key"]);
 }
 
