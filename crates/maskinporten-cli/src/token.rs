@@ -41,13 +41,8 @@ use crate::report::{self, Failure};
 pub(crate) struct Args {
     /// A scope to ask for; may be given again for each further one
     ///
-    /// Needed unless the file of --settings has a Scope.
-    #[arg(
-        short,
-        long = "scope",
-        value_name = "SCOPE",
-        required_unless_present = "settings"
-    )]
+    /// Needed unless the settings name scopes: MASKINPORTEN_SCOPES, Scopes, or the .NET package's Scope.
+    #[arg(short, long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
 
     /// Exchange the token and print Altinn's instead
@@ -233,11 +228,16 @@ impl Args {
         let legacy = legacy.as_ref();
         let mut defaults = Vec::new();
 
-        let scope = legacy.and_then(|legacy| legacy.scope.clone());
-        let scopes = match scope.filter(|_| self.scopes.is_empty()) {
-            Some(scope) => {
-                defaults.push(format!("scope {scope}, from Scope"));
-                vec![scope]
+        let registered = || credentials.settings()?.scopes.as_deref();
+        let of_settings = match legacy {
+            Some(legacy) => legacy.scope.as_deref().map(|scope| (scope, "Scope")),
+            None => registered().map(|scopes| (scopes, "the scopes of the settings")),
+        };
+        let scopes = match of_settings.filter(|_| self.scopes.is_empty()) {
+            Some((scope, name)) => {
+                let scope = scope.trim();
+                defaults.push(format!("scope {scope}, from {name}"));
+                vec![scope.to_owned()]
             }
             None => self.scopes.clone(),
         };

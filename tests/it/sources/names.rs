@@ -354,7 +354,7 @@ fn where_something_is_missing_a_near_miss_is_told_with_it() {
     #[track_caller]
     fn check(place: &str, given: &Given, wrong: &str, right: &str) {
         let error = refused(&given.platform(), ErrorKind::Settings, &[right]).to_string();
-        let note = " is set and not read: is it meant?";
+        let note = " is set and not read; rename it if it is meant";
         let (before, _) = error
             .split_once(note)
             .unwrap_or_else(|| panic!("{place}: {error}"));

@@ -335,7 +335,7 @@ fn a_platform_that_cannot_be_read_is_told_by_its_file() {
         refused(name, text, &[word, platform, out]);
     };
     unreadable("half.json", r#"{"PlatformSettings": {"#, "half a JSON");
-    unreadable("empty.json", "", "half a JSON");
+    unreadable("empty.json", "", "it is empty");
     unreadable("odd.json", "hush", "no JSON");
     unreadable("large.json", &"hush".repeat(300_000), "larger than 1 MiB");
     let text = r#"{"PlatformSettings": "hush"}"#;

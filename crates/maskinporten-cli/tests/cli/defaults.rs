@@ -50,6 +50,36 @@ fn shows(run: &Run, line: &str) {
     );
 }
 
+// ===== what the token is for =====
+
+#[test]
+fn scopes_that_the_settings_name_are_the_default_and_are_shown() {
+    let world = world();
+    let client = &world.client;
+    let jwk = client.private_jwk().to_string();
+    let issuer = world.sim().issuer();
+    let named = [
+        ("MASKINPORTEN_CLIENT_ID", client.client_id()),
+        ("MASKINPORTEN_ISSUER", issuer.as_str()),
+        ("MASKINPORTEN_CLIENT_JWK", jwk.as_str()),
+        ("MASKINPORTEN_SCOPES", SCOPE),
+    ];
+    let ask = |count: usize, arguments: &[&str]| {
+        let mut command = command(world.dir.path());
+        command.arg("token").args(arguments);
+        world.run(command.envs(named[..count].iter().copied()))
+    };
+    let run = ask(4, &[]);
+    assert_eq!(run.claims()["scope"], SCOPE);
+    shows(
+        &run,
+        &format!("using: scope {SCOPE}, from the scopes of the settings"),
+    );
+    let other = ask(4, &["--scope", "altinn:serviceowner"]);
+    assert_eq!(other.claims()["scope"], "altinn:serviceowner");
+    ask(3, &[]).fails(2, &["no scope was asked for", "--scope"]);
+}
+
 // ===== whom the token is for =====
 
 #[test]
@@ -360,9 +390,10 @@ fn without_any_scope_the_option_is_named() {
     let world = world();
     package(&world, json!({}), &[], &[]).fails(2, &["--scope"]);
     world.token(&[]).fails(2, &["--scope"]);
+    // Without settings nothing can say a scope, and they are needed first.
     world
         .run(command(world.dir.path()).arg("token"))
-        .fails(2, &["--scope"]);
+        .fails(3, &["no settings were found"]);
     assert!(world.sim().journal().entries().is_empty());
 }
 

@@ -129,7 +129,10 @@ traps! {
     SETTINGS_FILE: Settings, You, No,
         "the settings file cannot be used",
         "the file is JSON: {\"MaskinportenSettings\": {\"Authority\": \"https://test.maskinporten.no/\", \
-         \"ClientId\": \"…\", \"Jwk\": {…}}}; write it whole under another name and rename it into place";
+         \"ClientId\": \"…\", \"Jwk\": {…}}}, each name once";
+    SETTINGS_HALF: Settings, You, No,
+        "the settings file is half written",
+        "write the file whole under another name and rename it into place";
     OTHER_SECTION: Settings, You, No,
         "the settings stand in another section than the one that is read",
         "name the section: `--section NAME` for the binary, the argument `section` or `with_section` in code; or give the \
@@ -233,7 +236,7 @@ traps! {
          the settings or by MASKINPORTEN_KEY_FILE";
     KEY_IN_QUOTES: Key, You, No,
         "the key stands in quotes, or behind its name",
-        "give what stands between the quotes, or behind `=`, alone: `docker run --env-file` and some platforms keep quotes";
+        "give what stands between the quotes, or behind `=`, alone: the env files of docker keep quotes, and so do some platforms";
     KEY_REFERENCE: Key, You, No,
         "a reference to a variable was not replaced",
         "put the key in its place: look at the template, or at the variable that it names, where this process is started";

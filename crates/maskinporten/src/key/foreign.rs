@@ -157,6 +157,13 @@ pub(super) fn twice_quoted() -> Error {
     Error::key("the key is a JSON string within a JSON string").with_advice(&advice::KEY_ESCAPED)
 }
 
+/// Whether an error says no more than that there is no key.
+pub(super) fn is_unknown(error: &Error) -> bool {
+    error
+        .advice()
+        .is_some_and(|found| std::ptr::eq(found, &advice::KEY_FORMAT))
+}
+
 /// Whether an error says that a key was escaped or encoded once too often.
 pub(super) fn is_escaped(error: &Error) -> bool {
     error

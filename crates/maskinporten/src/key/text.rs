@@ -152,7 +152,7 @@ impl Shape {
             Ok(_) if layers.base64 => Err(foreign::twice_in_base64()),
             Ok(shape) => Ok(shape),
             // A path, and many a word, is base64 by its letters.
-            Err(_) if matches!(Binary::of(&decoded), None | Some(Binary::Unknown)) => {
+            Err(error) if foreign::is_unknown(&error) => {
                 Err(foreign::text(text).unwrap_or_else(unknown))
             }
             Err(error) => Err(error),

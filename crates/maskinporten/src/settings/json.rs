@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::advice::{self, Advice};
 use crate::error::{Error, Result};
-use crate::key::members::{Member, Members};
+use crate::key::members::{Fault, Member, Members};
 use crate::key::trim;
 use crate::secret::Secret;
 
@@ -73,6 +73,10 @@ impl<'a> Document<'a> {
     pub(super) fn parse(json: &'a str, place: &'a str) -> Result<Self> {
         match Members::parse(json) {
             Ok(root) => Ok(Self { root, place }),
+            Err(_) if json.trim().is_empty() => Err(unusable(place, "it is empty")),
+            Err(fault @ Fault::Half { .. }) => {
+                Err(unusable(place, &format!("it is {fault}")).with_advice(&advice::SETTINGS_HALF))
+            }
             Err(fault) => Err(unusable(place, &format!("it is {fault}"))),
         }
     }

@@ -696,6 +696,7 @@ impl fmt::Debug for MaskinportenSettings {
             resource,
             signers,
             environment,
+            is_of_package,
             source,
             passed_over,
             near_misses,
@@ -731,6 +732,7 @@ impl fmt::Debug for MaskinportenSettings {
             .field("resource", resource)
             .field("signers", signers)
             .field("environment", environment)
+            .field("is_of_package", is_of_package)
             .field("source", source)
             .field("passed_over", passed_over)
             .field("near_misses", near_misses)

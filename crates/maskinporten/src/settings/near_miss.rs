@@ -295,7 +295,10 @@ impl NearMisses {
     /// Adds each of them to what is `missing`: as a note on the item that was meant, or as a further item.
     pub(super) fn explain(&self, missing: &mut Vec<String>) {
         for near in self.0.iter().filter(|near| !near.is_doubtful) {
-            let note = format!("{} is set and not read: is it meant?", near.name);
+            let note = format!(
+                "{} is set and not read; rename it if it is meant",
+                near.name
+            );
             // The issuer is what is missing where the address of the metadata could tell it.
             let meant = match near.meant.as_str() {
                 _ if near.setting.is_key() => "a key",
@@ -332,7 +335,7 @@ fn near_miss_in_variables(name: &str) -> Option<Setting> {
     let rest = &name[PREFIX.len()..];
     let is_of_shape = start.eq_ignore_ascii_case(PREFIX) && !digdirator::is_own(name);
     // Not a section's: `MaskinportenSettings__…` has no `_` there, but its like may.
-    if !is_of_shape || rest.contains("__") {
+    if !is_of_shape || name.contains("__") {
         return None;
     }
     Setting::named(rest)
@@ -384,6 +387,7 @@ mod tests {
             "MASKINPORTEN_",
             "MASKINPORTEN_ENABLED",
             "MASKINPORTEN__KEY__ID",
+            "maskinporten__ClientId",
         ] {
             assert_eq!(in_variables(other), None, "{other}");
         }
@@ -419,10 +423,10 @@ mod tests {
         assert_eq!(
             missing,
             [
-                "MASKINPORTEN_CLIENT_ID (MASKINPORTEN_CLIENTID is set and not read: is it meant?)",
+                "MASKINPORTEN_CLIENT_ID (MASKINPORTEN_CLIENTID is set and not read; rename it if it is meant)",
                 "a key (MASKINPORTEN_CLIENT_JWK or MASKINPORTEN_KEY_FILE; MASKINPORTEN_PRIVATE_KEY is set and \
-                 not read: is it meant?)",
-                "MASKINPORTEN_KID (MASKINPORTEN_KEY_ID is set and not read: is it meant?)",
+                 not read; rename it if it is meant)",
+                "MASKINPORTEN_KID (MASKINPORTEN_KEY_ID is set and not read; rename it if it is meant)",
             ]
         );
     }

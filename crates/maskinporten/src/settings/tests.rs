@@ -266,7 +266,7 @@ fn what_json_lacks_is_told_at_once() {
         &bare().to_string().replace("\"d\":", "\"d\":x"),
         &["no JSON: line 1"],
     );
-    check("", &["half a JSON"]);
+    check("", &["it is empty"]);
     check("[]", &["an array, not a JSON object"]);
     check("{}", &["no section MaskinportenSettings"]);
     check(r#"{"Other": {}}"#, &["no section MaskinportenSettings"]);
@@ -308,7 +308,7 @@ fn a_file_is_named_in_every_message() {
         &bare().to_string().as_bytes()[..900],
         "half a JSON",
     );
-    check("empty.json", b"", "half a JSON");
+    check("empty.json", b"", "it is empty");
     check(
         "lacking.json",
         b"{\"MaskinportenSettings\": {\"ClientId\": \"c\"}}",
