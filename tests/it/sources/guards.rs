@@ -387,7 +387,7 @@ fn a_file_that_cannot_be_read_is_named_with_a_hint_that_fits() {
             |given, at, why, hint| refused_for_file(variable, given, at, &[what, why], hint);
         check(nothing(), "no-such-file", "cannot be read", "mounted");
         let directory = nothing().file("directory/key.pem", PKCS8);
-        check(directory, "directory", "is a directory", "names a file");
+        check(directory, "directory", "it is a directory", "names a file");
         for empty in ["", " \r\n", "\u{feff}"] {
             let given = nothing().file("empty", empty);
             check(given, "empty", "is empty", "or name the right file");

@@ -494,7 +494,7 @@ fn a_name_like_that_of_the_password_is_told_where_the_key_needs_one() {
             let told = described(&given);
             assert!(!told.contains(wrong), "{place}: {told}");
         }
-        // A password tells of no credentials that were to be there.
+        // A password alone does not show that credentials were to be there.
         for (_, given) in by_each_name(&named([(wrong, HUSH)])) {
             let error = refused(&given.platform(), ErrorKind::Settings, &[]);
             assert!(!error.to_string().contains(wrong), "{error}");

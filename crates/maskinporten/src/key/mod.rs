@@ -48,6 +48,9 @@ const MINIMUM_BITS: usize = 2048;
 /// Largest modulus that can be verified here; production is seen with 4096.
 const MAXIMUM_BITS: usize = 8192;
 
+/// Longest identifier of a key, in bytes: those in use are UUIDs, thumbprints and names.
+const LONGEST_KID: usize = 512;
+
 /// What every key signs when it is loaded.
 const TEST_INPUT: &[u8] = b"a key signs this once when it is loaded";
 
@@ -452,6 +455,12 @@ fn given(kid: Option<&str>) -> Option<&str> {
 fn check_kid(kid: &str, problems: &mut Problems) -> Option<Identity> {
     if kid.chars().any(char::is_control) {
         problems.add("`kid` holds a control character", &advice::KID_MISSING);
+        return None;
+    }
+    // It is shown and sent: a key that was put there is neither.
+    if kid.len() > LONGEST_KID || kid.contains('{') {
+        let text = "`kid` is no identifier: a key or settings stand there";
+        problems.add(text, &advice::KID_MISSING);
         return None;
     }
     Some(Identity::Kid(kid.trim().to_owned()))

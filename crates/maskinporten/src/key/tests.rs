@@ -210,6 +210,15 @@ fn a_missing_or_spoiled_member_is_named() {
     kid(jwk_without(&["kid"]), "`kid` is missing");
     kid(jwk_where("kid", 7), "`kid` is a number");
     kid(jwk_where("kid", "a\nb"), "`kid` holds a control");
+    let jwk: Map<String, Value> = serde_json::from_str(JWK).unwrap();
+    kid(
+        jwk_where("kid", "{\"kty\": \"RSA\"}"),
+        "`kid` is no identifier",
+    );
+    kid(
+        jwk_where("kid", jwk["d"].as_str().unwrap().repeat(2)),
+        "`kid` is no identifier",
+    );
     kid(
         jwk_where("Kid", "other"),
         "`kid` stands in the key twice, with two values",

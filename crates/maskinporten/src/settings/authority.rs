@@ -128,7 +128,7 @@ impl Authority {
     }
 
     /// The same authority, asked for its metadata at this address. One of another origin is ignored where
-    /// the metadata is not asked: with a `pinned` token endpoint, and for Digdir's environments.
+    /// the metadata is not asked: where the token endpoint is pinned, and for Digdir's environments.
     ///
     /// # Errors
     ///

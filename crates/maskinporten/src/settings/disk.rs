@@ -143,7 +143,10 @@ fn read(path: &Path, what: &str, advice: &'static Advice) -> Result<Bytes> {
     let file = File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
     if metadata.is_dir() {
-        let message = format!("{what} {} is a directory", path.display());
+        let message = format!(
+            "{what} {} cannot be read: it is a directory",
+            path.display()
+        );
         return Err(Error::settings(message).with_advice(&advice::FILE_UNREADABLE));
     }
     // Room for all of it, so that no half-read copy is left behind when it grows.

@@ -20,7 +20,8 @@ use super::json::{Document, without_comments};
 use super::values::{Problems, Section, levels};
 use super::variables::Variables;
 use super::{
-    AltinnSettings, Authority, MaskinportenSettings, authority, disk, draft, jwk, located,
+    AltinnSettings, Authority, MaskinportenSettings, authority, disk, draft, identifier, jwk,
+    located,
 };
 
 /// Every name that the package reads, as it spells them, and the exchange's a second time without the slip.
@@ -684,11 +685,26 @@ impl<'a> Reading<'a> {
         }
     }
 
+    /// The text of a name that is shown and sent: a key in its place is refused before either.
+    fn identifier(&mut self, name: &str, what: &str, is_required: bool) -> Option<String> {
+        let text = if is_required {
+            self.required(name)
+        } else {
+            self.text(name)
+        }?;
+        let spelled = self.section.spelled(name);
+        if let Err(error) = identifier::check(what, &spelled, &text, None) {
+            self.problems.add(&error);
+        }
+        Some(text)
+    }
+
     fn finish(mut self) -> Result<LegacySettings> {
         let environment = self.environment();
         let token_endpoint = self.address(TOKEN_ENDPOINT);
         let audience = self.audience(environment);
-        let client_id = self.required("ClientId");
+        let client_id = self.identifier("ClientId", "client id", true);
+        self.identifier("Kid", "kid", false);
         let key = self.key();
         self.request();
         let exchange_to_altinn_token = self.exchange();

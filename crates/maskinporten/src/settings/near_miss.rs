@@ -115,8 +115,7 @@ const TABLE: [(&str, Setting); 75] = [
     ("RESOURCE_URI", Resource),
 ];
 
-/// Rows that count in the shape `MASKINPORTEN_…` only: in a section people have names like these for things of
-/// their own.
+/// Rows that count in the shape `MASKINPORTEN_…` only: in a section such names are often of something else.
 const NOT_IN_SECTION: [&str; 6] = [
     "CONSUMER",
     "ORG_NO",

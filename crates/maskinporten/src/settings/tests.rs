@@ -327,7 +327,7 @@ fn a_file_is_named_in_every_message() {
     assert!(std::error::Error::source(&error).is_some());
     drop(refused(
         MaskinportenSettings::from_file(std::env::temp_dir(), SECTION),
-        &["is a directory"],
+        &["cannot be read: it is a directory"],
     ));
 }
 
