@@ -722,7 +722,7 @@ fn no_identifiers() -> [(String, &'static str); 5] {
         (PKCS8.to_owned(), "a key or settings stand there"),
         (in_base64(JWK), "a key or settings stand there"),
         (jwk()["n"].as_str().unwrap().to_owned(), "longer than 256"),
-        ("hush hush".to_owned(), "white space"),
+        ("hush\thush".to_owned(), "a tab"),
     ]
 }
 
