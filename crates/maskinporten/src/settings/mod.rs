@@ -121,8 +121,7 @@ pub struct MaskinportenSettings {
     ///
     /// Without an authority the issuer is the one in the metadata, which must fit this address; with one,
     /// both have the same origin. An authority that is one of Digdir's environments is not asked, and neither is
-    /// any with a [`token_endpoint`](Self::token_endpoint): an address of another origin is ignored then, with a
-    /// warning.
+    /// any with a `token_endpoint`: an address of another origin is ignored then, with a warning.
     pub metadata_url: Option<String>,
     /// The scopes that the client is registered with, where the platform tells them; separated by spaces.
     pub scopes: Option<String>,
