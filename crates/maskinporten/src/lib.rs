@@ -111,8 +111,8 @@ pub use provider::{TokenHandle, TokenProvider};
 mod origin;
 pub use origin::{IntoOrigins, Origin, Target};
 
-mod authorizer;
-pub use authorizer::{
+mod authorize;
+pub use authorize::{
     Acquire, Admission, Attempt, Authorizer, ExistingHeader, LocalAuthorizer, Passage, Receipt,
     RejectedToken, Renewal, Ticket, Verdict,
 };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use crate::advice;
-use crate::cache::{self, Breaker, Identity, Slot};
+use crate::cache::{self, Breaker, Entry, Identity};
 use crate::clock::AnyClock;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
@@ -52,7 +52,7 @@ pub trait TokenProvider: fmt::Debug + Send + Sync + 'static {
 /// The place where one token is kept, shared by everybody who needs that token.
 #[derive(Clone)]
 pub struct TokenHandle {
-    slot: Arc<Slot>,
+    entry: Arc<Entry>,
     /// None for a place of its own, beside which there are no others.
     made_for: Option<MadeFor>,
 }
@@ -67,7 +67,7 @@ pub(crate) struct MadeFor {
 
 /// Who keeps the tokens of many requests.
 pub(crate) trait Keeper: Send + Sync {
-    fn slot(&self, request: &TokenRequest, kind: TokenKind) -> Result<Arc<Slot>>;
+    fn entry(&self, request: &TokenRequest, kind: TokenKind) -> Result<Arc<Entry>>;
 
     /// Which environment the tokens are of, where that is known.
     fn environment(&self) -> Option<Environment>;
@@ -86,7 +86,7 @@ impl TokenHandle {
             request: ScopeSet::new(["fixed"])?.into(),
             exchange: None,
         };
-        let slot = Slot::new(
+        let entry = Entry::new(
             identity,
             cache::Origin::Source(Arc::new(source)),
             Arc::new(Breaker::default()),
@@ -94,7 +94,7 @@ impl TokenHandle {
             Tally::new(TokenKind::Maskinporten),
         );
         Ok(Self {
-            slot,
+            entry,
             made_for: None,
         })
     }
@@ -108,7 +108,7 @@ impl TokenHandle {
     /// What the fetch failed with, or what an earlier one failed with whose
     /// [`retry_at`](crate::Error::retry_at) has not come.
     pub async fn access_token(&self) -> Result<AccessToken> {
-        let snapshot = Arc::clone(&self.slot).serve().await?;
+        let snapshot = Arc::clone(&self.entry).serve().await?;
         Ok(snapshot.token.clone())
     }
 
@@ -118,7 +118,7 @@ impl TokenHandle {
     ///
     /// As [`access_token`](Self::access_token).
     pub async fn header_value(&self) -> Result<HeaderValue> {
-        let snapshot = Arc::clone(&self.slot).serve().await?;
+        let snapshot = Arc::clone(&self.entry).serve().await?;
         Ok(snapshot.token.bearer().clone())
     }
 
@@ -128,10 +128,10 @@ impl TokenHandle {
         request: &TokenRequest,
         kind: TokenKind,
     ) -> Result<Self> {
-        let slot = keeper.slot(request, kind)?;
+        let entry = keeper.entry(request, kind)?;
         let request = request.clone();
         Ok(Self {
-            slot,
+            entry,
             made_for: Some(MadeFor {
                 keeper,
                 request,
@@ -140,8 +140,8 @@ impl TokenHandle {
         })
     }
 
-    pub(crate) fn into_parts(self) -> (Arc<Slot>, Option<MadeFor>) {
-        (self.slot, self.made_for)
+    pub(crate) fn into_parts(self) -> (Arc<Entry>, Option<MadeFor>) {
+        (self.entry, self.made_for)
     }
 }
 
@@ -167,13 +167,13 @@ impl MadeFor {
     }
 
     /// The place of the request that comes of a context.
-    pub(crate) fn slot_in(&self, context: &TokenContext) -> Result<Arc<Slot>> {
-        self.keeper.slot(&context.over(&self.request), self.kind)
+    pub(crate) fn entry_in(&self, context: &TokenContext) -> Result<Arc<Entry>> {
+        self.keeper.entry(&context.over(&self.request), self.kind)
     }
 }
 
 impl fmt::Debug for TokenHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("TokenHandle").field(&self.slot).finish()
+        f.debug_tuple("TokenHandle").field(&self.entry).finish()
     }
 }

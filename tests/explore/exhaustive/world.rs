@@ -23,7 +23,7 @@ const SPENT: Window = window(900, 1_000);
 pub(crate) const PAUSE: Duration = Duration::from_secs(5);
 /// What the source is, in all models.
 pub(crate) const REVISION: u64 = 7;
-/// As in `cache/slot.rs`.
+/// As in `cache/entry.rs`.
 pub(crate) const ELECTIONS: usize = 3;
 
 pub(crate) const fn at(second: u64) -> Moment {

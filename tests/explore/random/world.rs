@@ -17,7 +17,7 @@ use crate::view::View;
 
 /// What the source is, in all models.
 const REVISION: u64 = 7;
-/// As in `cache/slot.rs`.
+/// As in `cache/entry.rs`.
 const ELECTIONS: usize = 3;
 /// How many preemptions PCT places in a run.
 const DEPTH: usize = 5;

@@ -23,8 +23,8 @@ use tracing::Instrument as _;
 use crate::advice;
 use crate::cache::attempts::{DEADLINE, attempts};
 use crate::cache::breaker::Clearance;
+use crate::cache::entry::{Entry, Errand, Snapshot};
 use crate::cache::life::{InFlight, Takeoff};
-use crate::cache::slot::{Errand, Slot, Snapshot};
 use crate::cache::trail::{self, Trail};
 use crate::clock::{AnyClock, Moment};
 use crate::error::{Error, ErrorKind, Result};
@@ -71,13 +71,13 @@ impl Drop for EndsTrail {
 #[derive(Default)]
 struct Overdue(AtomicU64);
 
-/// Sends a task for a slot's token.
+/// Sends a task for a entry's token.
 #[expect(
     clippy::disallowed_methods,
     reason = "this is the room that spawns, on the runtime it finds here and now"
 )]
 pub(crate) fn start(
-    slot: Weak<Slot>,
+    entry: Weak<Entry>,
     errand: Arc<Errand>,
     takeoff: Takeoff,
     now: Moment,
@@ -103,15 +103,15 @@ pub(crate) fn start(
             trail::record(&fetched);
             // Whoever could use it may be gone by now, and those who still wait may want another: the
             // channel closes without an outcome then.
-            let landed = slot.upgrade().and_then(|slot| match fetched {
-                Ok((token, asked)) => slot.publish(takeoff, token, asked).map(Ok),
+            let landed = entry.upgrade().and_then(|entry| match fetched {
+                Ok((token, asked)) => entry.publish(takeoff, token, asked).map(Ok),
                 Err(error) => {
                     errand.tell_of(&error);
-                    slot.fail(takeoff, error).map(Err)
+                    entry.fail(takeoff, error).map(Err)
                 }
             });
             if let Some(outcome) = landed {
-                // Nobody may be waiting any more: the slot has it all the same.
+                // Nobody may be waiting any more: the entry has it all the same.
                 sender.send_replace(Some(outcome));
             }
             errand.tally().landed();

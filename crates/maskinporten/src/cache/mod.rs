@@ -1,9 +1,9 @@
-//! (identity, request) → slot: every token that is held, each under all that tells it apart.
+//! (identity, request) → entry: every token that is held, each under all that tells it apart.
 //!
 //! - The key is the whole identity: issuer, client, kind, and everything the request would send. Two
 //!   requests that differ in anything never share a token. The signing key is not part of it, so that
 //!   a rotated key leaves tokens as they are.
-//! - A layer finds its slot once, when it is built. Who asks by hand looks it up each time, in a map
+//! - A layer finds its entry once, when it is built. Who asks by hand looks it up each time, in a map
 //!   whose shards are locked apart.
 //! - The map is bounded. Beyond its capacity spent tokens go first, then those that were looked up
 //!   least recently; never one that a layer or a caller holds, or that is being fetched.
@@ -11,11 +11,11 @@
 mod attempts;
 mod backoff;
 mod breaker;
+mod by_id;
+mod entry;
 mod flight;
 mod life;
-mod registry;
 mod sighting;
-mod slot;
 mod stripe;
 mod sync;
 mod trail;
@@ -37,10 +37,10 @@ use crate::source::SourceIdentity;
 
 pub(crate) use attempts::{ATTEMPT_TIMEOUT, DEADLINE, attempts};
 pub(crate) use breaker::Breaker;
+pub(crate) use by_id::{find, keeps};
+pub(crate) use entry::{Entry, Origin, Snapshot};
 pub(crate) use life::{NO_TOKEN, Standing};
-pub(crate) use registry::{find, keeps};
 pub(crate) use sighting::{Look, Sighting};
-pub(crate) use slot::{Origin, Slot, Snapshot};
 pub(crate) use stripe::{STRIPES, of_this_thread};
 pub(crate) use trail::record_key;
 
@@ -68,19 +68,19 @@ const SEARCHED_IN_VAIN_EVERY: Duration = Duration::from_secs(1);
 /// A full map is reported at most this often.
 const REPORTED_EVERY: Duration = Duration::from_secs(60);
 
-/// The slots of one client, whose source and exchange are the same for all: what tells two of them
+/// The entries of one client, whose source and exchange are the same for all: what tells two of them
 /// apart is kind and request.
 pub(crate) struct Cache {
-    maskinporten: Slots,
-    altinn: Slots,
+    maskinporten: Map,
+    altinn: Map,
     clock: AnyClock,
     closed: AtomicBool,
 }
 
-/// The slots of one kind.
-struct Slots {
+/// The entries of one kind.
+struct Map {
     // No lock is held across an await: nothing here is async.
-    shards: [RwLock<HashMap<TokenRequest, Arc<Slot>>>; SHARDS],
+    shards: [RwLock<HashMap<TokenRequest, Arc<Entry>>>; SHARDS],
     hasher: RandomState,
     count: AtomicUsize,
     capacity: usize,
@@ -98,58 +98,58 @@ impl Cache {
     /// A cache that keeps up to `capacity` tokens of each kind, beside those that are in use.
     pub(crate) fn new(capacity: usize, clock: AnyClock) -> Self {
         Self {
-            maskinporten: Slots::new(capacity),
-            altinn: Slots::new(capacity),
+            maskinporten: Map::new(capacity),
+            altinn: Map::new(capacity),
             clock,
             closed: AtomicBool::new(false),
         }
     }
 
-    /// The slot of a request; made where there is none yet.
-    pub(crate) fn slot(
+    /// The entry of a request; made where there is none yet.
+    pub(crate) fn entry(
         &self,
         kind: TokenKind,
         request: &TokenRequest,
-        make: impl FnOnce() -> Arc<Slot>,
-    ) -> Arc<Slot> {
+        make: impl FnOnce() -> Arc<Entry>,
+    ) -> Arc<Entry> {
         let now = self.clock.now();
-        let slots = self.of(kind);
-        let slot = slots.find(request).unwrap_or_else(|| {
-            // Made before the lock is taken: one slot's parent is another of this cache.
-            let slot = slots.insert(request, make(), &self.closed);
-            slots.free(now);
-            slot
+        let entries = self.of(kind);
+        let entry = entries.find(request).unwrap_or_else(|| {
+            // Made before the lock is taken: one entry's parent is another of this cache.
+            let entry = entries.insert(request, make(), &self.closed);
+            entries.free(now);
+            entry
         });
-        slot.touch(now);
-        slot
+        entry.touch(now);
+        entry
     }
 
-    /// The slot of a request, where there is one.
-    pub(crate) fn find(&self, kind: TokenKind, request: &TokenRequest) -> Option<Arc<Slot>> {
+    /// The entry of a request, where there is one.
+    pub(crate) fn find(&self, kind: TokenKind, request: &TokenRequest) -> Option<Arc<Entry>> {
         self.of(kind).find(request)
     }
 
-    /// Every slot there is, Maskinporten's first.
-    pub(crate) fn all(&self) -> Vec<Arc<Slot>> {
+    /// Every entry there is, Maskinporten's first.
+    pub(crate) fn all(&self) -> Vec<Arc<Entry>> {
         let mut all = self.maskinporten.all();
         all.extend(self.altinn.all());
         all
     }
 
-    /// Every slot that somebody holds: a layer, a handle, or another slot that is made of it.
-    pub(crate) fn held(&self) -> Vec<Arc<Slot>> {
+    /// Every entry that somebody holds: a layer, a handle, or another entry that is made of it.
+    pub(crate) fn held(&self) -> Vec<Arc<Entry>> {
         let mut held = self.all();
         // One for the map, and one for this list.
-        held.retain(|slot| Arc::strong_count(slot) > 2);
+        held.retain(|entry| Arc::strong_count(entry) > 2);
         held
     }
 
     /// Declares everything void.
     pub(crate) fn invalidate(&self) {
-        // The parents first, and only then is it looked which slots are made of them: what was made of
+        // The parents first, and only then is it looked which entries are made of them: what was made of
         // an old one until now is void too.
-        for slots in [&self.maskinporten, &self.altinn] {
-            slots.all().iter().for_each(|slot| slot.invalidate());
+        for entries in [&self.maskinporten, &self.altinn] {
+            entries.all().iter().for_each(|entry| entry.invalidate());
         }
     }
 
@@ -159,27 +159,31 @@ impl Cache {
 
     /// Fetches nothing any more, and waits until whatever was being fetched has ended.
     pub(crate) async fn close(&self) {
-        // Seen under the lock by whoever makes a slot after this.
+        // Seen under the lock by whoever makes a entry after this.
         self.closed.store(true, Ordering::SeqCst);
-        let flights: Vec<_> = self.all().iter().filter_map(|slot| slot.close()).collect();
+        let flights: Vec<_> = self
+            .all()
+            .iter()
+            .filter_map(|entry| entry.close())
+            .collect();
         flight::all_gone(flights).await;
     }
 
-    /// How many slots of a kind are kept, and when the first of their tokens that are good ends.
+    /// How many entries of a kind are kept, and when the first of their tokens that are good ends.
     pub(crate) fn holds(&self, kind: TokenKind, now: Moment) -> (usize, Option<Moment>) {
         let (mut count, mut soonest) = (0, None);
-        // One shard after the other, and nothing is taken out: a slot that is held for a moment looks as if
+        // One shard after the other, and nothing is taken out: a entry that is held for a moment looks as if
         // somebody used it.
         for shard in &self.of(kind).shards {
             let shard = shard.read();
-            let ends = shard.values().filter_map(|slot| slot.good_until(now));
+            let ends = shard.values().filter_map(|entry| entry.good_until(now));
             soonest = ends.chain(soonest).min();
             count += shard.len();
         }
         (count, soonest)
     }
 
-    fn of(&self, kind: TokenKind) -> &Slots {
+    fn of(&self, kind: TokenKind) -> &Map {
         match kind {
             TokenKind::Maskinporten => &self.maskinporten,
             TokenKind::Altinn => &self.altinn,
@@ -187,7 +191,7 @@ impl Cache {
     }
 }
 
-impl Slots {
+impl Map {
     fn new(capacity: usize) -> Self {
         Self {
             shards: Default::default(),
@@ -198,19 +202,19 @@ impl Slots {
         }
     }
 
-    fn shard(&self, request: &TokenRequest) -> &RwLock<HashMap<TokenRequest, Arc<Slot>>> {
+    fn shard(&self, request: &TokenRequest) -> &RwLock<HashMap<TokenRequest, Arc<Entry>>> {
         let hash = self.hasher.hash_one(request);
         &self.shards[hash as usize % SHARDS]
     }
 
-    fn find(&self, request: &TokenRequest) -> Option<Arc<Slot>> {
+    fn find(&self, request: &TokenRequest) -> Option<Arc<Entry>> {
         self.shard(request).read().get(request).cloned()
     }
 
-    fn insert(&self, request: &TokenRequest, made: Arc<Slot>, closed: &AtomicBool) -> Arc<Slot> {
+    fn insert(&self, request: &TokenRequest, made: Arc<Entry>, closed: &AtomicBool) -> Arc<Entry> {
         let mut shard = self.shard(request).write();
-        if let Some(slot) = shard.get(request) {
-            return Arc::clone(slot);
+        if let Some(entry) = shard.get(request) {
+            return Arc::clone(entry);
         }
         if closed.load(Ordering::SeqCst) {
             made.close();
@@ -220,14 +224,14 @@ impl Slots {
         made
     }
 
-    fn all(&self) -> Vec<Arc<Slot>> {
+    fn all(&self) -> Vec<Arc<Entry>> {
         let shards = self.shards.iter();
         shards
             .flat_map(|shard| shard.read().values().cloned().collect::<Vec<_>>())
             .collect()
     }
 
-    /// Makes room where there are more slots than there shall be.
+    /// Makes room where there are more entries than there shall be.
     fn free(&self, now: Moment) {
         let excess = || {
             let count = self.count.load(Ordering::Relaxed);
@@ -280,23 +284,23 @@ impl Slots {
         shards
             .flat_map(|shard| {
                 let shard = shard.read();
-                let idle = shard.iter().filter(|(_, slot)| is_idle(slot, now));
-                let idle = idle.map(|(request, slot)| Idle {
+                let idle = shard.iter().filter(|(_, entry)| is_idle(entry, now));
+                let idle = idle.map(|(request, entry)| Idle {
                     request: request.clone(),
-                    is_good: slot.current(now).is_some(),
-                    used_at: slot.used_at(),
+                    is_good: entry.current(now).is_some(),
+                    used_at: entry.used_at(),
                 });
                 idle.collect::<Vec<_>>()
             })
             .collect()
     }
 
-    /// Removes a slot unless somebody has come for it.
+    /// Removes a entry unless somebody has come for it.
     fn remove(&self, idle: &Idle, now: Moment) -> bool {
         let mut shard = self.shard(&idle.request).write();
         let still = shard
             .get(&idle.request)
-            .is_some_and(|slot| is_idle(slot, now));
+            .is_some_and(|entry| is_idle(entry, now));
         let removed = still.then(|| shard.remove(&idle.request)).flatten();
         // Its token is wiped outside the lock.
         drop(shard);
@@ -307,23 +311,23 @@ impl Slots {
     }
 }
 
-/// A slot that may go.
+/// A entry that may go.
 struct Idle {
     request: TokenRequest,
     is_good: bool,
     used_at: u64,
 }
 
-/// Whether nobody holds a slot but the map, and no flight is on its way to it. Asked under the map's
+/// Whether nobody holds a entry but the map, and no flight is on its way to it. Asked under the map's
 /// lock, without which nobody finds it there; a response that reports a rejected token may still, and
 /// then holds the last of it for a moment.
-fn is_idle(slot: &Arc<Slot>, now: Moment) -> bool {
-    Arc::strong_count(slot) == 1 && !slot.is_fetching(now)
+fn is_idle(entry: &Arc<Entry>, now: Moment) -> bool {
+    Arc::strong_count(entry) == 1 && !entry.is_fetching(now)
 }
 
 impl fmt::Debug for Cache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = |slots: &Slots| slots.count.load(Ordering::Relaxed);
+        let count = |entries: &Map| entries.count.load(Ordering::Relaxed);
         f.debug_struct("Cache")
             .field("maskinporten", &count(&self.maskinporten))
             .field("altinn", &count(&self.altinn))

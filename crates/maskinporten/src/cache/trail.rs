@@ -9,8 +9,8 @@ use tracing::field::{self, Empty};
 use tracing::level_filters::LevelFilter;
 use tracing::{Span, info_span};
 
+use crate::cache::entry::Errand;
 use crate::cache::life::Takeoff;
-use crate::cache::slot::Errand;
 use crate::clock::Moment;
 use crate::error::Result;
 use crate::request::TokenKind;

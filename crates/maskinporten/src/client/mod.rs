@@ -12,8 +12,8 @@ use std::time::Duration;
 use http::{HeaderValue, Uri};
 
 use crate::advice;
-use crate::authorizer::Authorizer;
-use crate::cache::{Breaker, Cache, Identity, Origin, Slot};
+use crate::authorize::Authorizer;
+use crate::cache::{Breaker, Cache, Entry, Identity, Origin};
 use crate::clock::AnyClock;
 #[cfg(feature = "metrics")]
 use crate::clock::Moment;
@@ -238,9 +238,9 @@ impl MaskinportenClient {
     ///
     /// The first failure, when all are done; the other tokens are there all the same.
     pub async fn warm_up(&self) -> Result<()> {
-        let slots = self.0.cache.held();
+        let entries = self.0.cache.held();
         // All set off before the first is waited for.
-        let waits: Vec<_> = slots.into_iter().map(Slot::set_off).collect();
+        let waits: Vec<_> = entries.into_iter().map(Entry::set_off).collect();
         let mut outcome = Ok(());
         for wait in waits {
             let fetched = wait.await;
@@ -254,9 +254,9 @@ impl MaskinportenClient {
     pub fn health(&self) -> Health {
         let now = self.0.clock.now();
         let (cache, clock) = (&self.0.cache, &self.0.clock);
-        let slots = cache.all();
-        let wanted = slots.iter().filter(|slot| slot.is_wanted());
-        let standings = wanted.map(|slot| slot.standing(now));
+        let entries = cache.all();
+        let wanted = entries.iter().filter(|entry| entry.is_wanted());
+        let standings = wanted.map(|entry| entry.standing(now));
         let mut health = Health::of(standings, cache.is_closed(), self.0.skew.seconds(), clock);
         if let Some(credentials) = &self.0.credentials {
             health.settings_error = credentials.trouble();
@@ -311,8 +311,8 @@ impl MaskinportenClient {
         let request = request.into_token_request()?;
         // The parent first: else the exchange could still be made with its old token.
         for kind in [TokenKind::Maskinporten, TokenKind::Altinn] {
-            if let Some(slot) = self.0.cache.find(kind, &request) {
-                slot.invalidate();
+            if let Some(entry) = self.0.cache.find(kind, &request) {
+                entry.invalidate();
             }
         }
         self.0.forget_outages();
@@ -347,13 +347,13 @@ impl TokenProvider for MaskinportenClient {
 }
 
 impl Keeper for Inner {
-    fn slot(&self, request: &TokenRequest, kind: TokenKind) -> Result<Arc<Slot>> {
-        let slot = match kind {
-            TokenKind::Maskinporten => self.maskinporten_slot(request)?,
-            TokenKind::Altinn => self.altinn_slot(request)?,
+    fn entry(&self, request: &TokenRequest, kind: TokenKind) -> Result<Arc<Entry>> {
+        let entry = match kind {
+            TokenKind::Maskinporten => self.maskinporten_entry(request)?,
+            TokenKind::Altinn => self.altinn_entry(request)?,
         };
-        slot.want();
-        Ok(slot)
+        entry.want();
+        Ok(entry)
     }
 
     fn environment(&self) -> Option<Environment> {
@@ -362,7 +362,7 @@ impl Keeper for Inner {
 }
 
 impl Inner {
-    fn maskinporten_slot(&self, request: &TokenRequest) -> Result<Arc<Slot>> {
+    fn maskinporten_entry(&self, request: &TokenRequest) -> Result<Arc<Entry>> {
         self.source.supports(request)?;
         let make = || {
             let identity = Identity {
@@ -371,7 +371,7 @@ impl Inner {
                 exchange: None,
             };
             let origin = Origin::Source(Arc::clone(&self.source));
-            Slot::new(
+            Entry::new(
                 identity,
                 origin,
                 Arc::clone(&self.breaker),
@@ -379,16 +379,16 @@ impl Inner {
                 Arc::clone(self.tallies.of(TokenKind::Maskinporten)),
             )
         };
-        Ok(self.cache.slot(TokenKind::Maskinporten, request, make))
+        Ok(self.cache.entry(TokenKind::Maskinporten, request, make))
     }
 
-    fn altinn_slot(&self, request: &TokenRequest) -> Result<Arc<Slot>> {
+    fn altinn_entry(&self, request: &TokenRequest) -> Result<Arc<Entry>> {
         let altinn = self.altinn.as_ref().ok_or_else(|| {
             Error::settings("no altinn is known to exchange the token at")
                 .with_advice(&advice::NO_ALTINN)
         })?;
         self.source.supports(request)?;
-        let make = |parent: Arc<Slot>| {
+        let make = |parent: Arc<Entry>| {
             let identity = Identity {
                 source: self.source.identity(),
                 request: request.clone(),
@@ -403,7 +403,7 @@ impl Inner {
                 Arc::clone(&self.skew),
             );
             let origin = Origin::Exchange(exchange);
-            Slot::new(
+            Entry::new(
                 identity,
                 origin,
                 Arc::clone(&altinn.breaker),
@@ -411,10 +411,12 @@ impl Inner {
                 Arc::clone(self.tallies.of(TokenKind::Altinn)),
             )
         };
-        let parent = self.maskinporten_slot(request)?;
-        let slot = self.cache.slot(TokenKind::Altinn, request, || make(parent));
+        let parent = self.maskinporten_entry(request)?;
+        let entry = self
+            .cache
+            .entry(TokenKind::Altinn, request, || make(parent));
         altinn.warn_without_service_owner(request);
-        Ok(slot)
+        Ok(entry)
     }
 
     fn stats(&self) -> Stats {

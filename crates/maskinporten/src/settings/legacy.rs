@@ -8,7 +8,7 @@ use std::error::Error as _;
 use std::path::Path;
 
 use crate::advice::{self, Advice};
-use crate::authorizer::ExistingHeader;
+use crate::authorize::ExistingHeader;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::key::trim;

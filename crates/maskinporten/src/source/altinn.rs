@@ -1,4 +1,4 @@
-//! The exchange: another slot's token, traded for Altinn's.
+//! The exchange: another entry's token, traded for Altinn's.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderValue, Uri};
 
 use crate::advice;
-use crate::cache::{ATTEMPT_TIMEOUT, Slot, Snapshot};
+use crate::cache::{ATTEMPT_TIMEOUT, Entry, Snapshot};
 use crate::clock::AnyClock;
 use crate::error::{Error, Result};
 use crate::exchange;
@@ -15,10 +15,10 @@ use crate::transport::Transport;
 
 use super::skew::{Skew, shifted};
 
-/// Trades the token of another slot for Altinn's: a second stage with a life of its own.
+/// Trades the token of another entry for Altinn's: a second stage with a life of its own.
 #[derive(Debug)]
 pub(crate) struct AltinnExchange {
-    parent: Arc<Slot>,
+    parent: Arc<Entry>,
     url: Uri,
     subscription_key: Option<HeaderValue>,
     transport: Transport,
@@ -32,7 +32,7 @@ const SECOND_EXCHANGE_AFTER: Duration = Duration::from_millis(250);
 
 impl AltinnExchange {
     pub(crate) fn new(
-        parent: Arc<Slot>,
+        parent: Arc<Entry>,
         url: Uri,
         subscription_key: Option<HeaderValue>,
         transport: Transport,
@@ -49,7 +49,7 @@ impl AltinnExchange {
         }
     }
 
-    pub(crate) fn parent(&self) -> &Arc<Slot> {
+    pub(crate) fn parent(&self) -> &Arc<Entry> {
         &self.parent
     }
 

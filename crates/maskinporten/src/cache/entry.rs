@@ -16,9 +16,9 @@ use crate::advice;
 use crate::cache::Identity;
 use crate::cache::backoff;
 use crate::cache::breaker::Breaker;
+use crate::cache::by_id;
 use crate::cache::flight::{self, Flight};
 use crate::cache::life::{self, Found, Life, Rejection, Setback, Standing, Takeoff};
-use crate::cache::registry;
 use crate::cache::sighting::{Look, Sighting};
 use crate::cache::window::Window;
 use crate::clock::{AnyClock, Moment};
@@ -52,7 +52,7 @@ pub(crate) type Snapshot = life::Snapshot<AccessToken>;
 /// One token's place. Aligned so that neither its own count of owners nor a neighbour shares a line
 /// with the generation, which every request reads.
 #[repr(align(128))]
-pub(crate) struct Slot {
+pub(crate) struct Entry {
     life: Life<AccessToken, Error, Flight>,
     clock: AnyClock,
     id: u64,
@@ -66,7 +66,7 @@ pub(crate) struct Slot {
     wanted: AtomicBool,
 }
 
-/// What a flight is sent for. It is all that a flight holds: no flight keeps its slot.
+/// What a flight is sent for. It is all that a flight holds: no flight keeps its entry.
 pub(crate) struct Errand {
     token: u64,
     identity: Identity,
@@ -80,14 +80,14 @@ pub(crate) struct Errand {
     rejected: AtomicBool,
 }
 
-/// Where a slot's token comes from.
+/// Where a entry's token comes from.
 pub(crate) enum Origin {
     Source(Arc<dyn TokenSource>),
-    /// The token of another slot, which it is made of.
+    /// The token of another entry, which it is made of.
     Exchange(AltinnExchange),
 }
 
-impl Slot {
+impl Entry {
     pub(crate) fn new(
         identity: Identity,
         origin: Origin,
@@ -95,13 +95,13 @@ impl Slot {
         clock: AnyClock,
         tally: Arc<Tally>,
     ) -> Arc<Self> {
-        Arc::new_cyclic(|slot| {
-            let id = registry::enter(Weak::clone(slot));
+        Arc::new_cyclic(|entry| {
+            let id = by_id::enter(Weak::clone(entry));
             Self {
                 life: Life::new(),
                 clock: clock.clone(),
                 id,
-                me: Weak::clone(slot),
+                me: Weak::clone(entry),
                 errand: Arc::new(Errand {
                     token: id,
                     identity,
@@ -119,7 +119,7 @@ impl Slot {
         })
     }
 
-    /// What a response carries instead of a reference: see [`registry`].
+    /// What a response carries instead of a reference: see [`by_id`].
     #[inline]
     pub(crate) fn id(&self) -> u64 {
         self.id
@@ -378,16 +378,16 @@ impl Slot {
 
     /// Sends a flight, and leaves it in `started`.
     fn start(&self, takeoff: Takeoff, now: Moment, started: &mut Option<Flight>) -> Result<Flight> {
-        let slot = Weak::clone(&self.me);
-        let flight = flight::start(slot, Arc::clone(&self.errand), takeoff, now)?;
+        let entry = Weak::clone(&self.me);
+        let flight = flight::start(entry, Arc::clone(&self.errand), takeoff, now)?;
         *started = Some(flight.clone());
         Ok(flight)
     }
 }
 
-// ===== what a flight does to its slot =====
+// ===== what a flight does to its entry =====
 
-impl Slot {
+impl Entry {
     /// Publishes a fetched token. `asked` is when its request left.
     ///
     /// Gives `None` where the flight was declared void, and no token where this one's life was over
@@ -442,17 +442,17 @@ impl Slot {
     }
 }
 
-impl Drop for Slot {
+impl Drop for Entry {
     fn drop(&mut self) {
-        registry::leave(self.id);
+        by_id::leave(self.id);
         // Nobody is left who could use what it brings.
         self.life.close();
     }
 }
 
-impl fmt::Debug for Slot {
+impl fmt::Debug for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut out = f.debug_struct("Slot");
+        let mut out = f.debug_struct("Entry");
         out.field("identity", &self.errand.identity);
         out.field("generation", &self.generation());
         out.finish_non_exhaustive()
@@ -508,7 +508,7 @@ impl Drop for Counted {
 // ===== impl Errand =====
 
 impl Errand {
-    /// The number of the slot it is for.
+    /// The number of the entry it is for.
     pub(crate) fn token(&self) -> u64 {
         self.token
     }
@@ -520,8 +520,8 @@ impl Errand {
         }
     }
 
-    /// The slot whose token this one is made of.
-    pub(crate) fn parent(&self) -> Option<&Arc<Slot>> {
+    /// The entry whose token this one is made of.
+    pub(crate) fn parent(&self) -> Option<&Arc<Entry>> {
         match &self.origin {
             Origin::Source(_) => None,
             Origin::Exchange(exchange) => Some(exchange.parent()),
@@ -556,7 +556,7 @@ impl Errand {
     }
 
     /// Whose tokens are fetched now: after another client's credentials were taken, no longer those that
-    /// the slot was made for.
+    /// the entry was made for.
     pub(crate) fn source_identity(&self) -> SourceIdentity {
         match &self.origin {
             Origin::Source(source) => source.identity(),

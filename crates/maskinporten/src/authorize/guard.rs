@@ -1,7 +1,7 @@
 //! [`Guard`]: who may see a token, also for an answer that comes when the layer is gone.
 //!
 //! A response carries numbers and no reference: see [`cache::find`]. A layer may be made for one call
-//! and dropped before the answer is there, so a slot's guards are kept beside it for as long as it
+//! and dropped before the answer is there, so a entry's guards are kept beside it for as long as it
 //! lives, each of them once.
 
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use http::{Extensions, Uri};
 use parking_lot::Mutex;
 
-use crate::cache::{self, Slot};
+use crate::cache::{self, Entry};
 use crate::origin::{Origin, Target};
 
 /// The origins of one layer, and how an answer tells where it came from.
@@ -72,43 +72,43 @@ impl PartialEq for Guard {
     }
 }
 
-/// Notes a guard of a slot, and gives it a number by which both are found.
-pub(super) fn enter(slot: u64, guard: &Arc<Guard>) -> u64 {
-    BOOK.lock().get_or_insert_default().enter(slot, guard)
+/// Notes a guard of a entry, and gives it a number by which both are found.
+pub(super) fn enter(entry: u64, guard: &Arc<Guard>) -> u64 {
+    BOOK.lock().get_or_insert_default().enter(entry, guard)
 }
 
-/// What a number stands for, while the slot lives.
-pub(super) fn find(number: u64) -> Option<(Arc<Slot>, Arc<Guard>)> {
+/// What a number stands for, while the entry lives.
+pub(super) fn find(number: u64) -> Option<(Arc<Entry>, Arc<Guard>)> {
     let book = BOOK.lock();
-    let Entry { slot, guard } = book.as_ref()?.entries.get(&number)?;
-    let (slot, guard) = (*slot, Arc::clone(guard));
+    let Noted { entry, guard } = book.as_ref()?.entries.get(&number)?;
+    let (entry, guard) = (*entry, Arc::clone(guard));
     drop(book);
-    Some((cache::find(slot)?, guard))
+    Some((cache::find(entry)?, guard))
 }
 
 #[derive(Default)]
 struct Book {
-    entries: HashMap<u64, Entry>,
-    of_slot: HashMap<u64, Vec<u64>>,
+    entries: HashMap<u64, Noted>,
+    of_entry: HashMap<u64, Vec<u64>>,
     /// Numbers are counted from 1.
     last: u64,
     sweep_at: usize,
 }
 
-struct Entry {
-    slot: u64,
+struct Noted {
+    entry: u64,
     guard: Arc<Guard>,
 }
 
 impl Book {
-    fn enter(&mut self, slot: u64, guard: &Arc<Guard>) -> u64 {
-        if !self.of_slot.contains_key(&slot) && self.of_slot.len() >= self.sweep_at {
+    fn enter(&mut self, entry: u64, guard: &Arc<Guard>) -> u64 {
+        if !self.of_entry.contains_key(&entry) && self.of_entry.len() >= self.sweep_at {
             self.sweep();
         }
         let Self {
-            entries, of_slot, ..
+            entries, of_entry, ..
         } = self;
-        let numbers = of_slot.entry(slot).or_default();
+        let numbers = of_entry.entry(entry).or_default();
         let is_same = |number: &&u64| entries.get(number).is_some_and(|e| e.guard == *guard);
         if let Some(known) = numbers.iter().find(is_same) {
             return *known;
@@ -127,18 +127,18 @@ impl Book {
         self.last += 1;
         numbers.push(self.last);
         let guard = Arc::clone(guard);
-        entries.insert(self.last, Entry { slot, guard });
+        entries.insert(self.last, Noted { entry, guard });
         self.last
     }
 
-    /// Forgets the guards of slots that are gone. Done when there are twice as many slots as the last
+    /// Forgets the guards of entries that are gone. Done when there are twice as many entries as the last
     /// time, so that each layer pays for a constant share of it.
     fn sweep(&mut self) {
         let Self {
-            entries, of_slot, ..
+            entries, of_entry, ..
         } = self;
-        of_slot.retain(|slot, numbers| {
-            let lives = cache::find(*slot).is_some();
+        of_entry.retain(|entry, numbers| {
+            let lives = cache::find(*entry).is_some();
             if !lives {
                 numbers
                     .iter()
@@ -146,17 +146,17 @@ impl Book {
             }
             lives
         });
-        self.sweep_at = SWEEP_AT_LEAST.max(self.of_slot.len().saturating_mul(2));
+        self.sweep_at = SWEEP_AT_LEAST.max(self.of_entry.len().saturating_mul(2));
     }
 }
 
 const SWEEP_AT_LEAST: usize = 64;
 
-/// How many guards of a slot are kept for layers that may be gone.
+/// How many guards of a entry are kept for layers that may be gone.
 const GUARDS_AT_MOST: usize = 64;
 
-// Held for one look-up, by functions that are not async. A slot that is dropped under it takes the
-// lock of the slots and no other.
+// Held for one look-up, by functions that are not async. A entry that is dropped under it takes the
+// lock of the entries and no other.
 static BOOK: Mutex<Option<Book>> = Mutex::new(None);
 
 #[cfg(test)]
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guard_of_a_slot_is_kept_once() {
+    fn a_guard_of_an_entry_is_kept_once() {
         let mut book = Book::default();
         let number = book.enter(1, &guard("https://a.example"));
         assert_eq!(book.enter(1, &guard("https://a.example")), number);
@@ -177,13 +177,13 @@ mod tests {
     }
 
     #[test]
-    fn guards_of_slots_that_are_gone_are_forgotten() {
-        // No slot has these numbers: slots are counted from 1.
+    fn guards_of_entries_that_are_gone_are_forgotten() {
+        // No entry has these numbers: entries are counted from 1.
         let mut book = Book::default();
-        for slot in 0..10 * SWEEP_AT_LEAST as u64 {
-            book.enter(u64::MAX - slot, &guard("https://c.example"));
+        for entry in 0..10 * SWEEP_AT_LEAST as u64 {
+            book.enter(u64::MAX - entry, &guard("https://c.example"));
         }
-        assert!(book.of_slot.len() <= 2 * SWEEP_AT_LEAST);
+        assert!(book.of_entry.len() <= 2 * SWEEP_AT_LEAST);
         assert!(book.entries.len() <= 2 * SWEEP_AT_LEAST);
     }
 

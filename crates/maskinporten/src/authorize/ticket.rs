@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use http::{HeaderMap, HeaderValue};
 
 use super::{Receipt, guard};
-use crate::cache::{Slot, Snapshot};
+use crate::cache::{Entry, Snapshot};
 use crate::error::Result;
 use crate::header;
 use crate::signer::BoxFuture;
@@ -20,7 +20,7 @@ use crate::signer::BoxFuture;
 pub struct Ticket {
     value: HeaderValue,
     receipt: Receipt,
-    slot: Arc<Slot>,
+    entry: Arc<Entry>,
 }
 
 impl Ticket {
@@ -34,8 +34,8 @@ impl Ticket {
     ///
     /// There is a ticket at once where a token is at hand, which may be a newer one.
     pub fn look_again(self) -> Acquire {
-        let Self { receipt, slot, .. } = self;
-        Acquire::waiting(receipt.guard, Arc::clone(&slot), slot.acquire_again())
+        let Self { receipt, entry, .. } = self;
+        Acquire::waiting(receipt.guard, Arc::clone(&entry), entry.acquire_again())
     }
 }
 
@@ -44,13 +44,13 @@ impl Ticket {
 pub struct Acquire(BoxFuture<'static, Result<Ticket>>);
 
 impl Acquire {
-    pub(super) fn new(slot: Arc<Slot>, guard: u64) -> Self {
-        Self::waiting(guard, Arc::clone(&slot), slot.serve())
+    pub(super) fn new(entry: Arc<Entry>, guard: u64) -> Self {
+        Self::waiting(guard, Arc::clone(&entry), entry.serve())
     }
 
     fn waiting(
         guard: u64,
-        slot: Arc<Slot>,
+        entry: Arc<Entry>,
         wait: impl Future<Output = Result<Arc<Snapshot>>> + Send + 'static,
     ) -> Self {
         Self(Box::pin(async move {
@@ -61,7 +61,7 @@ impl Acquire {
                     guard,
                     generation: snapshot.generation,
                 },
-                slot,
+                entry,
             })
         }))
     }
@@ -97,18 +97,18 @@ enum Stage {
 impl Renewal {
     /// None where none is fetched for this one.
     pub(super) fn of(rejected: Receipt) -> Option<Self> {
-        let (slot, _) = guard::find(rejected.guard)?;
+        let (entry, _) = guard::find(rejected.guard)?;
         let mut wait: BoxFuture<'static, Option<Ticket>> = Box::pin(async move {
-            let renewed = Arc::clone(&slot).renewed(rejected.generation).await?;
+            let renewed = Arc::clone(&entry).renewed(rejected.generation).await?;
             let snapshot = renewed.ok()?;
-            slot.tally().replayed();
+            entry.tally().replayed();
             Some(Ticket {
                 value: snapshot.token.bearer().clone(),
                 receipt: Receipt {
                     generation: snapshot.generation,
                     ..rejected
                 },
-                slot,
+                entry,
             })
         });
         // Whether there is anything to wait for is known at the first look, and whoever asks has to

@@ -49,7 +49,7 @@ impl LocalAuthorizer {
             return None;
         }
         match &mut self.view {
-            Some(view) => view.set(&seat.slot, seat.guard, request.headers_mut()),
+            Some(view) => view.set(&seat.entry, seat.guard, request.headers_mut()),
             None => self.set_first(request.headers_mut()),
         }
     }
@@ -116,7 +116,7 @@ impl LocalAuthorizer {
         decided.unwrap_or_else(|| {
             let seat = &self.seat;
             let view = self.view.get_or_insert_with(|| seat.own_view());
-            let set = view.set_over(&seat.slot, seat.guard, headers);
+            let set = view.set_over(&seat.entry, seat.guard, headers);
             set.map_or(Attempt::Wait, Attempt::Set)
         })
     }
@@ -152,7 +152,7 @@ impl LocalAuthorizer {
         }
         let seat = &self.seat;
         let view = self.view.get_or_insert_with(|| seat.own_view());
-        view.set(&seat.slot, seat.guard, headers)
+        view.set(&seat.entry, seat.guard, headers)
     }
 
     /// The calling thread's seat.

@@ -14,7 +14,7 @@ use http::header::AUTHORIZATION;
 use http::{Extensions, HeaderMap, Uri};
 
 use crate::advice;
-use crate::cache::{self, Slot};
+use crate::cache::{self, Entry};
 use crate::error::{Error, Result};
 use crate::header;
 use crate::origin::{IntoOrigins, Origin, Target};
@@ -158,7 +158,7 @@ struct Gate {
     contexts: Contexts,
     /// What contexts may ask for beside the layer's own scopes.
     allowed: Option<ScopeSet>,
-    slot: Arc<Slot>,
+    entry: Arc<Entry>,
     /// The way to the tokens that contexts ask for.
     made_for: Option<MadeFor>,
 }
@@ -179,7 +179,7 @@ impl Authorizer {
     ) -> Result<Self> {
         let origins = origins.into_origins()?;
         let handle = provider.token(&request.into_token_request()?, kind)?;
-        let (slot, made_for) = handle.into_parts();
+        let (entry, made_for) = handle.into_parts();
         if let Some(made_for) = &made_for {
             origins
                 .iter()
@@ -191,7 +191,7 @@ impl Authorizer {
             existing: ExistingHeader::default(),
             contexts: Contexts::default(),
             allowed: None,
-            slot,
+            entry,
             made_for,
         }))
     }
@@ -521,15 +521,15 @@ impl Gate {
             let error = Error::request(message).with_advice(&advice::CONTEXT_SCOPES);
             return Passage::Refused(error);
         }
-        let slot = match made_for.slot_in(context) {
-            Ok(slot) => slot,
+        let entry = match made_for.entry_in(context) {
+            Ok(entry) => entry,
             Err(error) => return Passage::Refused(error),
         };
-        // The guard is entered under this very slot: what the response says is said of its token.
-        let guard = guard::enter(slot.id(), &self.guard);
-        match seat::set_over_in_passing(&slot, guard, headers) {
+        // The guard is entered under this very entry: what the response says is said of its token.
+        let guard = guard::enter(entry.id(), &self.guard);
+        match seat::set_over_in_passing(&entry, guard, headers) {
             Some(receipt) => Passage::Go(receipt),
-            None => Passage::Wait(Acquire::new(slot, guard)),
+            None => Passage::Wait(Acquire::new(entry, guard)),
         }
     }
 
@@ -556,7 +556,7 @@ impl fmt::Debug for Gate {
         out.field("pass_foreign", &self.pass_foreign);
         out.field("existing", &self.existing);
         out.field("contexts", &self.contexts);
-        out.field("slot", &self.slot);
+        out.field("entry", &self.entry);
         out.finish_non_exhaustive()
     }
 }

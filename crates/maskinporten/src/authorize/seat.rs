@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, Uri};
 use parking_lot::Mutex;
 
 use super::{Acquire, Attempt, Gate, Passage, Receipt, guard};
-use crate::cache::{self, Look, STRIPES, Sighting, Slot};
+use crate::cache::{self, Entry, Look, STRIPES, Sighting};
 use crate::clock::Horizon;
 use crate::header;
 use crate::origin::{Origin, Target};
@@ -22,7 +22,7 @@ pub(super) struct Seat {
     pub(super) stripe: usize,
     // What most requests need of the gate, without the way there.
     plain: Option<Origin>,
-    pub(super) slot: Arc<Slot>,
+    pub(super) entry: Arc<Entry>,
     /// The number of the gate's guard: see [`guard`].
     pub(super) guard: u64,
     // Only ever tried: nobody waits for it, and it is held while one header is set. The locks of
@@ -62,9 +62,9 @@ impl Table {
             Arc::new(Seat {
                 stripe,
                 plain: self.gate.plain(),
-                slot: Arc::clone(&self.gate.slot),
-                guard: guard::enter(self.gate.slot.id(), &self.gate.guard),
-                view: Mutex::new(View::new(&self.gate.slot)),
+                entry: Arc::clone(&self.gate.entry),
+                guard: guard::enter(self.gate.entry.id(), &self.gate.guard),
+                view: Mutex::new(View::new(&self.gate.entry)),
                 gate: Arc::clone(&self.gate),
                 table: Arc::downgrade(self),
             })
@@ -100,8 +100,8 @@ impl Seat {
         let decided = self.gate.decide_existing(headers);
         decided.unwrap_or_else(|| {
             let set = match self.view.try_lock() {
-                Some(mut view) => view.set_over(&self.slot, self.guard, headers),
-                None => set_over_in_passing(&self.slot, self.guard, headers),
+                Some(mut view) => view.set_over(&self.entry, self.guard, headers),
+                None => set_over_in_passing(&self.entry, self.guard, headers),
             };
             set.map_or(Attempt::Wait, Attempt::Set)
         })
@@ -120,30 +120,30 @@ impl Seat {
     #[inline]
     pub(super) fn set(&self, headers: &mut HeaderMap) -> Option<Receipt> {
         match self.view.try_lock() {
-            Some(mut view) => view.set(&self.slot, self.guard, headers),
+            Some(mut view) => view.set(&self.entry, self.guard, headers),
             // Another thread of this stripe is looking at it just now.
-            None => set_past_a_view(&self.slot, self.guard, headers, header::set),
+            None => set_past_a_view(&self.entry, self.guard, headers, header::set),
         }
     }
 
     /// A view for one who does not share it.
     #[cold]
     pub(super) fn own_view(&self) -> Box<View> {
-        Box::new(View::new(&self.slot))
+        Box::new(View::new(&self.entry))
     }
 
     pub(super) fn acquire(&self) -> Acquire {
-        Acquire::new(Arc::clone(&self.slot), self.guard)
+        Acquire::new(Arc::clone(&self.entry), self.guard)
     }
 }
 
 /// Sets the header without a view, whatever is there, where the token may be used now.
 pub(super) fn set_over_in_passing(
-    slot: &Arc<Slot>,
+    entry: &Arc<Entry>,
     guard: u64,
     headers: &mut HeaderMap,
 ) -> Option<Receipt> {
-    set_past_a_view(slot, guard, headers, over)
+    set_past_a_view(entry, guard, headers, over)
 }
 
 /// Sets a header whatever is there, and so always.
@@ -154,17 +154,17 @@ fn over(headers: &mut HeaderMap, bearer: &HeaderValue) -> bool {
 
 #[cold]
 fn set_past_a_view(
-    slot: &Arc<Slot>,
+    entry: &Arc<Entry>,
     guard: u64,
     headers: &mut HeaderMap,
     set: fn(&mut HeaderMap, &HeaderValue) -> bool,
 ) -> Option<Receipt> {
     let mut seen = Sighting::of_nothing(HeaderValue::from_static(""));
-    let now = slot.clock().now();
-    let result = match slot.look(&mut seen, now) {
+    let now = entry.clock().now();
+    let result = match entry.look(&mut seen, now) {
         Look::Nothing => return None,
         Look::Ageing => {
-            slot.refresh_if_due(now);
+            entry.refresh_if_due(now);
             Lookup::Stale
         }
         Look::Fresh => Lookup::Hit,
@@ -172,7 +172,7 @@ fn set_past_a_view(
     if !set(headers, &seen.value) {
         return None;
     }
-    slot.tally().looked_up(result);
+    entry.tally().looked_up(result);
     Some(Receipt {
         guard,
         generation: seen.generation,
@@ -181,11 +181,11 @@ fn set_past_a_view(
 
 impl View {
     /// Of no token yet.
-    pub(super) fn new(slot: &Arc<Slot>) -> Self {
+    pub(super) fn new(entry: &Arc<Entry>) -> Self {
         Self {
             seen: Sighting::of_nothing(HeaderValue::from_static("")),
             fresh: Horizon::PAST,
-            counter: Counter::of(slot.tally()),
+            counter: Counter::of(entry.tally()),
         }
     }
 
@@ -193,12 +193,12 @@ impl View {
     #[inline]
     pub(super) fn set(
         &mut self,
-        slot: &Arc<Slot>,
+        entry: &Arc<Entry>,
         guard: u64,
         headers: &mut HeaderMap,
     ) -> Option<Receipt> {
-        if !self.is_fresh(slot) {
-            return self.set_anew(slot, guard, headers, header::set);
+        if !self.is_fresh(entry) {
+            return self.set_anew(entry, guard, headers, header::set);
         }
         let set = header::set(headers, &self.seen.value);
         set.then(|| self.receipt(guard, Lookup::Hit))
@@ -207,12 +207,12 @@ impl View {
     /// Sets the header, whatever is there, where the token may be used now.
     pub(super) fn set_over(
         &mut self,
-        slot: &Arc<Slot>,
+        entry: &Arc<Entry>,
         guard: u64,
         headers: &mut HeaderMap,
     ) -> Option<Receipt> {
-        if !self.is_fresh(slot) {
-            return self.set_anew(slot, guard, headers, over);
+        if !self.is_fresh(entry) {
+            return self.set_anew(entry, guard, headers, over);
         }
         header::set_over(headers, &self.seen.value);
         Some(self.receipt(guard, Lookup::Hit))
@@ -222,21 +222,21 @@ impl View {
     #[cold]
     fn set_anew(
         &mut self,
-        slot: &Arc<Slot>,
+        entry: &Arc<Entry>,
         guard: u64,
         headers: &mut HeaderMap,
         set: fn(&mut HeaderMap, &HeaderValue) -> bool,
     ) -> Option<Receipt> {
-        let result = self.look(slot)?;
+        let result = self.look(entry)?;
         set(headers, &self.seen.value).then(|| self.receipt(guard, result))
     }
 
     /// Whether the token that was seen last may be used, without another question.
     #[inline]
-    fn is_fresh(&self, slot: &Slot) -> bool {
-        // A slot's generation is 0 until there is a token, and a view's moments are past until then.
-        let same = slot.generation() == self.seen.generation;
-        same && self.fresh.is_ahead(slot.clock())
+    fn is_fresh(&self, entry: &Entry) -> bool {
+        // A entry's generation is 0 until there is a token, and a view's moments are past until then.
+        let same = entry.generation() == self.seen.generation;
+        same && self.fresh.is_ahead(entry.clock())
     }
 
     /// Counts a header that is set.
@@ -249,15 +249,15 @@ impl View {
         }
     }
 
-    /// Looks at the slot and at the clock anew: whether there is a token that may be used, fresh or ageing.
-    fn look(&mut self, slot: &Arc<Slot>) -> Option<Lookup> {
+    /// Looks at the entry and at the clock anew: whether there is a token that may be used, fresh or ageing.
+    fn look(&mut self, entry: &Arc<Entry>) -> Option<Lookup> {
         // The glance first: whatever passes between the two makes the horizon nearer, never farther.
-        let (glance, now) = slot.clock().glance_and_now();
-        let (fresh, result) = match slot.look(&mut self.seen, now) {
+        let (glance, now) = entry.clock().glance_and_now();
+        let (fresh, result) = match entry.look(&mut self.seen, now) {
             // Without a token to go on with, whoever waits starts the flight, and nobody who only looks.
             Look::Nothing => return None,
             Look::Ageing => {
-                slot.refresh_if_due(now);
+                entry.refresh_if_due(now);
                 (Horizon::PAST, Lookup::Stale)
             }
             // Also where the clocks have moved apart: they are trusted again from here on.

@@ -1,4 +1,4 @@
-//! Slots by number, for the one response in thousands that must report to its slot.
+//! Map by number, for the one response in thousands that must report to its entry.
 //!
 //! A response future that carried an `Arc` would write to a count all threads share, on every
 //! request. It carries two numbers instead, and only a rejected token is looked up here.
@@ -10,22 +10,22 @@ use std::sync::{Arc, Weak};
 use http::HeaderValue;
 use parking_lot::Mutex;
 
-use crate::cache::slot::Slot;
+use crate::cache::entry::Entry;
 
-// Held for one look-up, by functions that are not async. A slot is never dropped while it is held:
+// Held for one look-up, by functions that are not async. A entry is never dropped while it is held:
 // `find` gives its reference to the caller.
-static SLOTS: Mutex<Option<HashMap<u64, Weak<Slot>>>> = Mutex::new(None);
+static SLOTS: Mutex<Option<HashMap<u64, Weak<Entry>>>> = Mutex::new(None);
 
-/// Notes a slot and gives it its number, counted from 1.
-pub(crate) fn enter(slot: Weak<Slot>) -> u64 {
+/// Notes a entry and gives it its number, counted from 1.
+pub(crate) fn enter(entry: Weak<Entry>) -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let id = NEXT.fetch_add(1, Ordering::Relaxed);
-    SLOTS.lock().get_or_insert_default().insert(id, slot);
+    SLOTS.lock().get_or_insert_default().insert(id, entry);
     id
 }
 
-/// The slot of a number, while it lives.
-pub(crate) fn find(id: u64) -> Option<Arc<Slot>> {
+/// The entry of a number, while it lives.
+pub(crate) fn find(id: u64) -> Option<Arc<Entry>> {
     SLOTS.lock().as_ref()?.get(&id)?.upgrade()
 }
 
@@ -34,17 +34,17 @@ pub(crate) fn find(id: u64) -> Option<Arc<Slot>> {
 /// It looks through all of them: for the moment when two layers are found to be one too many.
 pub(crate) fn keeps(header: &HeaderValue) -> bool {
     // Collected first, so that none is dropped under the lock.
-    let all = || -> Vec<Arc<Slot>> {
-        let slots = SLOTS.lock();
-        let slots = slots.iter().flat_map(HashMap::values);
-        slots.filter_map(Weak::upgrade).collect()
+    let all = || -> Vec<Arc<Entry>> {
+        let entries = SLOTS.lock();
+        let entries = entries.iter().flat_map(HashMap::values);
+        entries.filter_map(Weak::upgrade).collect()
     };
-    all().iter().any(|slot| slot.keeps(header))
+    all().iter().any(|entry| entry.keeps(header))
 }
 
 pub(crate) fn leave(id: u64) {
-    if let Some(slots) = SLOTS.lock().as_mut() {
-        slots.remove(&id);
+    if let Some(entries) = SLOTS.lock().as_mut() {
+        entries.remove(&id);
     }
 }
 
@@ -57,13 +57,13 @@ mod tests {
     use crate::source::FixedToken;
 
     #[test]
-    fn a_slot_that_is_gone_leaves_nothing_behind() {
+    fn an_entry_that_is_gone_leaves_nothing_behind() {
         let is_noted = |id| SLOTS.lock().as_ref().unwrap().contains_key(&id);
         let source = FixedToken::new("token", Duration::from_secs(60)).unwrap();
-        let (slot, _) = TokenHandle::from_source(source).unwrap().into_parts();
-        let id = slot.id();
+        let (entry, _) = TokenHandle::from_source(source).unwrap().into_parts();
+        let id = entry.id();
         assert!(is_noted(id) && find(id).is_some());
-        drop(slot);
+        drop(entry);
         assert!(!is_noted(id));
     }
 }

@@ -6,14 +6,14 @@ use http::{Extensions, HeaderMap, Response, StatusCode, Version};
 
 use super::guard;
 use super::ticket::Renewal;
-use crate::cache::{NO_TOKEN, Slot};
+use crate::cache::{Entry, NO_TOKEN};
 use crate::header;
 use crate::origin::Target;
 
 /// Which token a request left with: two numbers, cheap to carry until its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {
-    /// The number of the guard, and of the slot with it.
+    /// The number of the guard, and of the entry with it.
     pub(super) guard: u64,
     pub(super) generation: u64,
 }
@@ -61,11 +61,11 @@ impl Receipt {
         if silent || extensions.insert(Read).is_some() || verdict != Verdict::Rejected {
             return;
         }
-        if let Some((slot, guard)) = guard::find(self.guard)
+        if let Some((entry, guard)) = guard::find(self.guard)
             && guard.believes(extensions)
             && came_from.is_none_or(|target| guard.lists(target))
         {
-            extensions.insert(self.reject(&slot));
+            extensions.insert(self.reject(&entry));
         }
     }
 
@@ -80,13 +80,13 @@ impl Receipt {
         if !header::rejects_the_token(response_headers) {
             return None;
         }
-        let (slot, guard) = guard::find(self.guard)?;
+        let (entry, guard) = guard::find(self.guard)?;
         let listed = came_from.is_none_or(|target| guard.lists(target));
-        listed.then(|| self.reject(&slot))
+        listed.then(|| self.reject(&entry))
     }
 
-    fn reject(self, slot: &Arc<Slot>) -> RejectedToken {
-        slot.report_rejected(self.generation);
+    fn reject(self, entry: &Arc<Entry>) -> RejectedToken {
+        entry.report_rejected(self.generation);
         RejectedToken {
             receipt: self,
             replayed: false,
