@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use crate::advice;
-use crate::cache::{self, Breaker, Entry, Identity};
+use crate::cache::{self, Breaker, Held, Identity};
 use crate::clock::AnyClock;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
@@ -52,7 +52,7 @@ pub trait TokenProvider: fmt::Debug + Send + Sync + 'static {
 /// The place where one token is kept, shared by everybody who needs that token.
 #[derive(Clone)]
 pub struct TokenHandle {
-    entry: Arc<Entry>,
+    entry: Held,
     /// None for a place of its own, beside which there are no others.
     made_for: Option<MadeFor>,
 }
@@ -67,7 +67,7 @@ pub(crate) struct MadeFor {
 
 /// Who keeps the tokens of many requests.
 pub(crate) trait Keeper: Send + Sync {
-    fn entry(&self, request: &TokenRequest, kind: TokenKind) -> Result<Arc<Entry>>;
+    fn entry(&self, request: &TokenRequest, kind: TokenKind) -> Result<Held>;
 
     /// Which environment the tokens are of, where that is known.
     fn environment(&self) -> Option<Environment>;
@@ -86,7 +86,7 @@ impl TokenHandle {
             request: ScopeSet::new(["fixed"])?.into(),
             exchange: None,
         };
-        let entry = Entry::new(
+        let entry = Held::new(
             identity,
             cache::Origin::Source(Arc::new(source)),
             Arc::new(Breaker::default()),
@@ -108,7 +108,7 @@ impl TokenHandle {
     /// What the fetch failed with, or what an earlier one failed with whose
     /// [`retry_at`](crate::Error::retry_at) has not come.
     pub async fn access_token(&self) -> Result<AccessToken> {
-        let snapshot = Arc::clone(&self.entry).serve().await?;
+        let snapshot = self.entry.clone().serve().await?;
         Ok(snapshot.token.clone())
     }
 
@@ -118,7 +118,7 @@ impl TokenHandle {
     ///
     /// As [`access_token`](Self::access_token).
     pub async fn header_value(&self) -> Result<HeaderValue> {
-        let snapshot = Arc::clone(&self.entry).serve().await?;
+        let snapshot = self.entry.clone().serve().await?;
         Ok(snapshot.token.bearer().clone())
     }
 
@@ -140,7 +140,7 @@ impl TokenHandle {
         })
     }
 
-    pub(crate) fn into_parts(self) -> (Arc<Entry>, Option<MadeFor>) {
+    pub(crate) fn into_parts(self) -> (Held, Option<MadeFor>) {
         (self.entry, self.made_for)
     }
 }
@@ -167,7 +167,7 @@ impl MadeFor {
     }
 
     /// The place of the request that comes of a context.
-    pub(crate) fn entry_in(&self, context: &TokenContext) -> Result<Arc<Entry>> {
+    pub(crate) fn entry_in(&self, context: &TokenContext) -> Result<Held> {
         self.keeper.entry(&context.over(&self.request), self.kind)
     }
 }

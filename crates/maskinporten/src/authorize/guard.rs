@@ -11,7 +11,7 @@ use std::sync::Arc;
 use http::{Extensions, Uri};
 use parking_lot::Mutex;
 
-use crate::cache::{self, Entry};
+use crate::cache::{self, Held};
 use crate::origin::{Origin, Target};
 
 /// The origins of one layer, and how an answer tells where it came from.
@@ -78,7 +78,7 @@ pub(super) fn enter(entry: u64, guard: &Arc<Guard>) -> u64 {
 }
 
 /// What a number stands for, while the entry lives.
-pub(super) fn find(number: u64) -> Option<(Arc<Entry>, Arc<Guard>)> {
+pub(super) fn find(number: u64) -> Option<(Held, Arc<Guard>)> {
     let book = BOOK.lock();
     let Noted { entry, guard } = book.as_ref()?.entries.get(&number)?;
     let (entry, guard) = (*entry, Arc::clone(guard));

@@ -14,7 +14,7 @@ use http::header::AUTHORIZATION;
 use http::{Extensions, HeaderMap, Uri};
 
 use crate::advice;
-use crate::cache::{self, Entry};
+use crate::cache::{self, Held};
 use crate::error::{Error, Result};
 use crate::header;
 use crate::origin::{IntoOrigins, Origin, Target};
@@ -158,7 +158,7 @@ struct Gate {
     contexts: Contexts,
     /// What contexts may ask for beside the layer's own scopes.
     allowed: Option<ScopeSet>,
-    entry: Arc<Entry>,
+    entry: Held,
     /// The way to the tokens that contexts ask for.
     made_for: Option<MadeFor>,
 }

@@ -1,7 +1,5 @@
 //! [`Receipt`]: which token a request left with, and what its response says about that token.
 
-use std::sync::Arc;
-
 use http::{Extensions, HeaderMap, Response, StatusCode, Version};
 
 use super::guard;
@@ -85,7 +83,7 @@ impl Receipt {
         listed.then(|| self.reject(&entry))
     }
 
-    fn reject(self, entry: &Arc<Entry>) -> RejectedToken {
+    fn reject(self, entry: &Entry) -> RejectedToken {
         entry.report_rejected(self.generation);
         RejectedToken {
             receipt: self,

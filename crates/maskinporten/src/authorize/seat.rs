@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, Uri};
 use parking_lot::Mutex;
 
 use super::{Acquire, Attempt, Gate, Passage, Receipt, guard};
-use crate::cache::{self, Entry, Look, STRIPES, Sighting};
+use crate::cache::{self, Entry, Held, Look, STRIPES, Sighting};
 use crate::clock::Horizon;
 use crate::header;
 use crate::origin::{Origin, Target};
@@ -22,7 +22,7 @@ pub(super) struct Seat {
     pub(super) stripe: usize,
     // What most requests need of the gate, without the way there.
     plain: Option<Origin>,
-    pub(super) entry: Arc<Entry>,
+    pub(super) entry: Held,
     /// The number of the gate's guard: see [`guard`].
     pub(super) guard: u64,
     // Only ever tried: nobody waits for it, and it is held while one header is set. The locks of
@@ -62,7 +62,7 @@ impl Table {
             Arc::new(Seat {
                 stripe,
                 plain: self.gate.plain(),
-                entry: Arc::clone(&self.gate.entry),
+                entry: self.gate.entry.clone(),
                 guard: guard::enter(self.gate.entry.id(), &self.gate.guard),
                 view: Mutex::new(View::new(&self.gate.entry)),
                 gate: Arc::clone(&self.gate),
@@ -133,13 +133,13 @@ impl Seat {
     }
 
     pub(super) fn acquire(&self) -> Acquire {
-        Acquire::new(Arc::clone(&self.entry), self.guard)
+        Acquire::new(self.entry.clone(), self.guard)
     }
 }
 
 /// Sets the header without a view, whatever is there, where the token may be used now.
 pub(super) fn set_over_in_passing(
-    entry: &Arc<Entry>,
+    entry: &Entry,
     guard: u64,
     headers: &mut HeaderMap,
 ) -> Option<Receipt> {
@@ -154,7 +154,7 @@ fn over(headers: &mut HeaderMap, bearer: &HeaderValue) -> bool {
 
 #[cold]
 fn set_past_a_view(
-    entry: &Arc<Entry>,
+    entry: &Entry,
     guard: u64,
     headers: &mut HeaderMap,
     set: fn(&mut HeaderMap, &HeaderValue) -> bool,
@@ -181,7 +181,7 @@ fn set_past_a_view(
 
 impl View {
     /// Of no token yet.
-    pub(super) fn new(entry: &Arc<Entry>) -> Self {
+    pub(super) fn new(entry: &Entry) -> Self {
         Self {
             seen: Sighting::of_nothing(HeaderValue::from_static("")),
             fresh: Horizon::PAST,
@@ -193,7 +193,7 @@ impl View {
     #[inline]
     pub(super) fn set(
         &mut self,
-        entry: &Arc<Entry>,
+        entry: &Entry,
         guard: u64,
         headers: &mut HeaderMap,
     ) -> Option<Receipt> {
@@ -207,7 +207,7 @@ impl View {
     /// Sets the header, whatever is there, where the token may be used now.
     pub(super) fn set_over(
         &mut self,
-        entry: &Arc<Entry>,
+        entry: &Entry,
         guard: u64,
         headers: &mut HeaderMap,
     ) -> Option<Receipt> {
@@ -222,7 +222,7 @@ impl View {
     #[cold]
     fn set_anew(
         &mut self,
-        entry: &Arc<Entry>,
+        entry: &Entry,
         guard: u64,
         headers: &mut HeaderMap,
         set: fn(&mut HeaderMap, &HeaderValue) -> bool,
@@ -250,7 +250,7 @@ impl View {
     }
 
     /// Looks at the entry and at the clock anew: whether there is a token that may be used, fresh or ageing.
-    fn look(&mut self, entry: &Arc<Entry>) -> Option<Lookup> {
+    fn look(&mut self, entry: &Entry) -> Option<Lookup> {
         // The glance first: whatever passes between the two makes the horizon nearer, never farther.
         let (glance, now) = entry.clock().glance_and_now();
         let (fresh, result) = match entry.look(&mut self.seen, now) {

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use http::{HeaderMap, HeaderValue};
 
 use super::{Receipt, guard};
-use crate::cache::{Entry, Snapshot};
+use crate::cache::{Held, Snapshot};
 use crate::error::Result;
 use crate::header;
 use crate::signer::BoxFuture;
@@ -20,7 +20,7 @@ use crate::signer::BoxFuture;
 pub struct Ticket {
     value: HeaderValue,
     receipt: Receipt,
-    entry: Arc<Entry>,
+    entry: Held,
 }
 
 impl Ticket {
@@ -35,7 +35,7 @@ impl Ticket {
     /// There is a ticket at once where a token is at hand, which may be a newer one.
     pub fn look_again(self) -> Acquire {
         let Self { receipt, entry, .. } = self;
-        Acquire::waiting(receipt.guard, Arc::clone(&entry), entry.acquire_again())
+        Acquire::waiting(receipt.guard, entry.clone(), entry.acquire_again())
     }
 }
 
@@ -44,13 +44,13 @@ impl Ticket {
 pub struct Acquire(BoxFuture<'static, Result<Ticket>>);
 
 impl Acquire {
-    pub(super) fn new(entry: Arc<Entry>, guard: u64) -> Self {
-        Self::waiting(guard, Arc::clone(&entry), entry.serve())
+    pub(super) fn new(entry: Held, guard: u64) -> Self {
+        Self::waiting(guard, entry.clone(), entry.serve())
     }
 
     fn waiting(
         guard: u64,
-        entry: Arc<Entry>,
+        entry: Held,
         wait: impl Future<Output = Result<Arc<Snapshot>>> + Send + 'static,
     ) -> Self {
         Self(Box::pin(async move {
@@ -99,7 +99,7 @@ impl Renewal {
     pub(super) fn of(rejected: Receipt) -> Option<Self> {
         let (entry, _) = guard::find(rejected.guard)?;
         let mut wait: BoxFuture<'static, Option<Ticket>> = Box::pin(async move {
-            let renewed = Arc::clone(&entry).renewed(rejected.generation).await?;
+            let renewed = entry.clone().renewed(rejected.generation).await?;
             let snapshot = renewed.ok()?;
             entry.tally().replayed();
             Some(Ticket {

@@ -10,13 +10,13 @@ use std::sync::{Arc, Weak};
 use http::HeaderValue;
 use parking_lot::Mutex;
 
-use crate::cache::entry::Entry;
+use crate::cache::entry::{Entry, Held};
 
-// Held for one look-up, by functions that are not async. A entry is never dropped while it is held:
-// `find` gives its reference to the caller.
+// Taken for one look-up, by functions that are not async. An entry is never dropped under it: `find`
+// takes its reference along.
 static SLOTS: Mutex<Option<HashMap<u64, Weak<Entry>>>> = Mutex::new(None);
 
-/// Notes a entry and gives it its number, counted from 1.
+/// Notes an entry and gives it its number, counted from 1.
 pub(crate) fn enter(entry: Weak<Entry>) -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let id = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -24,9 +24,10 @@ pub(crate) fn enter(entry: Weak<Entry>) -> u64 {
     id
 }
 
-/// The entry of a number, while it lives.
-pub(crate) fn find(id: u64) -> Option<Arc<Entry>> {
-    SLOTS.lock().as_ref()?.get(&id)?.upgrade()
+/// The entry of a number, until it is retired or dropped.
+pub(crate) fn find(id: u64) -> Option<Held> {
+    let entry = SLOTS.lock().as_ref()?.get(&id)?.upgrade()?;
+    Held::try_new(&entry)
 }
 
 /// Whether a header is that of a token which is kept anywhere, good or spent.

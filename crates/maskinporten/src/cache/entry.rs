@@ -1,16 +1,19 @@
-//! One token's place: its life, and the errand that its flights are sent on.
+//! A cache entry: one token's state machine, and the errand that its flights are sent on.
 //!
 //! - A request that finds the token fresh writes nothing that another one reads.
 //! - One that finds it ageing starts the renewal and goes on with it.
 //! - One that finds none waits for the flight that fetches it, or starts that flight.
 //! - A failed flight is remembered: until its `retry_at` every caller gets the one error at once.
+//! - Who needs the entry to stay has a [`Held`]; an `Arc` alone keeps only its memory.
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use http::HeaderValue;
+use parking_lot::Mutex;
 
 use crate::advice;
 use crate::cache::Identity;
@@ -18,6 +21,7 @@ use crate::cache::backoff;
 use crate::cache::breaker::Breaker;
 use crate::cache::by_id;
 use crate::cache::flight::{self, Flight};
+use crate::cache::holders::Holders;
 use crate::cache::life::{self, Found, Life, Rejection, Setback, Standing, Takeoff};
 use crate::cache::sighting::{Look, Sighting};
 use crate::cache::window::Window;
@@ -57,7 +61,11 @@ pub(crate) struct Entry {
     clock: AnyClock,
     id: u64,
     me: Weak<Self>,
+    holders: Holders,
     errand: Arc<Errand>,
+    /// The hold on the entry that this one's token is made of, given up when this one is retired.
+    // Taken for one read by functions that are not async.
+    made_of: Mutex<Option<Held>>,
     /// Where what happens here is counted.
     tally: Arc<Tally>,
     /// When it was last looked up, in seconds: written at most once in each.
@@ -87,21 +95,30 @@ pub(crate) enum Origin {
     Exchange(AltinnExchange),
 }
 
-impl Entry {
+/// A cache entry that is held: it is not evicted until the last of these is dropped.
+#[derive(Debug)]
+pub(crate) struct Held(Arc<Entry>);
+
+// ===== impl Held =====
+
+impl Held {
+    /// Makes an entry, held by who makes it.
     pub(crate) fn new(
         identity: Identity,
         origin: Origin,
         breaker: Arc<Breaker>,
         clock: AnyClock,
         tally: Arc<Tally>,
-    ) -> Arc<Self> {
-        Arc::new_cyclic(|entry| {
+    ) -> Self {
+        let made_of = origin.parent().and_then(Self::try_new);
+        Self(Arc::new_cyclic(|entry| {
             let id = by_id::enter(Weak::clone(entry));
-            Self {
+            Entry {
                 life: Life::new(),
                 clock: clock.clone(),
                 id,
                 me: Weak::clone(entry),
+                holders: Holders::one(),
                 errand: Arc::new(Errand {
                     token: id,
                     identity,
@@ -112,13 +129,145 @@ impl Entry {
                     failures: Quiet::default(),
                     rejected: AtomicBool::new(false),
                 }),
+                made_of: Mutex::new(made_of),
                 tally,
                 used_at: AtomicU64::new(0),
                 wanted: AtomicBool::new(false),
             }
-        })
+        }))
     }
 
+    /// Holds an entry; none where it was retired: another has to be looked up.
+    pub(crate) fn try_new(entry: &Arc<Entry>) -> Option<Self> {
+        entry.holders.hold().then(|| Self(Arc::clone(entry)))
+    }
+
+    /// The entry itself, to be kept without holding it.
+    pub(crate) fn entry(&self) -> &Arc<Entry> {
+        &self.0
+    }
+}
+
+impl Deref for Held {
+    type Target = Entry;
+
+    #[inline]
+    fn deref(&self) -> &Entry {
+        &self.0
+    }
+}
+
+impl Clone for Held {
+    fn clone(&self) -> Self {
+        // It is held, so it is not retired.
+        let is_held = self.0.holders.hold();
+        debug_assert!(is_held, "a held entry was retired");
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.holders.release();
+    }
+}
+
+// ===== who waits, holds =====
+
+impl Held {
+    /// The token, fetched where there is none. Dropping the future harms nobody else: it only waits.
+    pub(crate) async fn acquire(self) -> Result<Arc<Snapshot>> {
+        self.set_off().await
+    }
+
+    /// The same for a caller, and not for another token that is made of this one: that it was given none
+    /// is told.
+    pub(crate) async fn serve(self) -> Result<Arc<Snapshot>> {
+        let acquired = self.clone().acquire().await;
+        if let Err(error) = &acquired {
+            self.tally.complain(error, self.clock.now());
+        }
+        acquired
+    }
+
+    /// The same for one who has had a token and then waited for something else: it was counted.
+    pub(crate) async fn acquire_again(self) -> Result<Arc<Snapshot>> {
+        let mut uncounted = Counted::none();
+        let found = self.ask(&mut uncounted);
+        self.wait(found, uncounted).await
+    }
+
+    /// Starts whatever flight somebody who needs a token now would wait for, at once, and gives the wait.
+    pub(crate) fn set_off(self) -> impl Future<Output = Result<Arc<Snapshot>>> + Send {
+        let mut counted = Counted::by(&self.tally);
+        let found = self.ask(&mut counted);
+        self.wait(found, counted)
+    }
+
+    async fn wait(
+        self,
+        mut found: Found<AccessToken, Error, Flight>,
+        mut counted: Counted,
+    ) -> Result<Arc<Snapshot>> {
+        let mut lost = 0;
+        loop {
+            let (flight, takeoff) = match found {
+                Found::Good(snapshot) => return Ok(snapshot),
+                Found::Failed(error) => return Err(error),
+                Found::Closed => {
+                    let message = "the client that fetches tokens was shut down";
+                    return Err(Error::new(ErrorKind::Closed, message).with_advice(&advice::CLOSED));
+                }
+                Found::Awaited(flight, takeoff) => (flight, takeoff),
+            };
+            let why = match flight.outcome(&self.clock).await {
+                Some(Ok(Some(snapshot))) => match snapshot.serves_who_waited(self.clock.now()) {
+                    true => return Ok(snapshot),
+                    // Nobody looked for as long as it lived.
+                    false => {
+                        found = self.ask(&mut counted);
+                        continue;
+                    }
+                },
+                Some(Err(error)) => {
+                    counted.result = Some(Lookup::Failed);
+                    return Err(error);
+                }
+                Some(Ok(None)) => Lost::Outlived,
+                None => Lost::Gone,
+            };
+            // One that was declared void was not lost: its end was meant.
+            lost += usize::from(self.life.is_of_now(takeoff));
+            if lost == ELECTIONS {
+                counted.result = Some(Lookup::Failed);
+                return Err(self.give_up(takeoff, why));
+            }
+            found = self.ask(&mut counted);
+        }
+    }
+
+    /// A token newer than the one that was rejected; none where forcing one again is too early.
+    ///
+    /// Everybody else keeps the rejected one meanwhile: it may have been rejected for a reason that
+    /// does not concern them.
+    pub(crate) async fn renewed(self, rejected: u64) -> Option<Result<Arc<Snapshot>>> {
+        match self.reject(rejected) {
+            Rejection::Newer(snapshot) => Some(Ok(snapshot)),
+            Rejection::Awaited(flight) => {
+                let renewed = flight.outcome(&self.clock).await?.transpose()?;
+                let now = self.clock.now();
+                // Nobody may have looked for as long as it lived.
+                let serves = |snapshot: &Arc<Snapshot>| snapshot.serves_who_waited(now);
+                renewed.as_ref().map_or(true, serves).then_some(renewed)
+            }
+            Rejection::Kept => None,
+        }
+    }
+}
+
+// ===== impl Entry =====
+
+impl Entry {
     /// What a response carries instead of a reference: see [`by_id`].
     #[inline]
     pub(crate) fn id(&self) -> u64 {
@@ -170,77 +319,6 @@ impl Entry {
         }
     }
 
-    /// The token, fetched where there is none. Dropping the future harms nobody else: it only waits.
-    pub(crate) async fn acquire(self: Arc<Self>) -> Result<Arc<Snapshot>> {
-        self.set_off().await
-    }
-
-    /// The same for a caller, and not for another token that is made of this one: that it was given none
-    /// is told.
-    pub(crate) async fn serve(self: Arc<Self>) -> Result<Arc<Snapshot>> {
-        let acquired = Arc::clone(&self).acquire().await;
-        if let Err(error) = &acquired {
-            self.tally.complain(error, self.clock.now());
-        }
-        acquired
-    }
-
-    /// The same for one who has had a token and then waited for something else: it was counted.
-    pub(crate) async fn acquire_again(self: Arc<Self>) -> Result<Arc<Snapshot>> {
-        let mut uncounted = Counted::none();
-        let found = self.ask(&mut uncounted);
-        self.wait(found, uncounted).await
-    }
-
-    /// Starts whatever flight somebody who needs a token now would wait for, at once, and gives the wait.
-    pub(crate) fn set_off(self: Arc<Self>) -> impl Future<Output = Result<Arc<Snapshot>>> + Send {
-        let mut counted = Counted::by(&self.tally);
-        let found = self.ask(&mut counted);
-        self.wait(found, counted)
-    }
-
-    async fn wait(
-        self: Arc<Self>,
-        mut found: Found<AccessToken, Error, Flight>,
-        mut counted: Counted,
-    ) -> Result<Arc<Snapshot>> {
-        let mut lost = 0;
-        loop {
-            let (flight, takeoff) = match found {
-                Found::Good(snapshot) => return Ok(snapshot),
-                Found::Failed(error) => return Err(error),
-                Found::Closed => {
-                    let message = "the client that fetches tokens was shut down";
-                    return Err(Error::new(ErrorKind::Closed, message).with_advice(&advice::CLOSED));
-                }
-                Found::Awaited(flight, takeoff) => (flight, takeoff),
-            };
-            let why = match flight.outcome(&self.clock).await {
-                Some(Ok(Some(snapshot))) => match snapshot.serves_who_waited(self.clock.now()) {
-                    true => return Ok(snapshot),
-                    // Nobody looked for as long as it lived.
-                    false => {
-                        found = self.ask(&mut counted);
-                        continue;
-                    }
-                },
-                Some(Err(error)) => {
-                    counted.result = Some(Lookup::Failed);
-                    return Err(error);
-                }
-                Some(Ok(None)) => Lost::Outlived,
-                None => Lost::Gone,
-            };
-            // One that was declared void was not lost: its end was meant.
-            lost += usize::from(self.life.is_of_now(takeoff));
-            if lost == ELECTIONS {
-                counted.result = Some(Lookup::Failed);
-                return Err(self.give_up(takeoff, why));
-            }
-            found = self.ask(&mut counted);
-        }
-    }
-
     /// Remembers, once for all who have waited, that one flight after another was lost.
     fn give_up(&self, takeoff: Takeoff, why: Lost) -> Error {
         let error = match why {
@@ -258,24 +336,6 @@ impl Entry {
             let pause = backoff::pause(&error, in_a_row, None, wall, random::unit());
             self.setback(error, pause.time, pause.counts)
         })
-    }
-
-    /// A token newer than the one that was rejected; none where forcing one again is too early.
-    ///
-    /// Everybody else keeps the rejected one meanwhile: it may have been rejected for a reason that
-    /// does not concern them.
-    pub(crate) async fn renewed(self: Arc<Self>, rejected: u64) -> Option<Result<Arc<Snapshot>>> {
-        match self.reject(rejected) {
-            Rejection::Newer(snapshot) => Some(Ok(snapshot)),
-            Rejection::Awaited(flight) => {
-                let renewed = flight.outcome(&self.clock).await?.transpose()?;
-                let now = self.clock.now();
-                // Nobody may have looked for as long as it lived.
-                let serves = |snapshot: &Arc<Snapshot>| snapshot.serves_who_waited(now);
-                renewed.as_ref().map_or(true, serves).then_some(renewed)
-            }
-            Rejection::Kept => None,
-        }
     }
 
     /// Notes that an API did not accept the token of a generation, and starts its replacement.
@@ -297,9 +357,36 @@ impl Entry {
         self.life.close()
     }
 
+    /// Evicts it: what is known is wiped, and it is never held again. Not where it is held, or where a
+    /// flight is on its way to it.
+    pub(crate) fn retire(&self, now: Moment) -> bool {
+        let is_retired = self.life.retire(now, || self.holders.retire());
+        if is_retired {
+            by_id::leave(self.id);
+            // Dropped under no lock: it may be the last of the parent.
+            let made_of = self.made_of.lock().take();
+            drop(made_of);
+        }
+        is_retired
+    }
+
+    /// Whether a layer, a handle, a caller who waits or another entry needs it to stay.
+    pub(crate) fn is_held(&self) -> bool {
+        self.holders.is_held()
+    }
+
     /// Whether a flight is on its way to it.
     pub(crate) fn is_fetching(&self, now: Moment) -> bool {
         self.life.is_fetching(now)
+    }
+
+    /// Whether it was evicted.
+    #[expect(
+        dead_code,
+        reason = "for tables of layers, which keep an entry without holding it"
+    )]
+    pub(crate) fn is_retired(&self) -> bool {
+        self.holders.is_retired()
     }
 
     pub(crate) fn good_until(&self, now: Moment) -> Option<Moment> {
@@ -505,6 +592,18 @@ impl Drop for Counted {
     }
 }
 
+// ===== impl Origin =====
+
+impl Origin {
+    /// The entry whose token this one's is made of.
+    fn parent(&self) -> Option<&Arc<Entry>> {
+        match self {
+            Self::Source(_) => None,
+            Self::Exchange(exchange) => Some(exchange.parent()),
+        }
+    }
+}
+
 // ===== impl Errand =====
 
 impl Errand {
@@ -520,11 +619,11 @@ impl Errand {
         }
     }
 
-    /// The entry whose token this one is made of.
-    pub(crate) fn parent(&self) -> Option<&Arc<Entry>> {
+    /// The token that this one is made of, where it is made of another.
+    pub(crate) async fn parent_token(&self) -> Result<Option<Arc<Snapshot>>> {
         match &self.origin {
-            Origin::Source(_) => None,
-            Origin::Exchange(exchange) => Some(exchange.parent()),
+            Origin::Source(_) => Ok(None),
+            Origin::Exchange(exchange) => exchange.parent_token().await.map(Some),
         }
     }
 

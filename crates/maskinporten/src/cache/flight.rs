@@ -169,10 +169,7 @@ impl Drop for GivenBack<'_> {
 
 /// The parent's token, where this one is made of it, and then leave to ask for this one.
 async fn turn(errand: &Errand, takeoff: Takeoff) -> Result<(Option<Arc<Snapshot>>, Clearance)> {
-    let parent = match errand.parent() {
-        Some(parent) => Some(Arc::clone(parent).acquire().await?),
-        None => None,
-    };
+    let parent = errand.parent_token().await?;
     let (clock, revision) = (errand.clock(), errand.revision());
     let breaker = errand.breaker();
     let clearance = breaker.clear(clock, revision, takeoff.urgent, DEADLINE + GRACE);

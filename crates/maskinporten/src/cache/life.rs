@@ -327,12 +327,25 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
         self.clear(&mut control)
     }
 
+    /// Closes it where no flight is in the air and `let_go` agrees, which is asked under the lock: what is
+    /// in flight is never closed so. Tells whether it was.
+    pub(crate) fn retire(&self, now: Moment, let_go: impl FnOnce() -> bool) -> bool {
+        let mut control = self.control.lock();
+        if control.flying(now).is_some() || !let_go() {
+            return false;
+        }
+        control.closed = true;
+        self.clear(&mut control);
+        true
+    }
+
     /// Whether a takeoff is still the present's: nobody has declared it void.
     pub(crate) fn is_of_now(&self, takeoff: Takeoff) -> bool {
         let control = self.control.lock();
         !control.closed && control.epoch == takeoff.epoch
     }
 
+    /// Whether a flight is on its way to it.
     pub(crate) fn is_fetching(&self, now: Moment) -> bool {
         self.control.lock().flying(now).is_some()
     }

@@ -14,6 +14,7 @@ mod breaker;
 mod by_id;
 mod entry;
 mod flight;
+mod holders;
 mod life;
 mod sighting;
 mod stripe;
@@ -38,7 +39,7 @@ use crate::source::SourceIdentity;
 pub(crate) use attempts::{ATTEMPT_TIMEOUT, DEADLINE, attempts};
 pub(crate) use breaker::Breaker;
 pub(crate) use by_id::{find, keeps};
-pub(crate) use entry::{Entry, Origin, Snapshot};
+pub(crate) use entry::{Entry, Held, Origin, Snapshot};
 pub(crate) use life::{NO_TOKEN, Standing};
 pub(crate) use sighting::{Look, Sighting};
 pub(crate) use stripe::{STRIPES, of_this_thread};
@@ -110,8 +111,8 @@ impl Cache {
         &self,
         kind: TokenKind,
         request: &TokenRequest,
-        make: impl FnOnce() -> Arc<Entry>,
-    ) -> Arc<Entry> {
+        make: impl FnOnce() -> Held,
+    ) -> Held {
         let now = self.clock.now();
         let entries = self.of(kind);
         let entry = entries.find(request).unwrap_or_else(|| {
@@ -125,7 +126,7 @@ impl Cache {
     }
 
     /// The entry of a request, where there is one.
-    pub(crate) fn find(&self, kind: TokenKind, request: &TokenRequest) -> Option<Arc<Entry>> {
+    pub(crate) fn find(&self, kind: TokenKind, request: &TokenRequest) -> Option<Held> {
         self.of(kind).find(request)
     }
 
@@ -136,12 +137,11 @@ impl Cache {
         all
     }
 
-    /// Every entry that somebody holds: a layer, a handle, or another entry that is made of it.
-    pub(crate) fn held(&self) -> Vec<Arc<Entry>> {
-        let mut held = self.all();
-        // One for the map, and one for this list.
-        held.retain(|entry| Arc::strong_count(entry) > 2);
-        held
+    /// Every entry that is held: by a layer, a handle, or another entry whose token is made of this one's.
+    pub(crate) fn held(&self) -> Vec<Held> {
+        let all = self.all();
+        let held = all.iter().filter(|entry| entry.is_held());
+        held.filter_map(Held::try_new).collect()
     }
 
     /// Declares everything void.
@@ -207,20 +207,25 @@ impl Map {
         &self.shards[hash as usize % SHARDS]
     }
 
-    fn find(&self, request: &TokenRequest) -> Option<Arc<Entry>> {
-        self.shard(request).read().get(request).cloned()
+    fn find(&self, request: &TokenRequest) -> Option<Held> {
+        let shard = self.shard(request).read();
+        shard.get(request).and_then(Held::try_new)
     }
 
-    fn insert(&self, request: &TokenRequest, made: Arc<Entry>, closed: &AtomicBool) -> Arc<Entry> {
+    fn insert(&self, request: &TokenRequest, made: Held, closed: &AtomicBool) -> Held {
         let mut shard = self.shard(request).write();
-        if let Some(entry) = shard.get(request) {
-            return Arc::clone(entry);
+        if let Some(entry) = shard.get(request).and_then(Held::try_new) {
+            return entry;
         }
         if closed.load(Ordering::SeqCst) {
             made.close();
         }
-        shard.insert(request.clone(), Arc::clone(&made));
-        self.count.fetch_add(1, Ordering::Relaxed);
+        let retired = shard.insert(request.clone(), Arc::clone(made.entry()));
+        // What was retired is dropped outside the lock.
+        drop(shard);
+        if retired.is_none() {
+            self.count.fetch_add(1, Ordering::Relaxed);
+        }
         made
     }
 
@@ -284,9 +289,11 @@ impl Map {
         shards
             .flat_map(|shard| {
                 let shard = shard.read();
-                let idle = shard.iter().filter(|(_, entry)| is_idle(entry, now));
+                let is_idle = |entry: &Entry| !entry.is_held() && !entry.is_fetching(now);
+                let idle = shard.iter().filter(|(_, entry)| is_idle(entry));
                 let idle = idle.map(|(request, entry)| Idle {
                     request: request.clone(),
+                    entry: Arc::clone(entry),
                     is_good: entry.current(now).is_some(),
                     used_at: entry.used_at(),
                 });
@@ -295,34 +302,29 @@ impl Map {
             .collect()
     }
 
-    /// Removes a entry unless somebody has come for it.
+    /// Retires and removes an entry, unless it is in use by now.
     fn remove(&self, idle: &Idle, now: Moment) -> bool {
+        if !idle.entry.retire(now) {
+            return false;
+        }
         let mut shard = self.shard(&idle.request).write();
-        let still = shard
-            .get(&idle.request)
-            .is_some_and(|entry| is_idle(entry, now));
-        let removed = still.then(|| shard.remove(&idle.request)).flatten();
-        // Its token is wiped outside the lock.
+        let known = shard.get(&idle.request);
+        let is_there = known.is_some_and(|entry| Arc::ptr_eq(entry, &idle.entry));
+        let removed = is_there.then(|| shard.remove(&idle.request)).flatten();
         drop(shard);
         if removed.is_some() {
             self.count.fetch_sub(1, Ordering::Relaxed);
         }
-        removed.is_some()
+        true
     }
 }
 
-/// A entry that may go.
+/// An entry that may go.
 struct Idle {
     request: TokenRequest,
+    entry: Arc<Entry>,
     is_good: bool,
     used_at: u64,
-}
-
-/// Whether nobody holds a entry but the map, and no flight is on its way to it. Asked under the map's
-/// lock, without which nobody finds it there; a response that reports a rejected token may still, and
-/// then holds the last of it for a moment.
-fn is_idle(entry: &Arc<Entry>, now: Moment) -> bool {
-    Arc::strong_count(entry) == 1 && !entry.is_fetching(now)
 }
 
 impl fmt::Debug for Cache {

@@ -13,7 +13,7 @@ use http::{HeaderValue, Uri};
 
 use crate::advice;
 use crate::authorize::Authorizer;
-use crate::cache::{Breaker, Cache, Entry, Identity, Origin};
+use crate::cache::{Breaker, Cache, Held, Identity, Origin};
 use crate::clock::AnyClock;
 #[cfg(feature = "metrics")]
 use crate::clock::Moment;
@@ -240,7 +240,7 @@ impl MaskinportenClient {
     pub async fn warm_up(&self) -> Result<()> {
         let entries = self.0.cache.held();
         // All set off before the first is waited for.
-        let waits: Vec<_> = entries.into_iter().map(Entry::set_off).collect();
+        let waits: Vec<_> = entries.into_iter().map(Held::set_off).collect();
         let mut outcome = Ok(());
         for wait in waits {
             let fetched = wait.await;
@@ -347,7 +347,7 @@ impl TokenProvider for MaskinportenClient {
 }
 
 impl Keeper for Inner {
-    fn entry(&self, request: &TokenRequest, kind: TokenKind) -> Result<Arc<Entry>> {
+    fn entry(&self, request: &TokenRequest, kind: TokenKind) -> Result<Held> {
         let entry = match kind {
             TokenKind::Maskinporten => self.maskinporten_entry(request)?,
             TokenKind::Altinn => self.altinn_entry(request)?,
@@ -362,7 +362,7 @@ impl Keeper for Inner {
 }
 
 impl Inner {
-    fn maskinporten_entry(&self, request: &TokenRequest) -> Result<Arc<Entry>> {
+    fn maskinporten_entry(&self, request: &TokenRequest) -> Result<Held> {
         self.source.supports(request)?;
         let make = || {
             let identity = Identity {
@@ -371,7 +371,7 @@ impl Inner {
                 exchange: None,
             };
             let origin = Origin::Source(Arc::clone(&self.source));
-            Entry::new(
+            Held::new(
                 identity,
                 origin,
                 Arc::clone(&self.breaker),
@@ -382,20 +382,20 @@ impl Inner {
         Ok(self.cache.entry(TokenKind::Maskinporten, request, make))
     }
 
-    fn altinn_entry(&self, request: &TokenRequest) -> Result<Arc<Entry>> {
+    fn altinn_entry(&self, request: &TokenRequest) -> Result<Held> {
         let altinn = self.altinn.as_ref().ok_or_else(|| {
             Error::settings("no altinn is known to exchange the token at")
                 .with_advice(&advice::NO_ALTINN)
         })?;
         self.source.supports(request)?;
-        let make = |parent: Arc<Entry>| {
+        let make = |parent: Held| {
             let identity = Identity {
                 source: self.source.identity(),
                 request: request.clone(),
                 exchange: Some(Arc::clone(&altinn.address)),
             };
             let exchange = AltinnExchange::new(
-                parent,
+                &parent,
                 altinn.url.clone(),
                 altinn.subscription_key.clone(),
                 altinn.transport.clone(),
@@ -403,7 +403,7 @@ impl Inner {
                 Arc::clone(&self.skew),
             );
             let origin = Origin::Exchange(exchange);
-            Entry::new(
+            Held::new(
                 identity,
                 origin,
                 Arc::clone(&altinn.breaker),

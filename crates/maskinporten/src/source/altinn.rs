@@ -6,9 +6,9 @@ use std::time::Duration;
 use http::{HeaderValue, Uri};
 
 use crate::advice;
-use crate::cache::{ATTEMPT_TIMEOUT, Entry, Snapshot};
+use crate::cache::{ATTEMPT_TIMEOUT, Entry, Held, Snapshot};
 use crate::clock::AnyClock;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::exchange;
 use crate::token::AccessToken;
 use crate::transport::Transport;
@@ -18,6 +18,7 @@ use super::skew::{Skew, shifted};
 /// Trades the token of another entry for Altinn's: a second stage with a life of its own.
 #[derive(Debug)]
 pub(crate) struct AltinnExchange {
+    // Held by the entry that this exchange is for: see `Entry::retire`.
     parent: Arc<Entry>,
     url: Uri,
     subscription_key: Option<HeaderValue>,
@@ -32,7 +33,7 @@ const SECOND_EXCHANGE_AFTER: Duration = Duration::from_millis(250);
 
 impl AltinnExchange {
     pub(crate) fn new(
-        parent: Arc<Entry>,
+        parent: &Held,
         url: Uri,
         subscription_key: Option<HeaderValue>,
         transport: Transport,
@@ -40,7 +41,7 @@ impl AltinnExchange {
         skew: Arc<Skew>,
     ) -> Self {
         Self {
-            parent,
+            parent: Arc::clone(parent.entry()),
             url,
             subscription_key,
             transport,
@@ -53,26 +54,40 @@ impl AltinnExchange {
         &self.parent
     }
 
+    /// The parent's token, fetched where there is none.
+    pub(crate) async fn parent_token(&self) -> Result<Arc<Snapshot>> {
+        self.hold_parent()?.acquire().await
+    }
+
     /// `parent` is the token that was waited for before this exchange had its turn.
     pub(crate) async fn fetch(&self, parent: Option<&Arc<Snapshot>>) -> Result<AccessToken> {
         let now = self.clock.now();
         let parent = match parent.filter(|parent| parent.serves_who_waited(now)) {
             Some(parent) => Arc::clone(parent),
-            None => Arc::clone(&self.parent).acquire().await?,
+            None => self.parent_token().await?,
         };
         let refused = match self.exchange(&parent.token).await {
             Err(error) if is_ambiguous(&error) => error,
             outcome => return outcome,
         };
         // Dropped by comparison and asked for once more; a parent forced anew just now is not it.
-        let parent = Arc::clone(&self.parent).renewed(parent.generation).await;
+        let parent = self.hold_parent()?.renewed(parent.generation).await;
         if parent.transpose()?.is_none() {
             return Err(refused);
         }
         tokio::time::sleep(SECOND_EXCHANGE_AFTER).await;
         // Looked at again: the machine may have slept.
-        let parent = Arc::clone(&self.parent).acquire().await?;
+        let parent = self.parent_token().await?;
         self.exchange(&parent.token).await
+    }
+
+    /// It is held by the entry that this exchange is for, until that is retired: then a flight that was
+    /// given up for lost may still ask.
+    fn hold_parent(&self) -> Result<Held> {
+        Held::try_new(&self.parent).ok_or_else(|| {
+            let message = "the token that is exchanged is no longer kept";
+            Error::new(ErrorKind::Closed, message).with_advice(&advice::CLOSED)
+        })
     }
 
     async fn exchange(&self, maskinporten: &AccessToken) -> Result<AccessToken> {
