@@ -1,7 +1,7 @@
 //! Every interleaving of two or three threads over one token's life, by loom.
 //!
-//! - Explored is `cache/life.rs` itself, not a copy, with loom's lock and atomics under it. A load may
-//!   show every value that the memory model admits, not only the newest.
+//! - Explored are `cache/life.rs` and `cache/holders.rs` themselves, not copies, with loom's lock and
+//!   atomics under them. A load may show every value that the memory model admits, not only the newest.
 //! - Each model is bounded by what it says: two or three threads with a handful of calls, beside the
 //!   flights they start, up to loom's five threads in all. Within that nothing is left out, neither by a
 //!   bound on permutations nor by one on time; the one model that is bounded by preemptions says so.
@@ -32,3 +32,5 @@ mod renewals;
 mod generations;
 
 mod void;
+
+mod evictions;

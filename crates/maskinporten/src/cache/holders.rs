@@ -55,24 +55,3 @@ impl Holders {
         holders != 0 && holders & RETIRED == 0
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_held_entry_is_not_retired_and_a_retired_one_is_not_held() {
-        let holders = Holders::one();
-        assert!(holders.hold() && holders.is_held());
-        holders.release();
-        assert!(!holders.retire());
-        holders.release();
-        assert!(!holders.is_held() && !holders.is_retired());
-
-        assert!(holders.retire());
-        assert!(holders.is_retired() && !holders.is_held());
-        assert!(!holders.hold());
-        assert!(!holders.retire());
-        assert!(holders.is_retired() && !holders.is_held());
-    }
-}
