@@ -17,5 +17,8 @@ pub(crate) mod holders;
 #[path = "../../crates/maskinporten/src/cache/window.rs"]
 pub(crate) mod window;
 
-#[path = "../../crates/maskinporten/src/cache/sighting.rs"]
-pub(crate) mod sighting;
+#[path = "../../crates/maskinporten/src/cache/stripe.rs"]
+pub(crate) mod stripe;
+
+#[path = "../../crates/maskinporten/src/cache/headers.rs"]
+pub(crate) mod headers;

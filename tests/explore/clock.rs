@@ -4,4 +4,8 @@
 #[path = "../../crates/maskinporten/src/clock/moment.rs"]
 mod moment;
 
+#[path = "../../crates/maskinporten/src/clock/fresh.rs"]
+mod fresh;
+
+pub(crate) use fresh::{CoarseReading, FreshUntil};
 pub(crate) use moment::Moment;

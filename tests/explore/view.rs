@@ -1,39 +1,94 @@
-//! A service's view of a life: what `authorizer/seat.rs` does around the engine's own look.
+//! A request that sets a header: what `Entry::lend` and `Entry::lend_anew` do with the engine's own parts.
 
-use crate::cache::sighting::{Look, Sighting};
-use crate::clock::Moment;
+#![allow(dead_code, reason = "each binary explores what it can")]
+
+use std::sync::Arc;
+
+use crate::cache::headers::Headers;
+use crate::clock::{CoarseReading, Moment};
 use crate::flight::Life;
 
-/// The token as it was last seen, and until when that is good enough.
+/// A header's value: the token's number, and a mark that lives as long as the copy does.
 #[derive(Clone, Debug)]
+pub(crate) struct Value {
+    pub(crate) token: u64,
+    _mark: Arc<()>,
+}
+
+/// The copies of one token's header, and how many there are.
+pub(crate) struct Copies {
+    headers: Headers<Value>,
+    mark: Arc<()>,
+}
+
+impl Copies {
+    pub(crate) fn new() -> Self {
+        Self {
+            headers: Headers::new(),
+            mark: Arc::default(),
+        }
+    }
+
+    /// Drops the copies of tokens that are no longer current, as an entry does after each change.
+    pub(crate) fn clear(&self, life: &Life) {
+        self.headers.clear(life.generation());
+    }
+
+    /// How many copies live, in a stripe's place or in a request.
+    pub(crate) fn living(&self) -> usize {
+        Arc::strong_count(&self.mark) - 1
+    }
+}
+
+/// The requests of one thread, and the token that the last of them was given.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct View {
-    pub(crate) seen: Sighting<u64>,
-    fresh: Moment,
+    stripe: usize,
+    pub(crate) generation: u64,
+    pub(crate) token: u64,
 }
 
 impl View {
+    /// Of a thread of the first stripe, as every other thread here: they meet at one lock.
     pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn of_stripe(stripe: usize) -> Self {
         Self {
-            seen: Sighting::of_nothing(0),
-            fresh: Moment::PAST,
+            stripe,
+            ..Self::default()
         }
     }
 
     /// Whether there is a token that may be used now. `refresh` is called for one that ages.
-    pub(crate) fn is_good(&mut self, life: &Life, now: Moment, refresh: impl FnOnce()) -> bool {
-        let seen = life.generation() == self.seen.generation;
-        (seen && now < self.fresh) || self.look(life, now, refresh)
-    }
-
-    fn look(&mut self, life: &Life, now: Moment, refresh: impl FnOnce()) -> bool {
-        self.fresh = match self.seen.look(life, now, |token| *token) {
-            Look::Nothing => return false,
-            Look::Ageing => {
-                refresh();
-                Moment::PAST
-            }
-            Look::Fresh => self.seen.window.soft,
+    pub(crate) fn is_good(
+        &mut self,
+        life: &Life,
+        copies: &Copies,
+        now: Moment,
+        refresh: impl FnOnce(),
+    ) -> bool {
+        let reading = CoarseReading::exact(now);
+        let generation = life.generation();
+        if let Some(value) = copies.headers.fresh(self.stripe, generation, reading) {
+            (self.generation, self.token) = (generation, value.token);
+            return true;
+        }
+        let copy = |token: &u64| Value {
+            token: *token,
+            _mark: Arc::clone(&copies.mark),
         };
+        let looked = copies
+            .headers
+            .look(life, self.stripe, (reading, now), copy, copy);
+        let Some(looked) = looked else {
+            return false;
+        };
+        (self.generation, self.token) = (looked.generation, looked.value.token);
+        if looked.is_ageing {
+            refresh();
+        }
         true
     }
 }

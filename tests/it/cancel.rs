@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::{HeaderMap, Request, Response, Uri};
-use maskinporten::{Attempt, LocalAuthorizer, MaskinportenClient, TokenRequest};
+use maskinporten::{Decision, MaskinportenClient, TokenRequest};
 use maskinporten_sim::{Body, Fault, Route, Sim};
 use tokio::time::{sleep, timeout};
 use tower::{Layer, Service, ServiceExt};
@@ -386,22 +386,25 @@ async fn who_only_looks_for_a_token_and_does_not_wait_fetches_none() {
     let authorizer = client
         .authorizer(["a:read"], "https://api.example.no")
         .unwrap();
-    let mut local = authorizer.local();
-    let look = async |local: &mut LocalAuthorizer| {
-        let mut headers = HeaderMap::new();
-        assert!(matches!(authorizer.try_set(&mut headers), Attempt::Wait));
-        assert!(matches!(local.try_set(&mut headers), Attempt::Wait));
-        drop(authorizer.acquire());
+    let uri = Uri::from_static("https://api.example.no/x");
+    let decide = |headers: &mut HeaderMap| authorizer.decide(&uri, None, headers);
+    let look = async || {
+        let decision = decide(&mut HeaderMap::new());
+        assert!(matches!(decision, Decision::Pending(_)));
+        let mut request = Request::get(&uri).body(()).unwrap();
+        assert!(authorizer.authorize_now(&mut request).is_none());
+        drop(decision);
         sleep(Duration::from_secs(1)).await;
     };
-    look(&mut local).await;
+    look().await;
     assert!(sim.journal().entries().is_empty());
 
     // Neither does one that finds a spent one.
-    let _ = authorizer.acquire().await.unwrap();
-    let mut headers = HeaderMap::new();
-    assert!(matches!(local.try_set(&mut headers), Attempt::Set(_)));
+    let decision = decide(&mut HeaderMap::new());
+    let _ = decision.finish(&mut HeaderMap::new()).await.unwrap();
+    let decision = decide(&mut HeaderMap::new());
+    assert!(matches!(decision, Decision::Ready(_)));
     sleep(Duration::from_secs(120)).await;
-    look(&mut local).await;
+    look().await;
     assert_eq!(sim.journal().token_requests(), 1);
 }

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use http::header::{AUTHORIZATION, LOCATION, WWW_AUTHENTICATE};
 use http::{Extensions, HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
-use maskinporten::{ExistingHeader, Receipt, Result};
+use maskinporten::{ExistingHeader, Result, SentToken};
 use maskinporten_sim::{Body, Fault, Route, Sim};
 use tower::{Layer, Service, ServiceExt};
 use tower_maskinporten::{AltinnAuthLayer, BearerAuth, BoxError};
@@ -394,7 +394,7 @@ async fn a_client_that_takes_no_layer_tells_the_address_with_the_401() {
     let authorizer = client.authorizer(SCOPES, API).unwrap();
     let mut headers = HeaderMap::new();
     let uri = Uri::from_static(A);
-    let receipt = authorizer.authorize(&uri, &mut headers).await.unwrap();
+    let sent = authorizer.authorize(&uri, &mut headers).await.unwrap();
     let foreign = Uri::from_static(B);
     let challenge = unauthorized(Some("Basic realm=\"api\""))
         .into_parts()
@@ -402,33 +402,28 @@ async fn a_client_that_takes_no_layer_tells_the_address_with_the_401() {
         .headers;
 
     assert!(
-        receipt
-            .unauthorized(Some((&foreign).into()), &HeaderMap::new())
+        sent.rejected(Some((&foreign).into()), &HeaderMap::new())
             .is_none()
     );
+    assert!(sent.rejected(Some((&uri).into()), &challenge).is_none());
     assert!(
-        receipt
-            .unauthorized(Some((&uri).into()), &challenge)
-            .is_none()
-    );
-    assert!(
-        Receipt::NONE
-            .unauthorized(Some((&uri).into()), &HeaderMap::new())
+        SentToken::NONE
+            .rejected(Some((&uri).into()), &HeaderMap::new())
             .is_none()
     );
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(sim.journal().grants(), 1);
 
-    let rejected = receipt.unauthorized(Some((&uri).into()), &HeaderMap::new());
-    let newer = rejected.unwrap().renewal().unwrap().await.unwrap();
+    let rejected = sent.rejected(Some((&uri).into()), &HeaderMap::new());
+    let newer = rejected.unwrap().replacement().unwrap().await.unwrap();
     let mut replay = headers.clone();
-    let receipt = newer.set(&mut replay);
+    let sent = newer.set(&mut replay);
     assert_ne!(replay[AUTHORIZATION], headers[AUTHORIZATION]);
     assert_eq!(sim.journal().grants(), 2);
 
     // Fetched for the sake of a rejected one, a moment ago.
-    let rejected = receipt.unauthorized(None, &HeaderMap::new()).unwrap();
-    assert!(rejected.renewal().is_none());
+    let rejected = sent.rejected(None, &HeaderMap::new()).unwrap();
+    assert!(rejected.replacement().is_none());
     assert!(!format!("{rejected:?}").contains("eyJ"));
 }
 
@@ -436,7 +431,7 @@ async fn a_client_that_takes_no_layer_tells_the_address_with_the_401() {
 async fn a_challenge_with_a_norwegian_letter_is_read() {
     let (sim, client) = world();
     let authorizer = client.authorizer(SCOPES, API).unwrap();
-    let receipt = authorizer
+    let sent = authorizer
         .authorize(&Uri::from_static(A), &mut HeaderMap::new())
         .await
         .unwrap();
@@ -446,7 +441,7 @@ async fn a_challenge_with_a_norwegian_letter_is_read() {
         WWW_AUTHENTICATE,
         HeaderValue::from_bytes(challenge.as_bytes()).unwrap(),
     );
-    assert!(receipt.unauthorized(None, &headers).is_some());
+    assert!(sent.rejected(None, &headers).is_some());
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(sim.journal().grants(), 2);
 }

@@ -24,11 +24,11 @@ use http_body_util::Full;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use maskinporten::{
-    AccessToken, Advice, AltinnSettings, Authority, BoxFuture, Consent, Credentials, Environment,
-    Error, FixedToken, KeyReference, LocalSigner, MaskinportenClient, MaskinportenSettings,
-    OrganisationNumber, Origin, RejectedToken, Result, ScopeSet, Secret, Signer, SigningAlgorithm,
-    SigningKey, SourceIdentity, SystemClock, SystemUser, TokenContext, TokenKind, TokenProvider,
-    TokenRequest, TokioClock, Transport,
+    AccessToken, Advice, AltinnSettings, Authority, BoxFuture, Consent, Credentials, Decision,
+    Environment, Error, FixedToken, KeyReference, LocalSigner, MaskinportenClient,
+    MaskinportenSettings, OrganisationNumber, Origin, RejectedToken, Result, ScopeSet, Secret,
+    Signer, SigningAlgorithm, SigningKey, SourceIdentity, SystemClock, SystemUser, TokenContext,
+    TokenKind, TokenProvider, TokenRequest, TokioClock, Transport,
 };
 use maskinporten_sim::{Fault, Route, SimClient, SimServer};
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -418,9 +418,9 @@ async fn replays_and_outages(secrets: &Secrets, server: &SimServer, registered: 
     let uri = server.sim().api_url().parse().unwrap();
     let receipt = authorizer.authorize(&uri, &mut headers).await.unwrap();
     say(&receipt);
-    let rejected = receipt.unauthorized(None, &HeaderMap::new());
+    let rejected = receipt.rejected(None, &HeaderMap::new());
     say(&rejected);
-    say(&rejected.and_then(RejectedToken::renewal));
+    say(&rejected.and_then(RejectedToken::replacement));
 
     server.sim().clear_faults();
     let unavailable = Fault::status(StatusCode::SERVICE_UNAVAILABLE);
@@ -795,17 +795,21 @@ async fn everything_that_can_be_shown(secrets: &Secrets, registered: &SimClient)
         .authorizer(["a:read"], "https://api.example.no")
         .unwrap();
     say(&authorizer);
-    let mut local = authorizer.local();
+    let uri = Uri::from_static("https://api.example.no/");
     let mut headers = HeaderMap::new();
-    say(&local.try_set(&mut headers));
-    say(&local);
+    say(&authorizer.decide(&uri, None, &mut headers));
     say(&headers);
-    let ticket = authorizer.acquire();
-    say(&ticket);
-    let ticket = ticket.await.unwrap();
-    say(&ticket);
-    say(&ticket.set(&mut headers));
-    say(&authorizer.admit(&Uri::from_static("https://evil.example/")));
+    client.invalidate_all();
+    let decision = authorizer.decide_by_hand(&uri, None, &mut headers);
+    say(&decision);
+    let Decision::Pending(acquire) = decision else {
+        panic!("the token was declared void");
+    };
+    let token = acquire.await.unwrap();
+    say(&token);
+    say(&token.set(&mut headers));
+    let foreign = Uri::from_static("https://evil.example/");
+    say(&authorizer.decide(&foreign, None, &mut headers));
 
     let mut service = MaskinportenAuthLayer::new(&client, ["a:read"], "https://api.example.no")
         .unwrap()

@@ -233,14 +233,14 @@ async fn a_machine_that_sleeps_between_two_readings_sends_no_expired_token() {
         .authorizer(["a:read"], "https://api.example.no")
         .unwrap();
     client.access_token(["a:read"]).await.unwrap();
-    let local = authorizer.local();
+
     // The next reading is exact; before the one after, a minute passes.
     clock.0.jumps.lock().unwrap().push_back((1, 60));
-    assert!(local.authorize_now_shared(&mut get(A)).is_some());
+    assert!(authorizer.authorize_now(&mut get(A)).is_some());
     // 120 s after it was asked for: six beyond its hard end.
     clock.advance(60);
     assert!(
-        local.authorize_now_shared(&mut get(A)).is_none(),
+        authorizer.authorize_now(&mut get(A)).is_none(),
         "an expired token was set"
     );
 }
@@ -323,13 +323,12 @@ fn a_sources_revision_is_asked_for_under_no_lock() {
                 .unwrap();
             own.set(client.clone()).unwrap();
             client.access_token(["a:read"]).await.unwrap();
-            let local = client
+            let authorizer = client
                 .authorizer(["a:read"], "https://api.example.no")
-                .unwrap()
-                .local();
+                .unwrap();
             // Ageing.
             clock.advance(100);
-            assert!(local.authorize_now_shared(&mut get(A)).is_some());
+            assert!(authorizer.authorize_now(&mut get(A)).is_some());
             done.send(()).unwrap();
         });
     });
@@ -393,7 +392,7 @@ async fn a_replacement_that_failed_is_tried_again_after_half_a_minute() {
         .authorize(&uri, &mut HeaderMap::new())
         .await
         .unwrap();
-    first.unauthorized(None, &none).unwrap();
+    first.rejected(None, &none).unwrap();
     sleep(seconds(1)).await;
     // Fetched for the sake of the first, and good for ten minutes.
     let second = authorizer
@@ -403,13 +402,13 @@ async fn a_replacement_that_failed_is_tried_again_after_half_a_minute() {
     assert_ne!(first, second);
     sleep(seconds(600)).await;
     source.fails.store(true, Ordering::SeqCst);
-    second.unauthorized(None, &none).unwrap();
+    second.rejected(None, &none).unwrap();
     sleep(seconds(5)).await;
-    second.unauthorized(None, &none).unwrap();
+    second.rejected(None, &none).unwrap();
     sleep(seconds(30)).await;
     source.fails.store(false, Ordering::SeqCst);
     let before = source.fetches.load(Ordering::SeqCst);
-    second.unauthorized(None, &none).unwrap();
+    second.rejected(None, &none).unwrap();
     sleep(seconds(1)).await;
     assert_eq!(
         source.fetches.load(Ordering::SeqCst),

@@ -2,12 +2,14 @@
 
 #[cfg(any(test, not(any(target_os = "linux", target_os = "android"))))]
 mod agreement;
+mod fresh;
 mod moment;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+pub(crate) use fresh::{CoarseReading, FreshUntil};
 pub(crate) use moment::Moment;
 use moment::nanoseconds;
 
@@ -147,90 +149,34 @@ impl AnyClock {
         }
     }
 
-    pub(crate) fn glance_and_now(&self) -> (Glance, Moment) {
-        let glance = self.glance();
-        (glance, self.now())
+    /// A coarse reading, and then an exact one: the order that [`FreshUntil::at`] needs.
+    pub(crate) fn coarse_and_now(&self) -> (CoarseReading, Moment) {
+        let reading = self.coarse();
+        (reading, self.now())
     }
 
     #[inline]
-    fn glance(&self) -> Glance {
+    pub(crate) fn coarse(&self) -> CoarseReading {
         match self {
-            Self::System => glance(),
-            Self::Custom(clock) => Glance::exact(Self::custom_now(&**clock)),
-        }
-    }
-}
-
-/// Two coarse readings, which together cost half of an exact one.
-///
-/// One clock stands still while the machine sleeps, and the other can be set. Either alone could make
-/// a token look younger than it is; while both have moved on by the same, neither has.
-#[derive(Clone, Copy)]
-pub(crate) struct Glance {
-    steady: u64,
-    wall: u64,
-}
-
-impl Glance {
-    fn exact(now: Moment) -> Self {
-        Self {
-            steady: now.as_nanoseconds(),
-            wall: now.as_nanoseconds(),
+            Self::System => coarse(),
+            Self::Custom(clock) => CoarseReading::exact(Self::custom_now(&**clock)),
         }
     }
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 #[inline]
-fn glance() -> Glance {
+fn coarse() -> CoarseReading {
     use rustix::time::ClockId;
-    Glance {
+    CoarseReading {
         steady: reading(ClockId::MonotonicCoarse),
         wall: reading(ClockId::RealtimeCoarse),
     }
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn glance() -> Glance {
-    Glance::exact(boot_time())
-}
-
-/// A moment ahead, and whether it is still ahead by a glance at the clock.
-///
-/// The answer "no" is to be checked by an exact reading: it is also given when the clocks have moved
-/// apart, by a suspend or by somebody who set one of them.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Horizon {
-    until: u64,
-    apart: u64,
-}
-
-impl Horizon {
-    /// How far the two clocks may move apart before they are not trusted: more than the ticks that
-    /// coarse readings lag by, less than a token's margin of a second at its hard end.
-    const TOLERANCE: u64 = 500_000_000;
-
-    /// Behind every glance.
-    pub(crate) const PAST: Self = Self { until: 0, apart: 0 };
-
-    /// A moment ahead of `now`, as glances from now on will see it.
-    pub(crate) fn at(moment: Moment, now: Moment, Glance { steady, wall }: Glance) -> Self {
-        Self {
-            until: steady.saturating_add(nanoseconds(now.until(moment))),
-            apart: wall.wrapping_sub(steady),
-        }
-    }
-
-    #[inline]
-    pub(crate) fn is_ahead(&self, clock: &AnyClock) -> bool {
-        self.is_ahead_by(clock.glance())
-    }
-
-    #[inline]
-    fn is_ahead_by(&self, Glance { steady, wall }: Glance) -> bool {
-        let moved = wall.wrapping_sub(steady).wrapping_sub(self.apart);
-        steady < self.until && moved.wrapping_add(Self::TOLERANCE) <= 2 * Self::TOLERANCE
-    }
+fn coarse() -> CoarseReading {
+    CoarseReading::exact(boot_time())
 }
 
 #[cfg(test)]
@@ -245,35 +191,12 @@ mod tests {
     }
 
     #[test]
-    fn a_horizon_is_ahead_until_it_is_passed_or_the_clocks_part() {
-        let horizon = Horizon {
-            until: 10_000_000_000,
-            apart: 5_000_000_000,
-        };
-        let check = |steady: u64, wall: u64, ahead: bool| {
-            let glance = Glance { steady, wall };
-            assert_eq!(horizon.is_ahead_by(glance), ahead, "{steady} {wall}");
-        };
-        let second = 1_000_000_000;
-        check(9 * second, 14 * second, true);
-        check(9 * second, 14 * second + 400_000_000, true);
-        check(9 * second, 14 * second - 400_000_000, true);
-        check(10 * second, 15 * second, false);
-        // Suspended for an hour: one clock moved on.
-        check(9 * second, 3614 * second, false);
-        // Set back by ten seconds, or to before the epoch of the other.
-        check(9 * second, 4 * second, false);
-        check(9 * second, 0, false);
-        assert!(!Horizon::PAST.is_ahead(&AnyClock::System));
-    }
-
-    #[test]
-    fn a_horizon_of_the_system_clock_is_ahead_at_first() {
+    fn a_moment_of_the_system_clock_is_ahead_at_first() {
         let clock = AnyClock::System;
-        let (glance, now) = clock.glance_and_now();
-        let horizon = Horizon::at(now.after(Duration::from_secs(60)), now, glance);
-        assert!(horizon.is_ahead(&clock));
-        assert!(!Horizon::at(now, now, glance).is_ahead(&clock));
+        let (reading, now) = clock.coarse_and_now();
+        let fresh = FreshUntil::at(now.after(Duration::from_secs(60)), now, reading);
+        assert!(fresh.is_ahead(clock.coarse()));
+        assert!(!FreshUntil::at(now, now, reading).is_ahead(clock.coarse()));
     }
 
     #[tokio::test(start_paused = true)]

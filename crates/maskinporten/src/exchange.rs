@@ -31,7 +31,7 @@ pub(crate) fn request(
     let mut request = Request::new(Bytes::new());
     *request.uri_mut() = exchange.clone();
     let headers = request.headers_mut();
-    headers.insert(AUTHORIZATION, maskinporten.bearer().clone());
+    headers.insert(AUTHORIZATION, maskinporten.bearer().value().clone());
     // Without it, or with JSON, the answer may be quoted; plain text is what is wanted.
     headers.insert(ACCEPT, HeaderValue::from_static("text/plain"));
     if let Some(key) = subscription_key {

@@ -1,61 +1,123 @@
 //! A token as a header (RFC 6750 §2.1), built once; and a challenge as it is read (§3).
 //!
 //! - The value is marked sensitive: HTTP/2 never indexes it, and its `Debug` shows nothing.
-//! - Its bytes are wiped when the last clone of the value is dropped.
-//! - A [`copy`] shares nothing with its original. One value cloned by two threads runs at a quarter
-//!   of one thread's speed: its reference count is the contended line, whatever guards it. Each
-//!   copy's count therefore has cache lines of its own.
+//! - Its bytes are wiped when the last value that shows them is dropped.
+//! - One value cloned by two threads runs at a quarter of one thread's speed: its reference count is the
+//!   contended cache line, whatever guards it. [`Bearer::lend`] therefore makes another value over the same
+//!   bytes, which are only read, with a reference count that has cache lines to itself.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue};
+use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
 /// The scheme, and the space before the token.
 const SCHEME: &str = "Bearer ";
 
-/// `Bearer` and the token; none where the token holds what no header value may hold.
-pub(crate) fn bearer(token: &str) -> Option<HeaderValue> {
-    // RFC 6750 §2.1 knows only these; a line break or a space would end up in the request.
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
-    if token.is_empty() || !token.bytes().all(allowed) {
-        return None;
+/// `Bearer` and a token, as header values that share its bytes.
+#[derive(Clone)]
+pub(crate) struct Bearer {
+    text: Arc<Text>,
+    value: HeaderValue,
+}
+
+/// The bytes of a header value: wiped when dropped, and known to [`is_own`] until then.
+struct Text {
+    bytes: Zeroizing<Box<[u8]>>,
+    hash: u64,
+}
+
+impl Text {
+    fn new(bytes: Vec<u8>) -> Self {
+        let bytes = Zeroizing::new(bytes.into_boxed_slice());
+        let hash = HASHER.hash_one(&**bytes);
+        *OWN.lock().get_or_insert_default().entry(hash).or_default() += 1;
+        Self { bytes, hash }
     }
-    value_of([SCHEME, token].concat().into_bytes())
 }
 
-/// The token inside a value made by [`bearer`].
-pub(crate) fn token_of(bearer: &HeaderValue) -> &str {
-    bearer
-        .to_str()
-        .ok()
-        .and_then(|text| text.strip_prefix(SCHEME))
-        .unwrap_or_default()
+impl Drop for Text {
+    fn drop(&mut self) {
+        if let Some(own) = OWN.lock().as_mut()
+            && let Some(values) = own.get_mut(&self.hash)
+        {
+            *values -= 1;
+            if *values == 0 {
+                own.remove(&self.hash);
+            }
+        }
+    }
 }
 
-/// The same value in memory of its own.
-pub(crate) fn copy(value: &HeaderValue) -> HeaderValue {
-    // The bytes were checked when the original was made, so the fallback is never taken.
-    value_of(value.as_bytes().to_vec()).unwrap_or_else(|| value.clone())
+/// The hashes of all texts that live, each with how many have it.
+///
+/// Asked where a request already has a sensitive header, so that an own one is recognised in constant time,
+/// however many tokens are kept. A keyed hash of 64 bits: another header has the same one once in 10^19.
+// Taken for one look-up or change, by functions that are not async and call no other code.
+static OWN: Mutex<Option<HashMap<u64, usize>>> = Mutex::new(None);
+
+static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+impl Bearer {
+    /// None where the token holds a character that no header value may hold.
+    pub(crate) fn new(token: &str) -> Option<Self> {
+        // RFC 6750 §2.1 knows only these; a line break or a space would end up in the request.
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+        if token.is_empty() || !token.bytes().all(allowed) {
+            return None;
+        }
+        let text = Arc::new(Text::new([SCHEME, token].concat().into_bytes()));
+        let value = value_over(&text)?;
+        Some(Self { text, value })
+    }
+
+    /// The token alone.
+    pub(crate) fn token(&self) -> &str {
+        let token = self.text.bytes.get(SCHEME.len()..).unwrap_or_default();
+        // Checked to be ASCII when it was made.
+        str::from_utf8(token).unwrap_or_default()
+    }
+
+    /// The value that all callers by hand share.
+    pub(crate) fn value(&self) -> &HeaderValue {
+        &self.value
+    }
+
+    /// Another value over the same bytes, for the threads of one stripe.
+    pub(crate) fn lend(&self) -> HeaderValue {
+        // The bytes were checked when the first was made, so the fallback is never taken.
+        value_over(&self.text).unwrap_or_else(|| self.value.clone())
+    }
 }
 
-fn value_of(bytes: Vec<u8>) -> Option<HeaderValue> {
-    let wiped = Wiped(Zeroizing::new(bytes.into_boxed_slice()));
-    let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(wiped)).ok()?;
+impl fmt::Debug for Bearer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Bearer [redacted]")
+    }
+}
+
+fn value_over(text: &Arc<Text>) -> Option<HeaderValue> {
+    let lent = Lent(Arc::clone(text));
+    let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(lent)).ok()?;
     value.set_sensitive(true);
     Some(value)
 }
 
-/// Bytes that are wiped when dropped. `Bytes` keeps its count beside its owner, so the alignment
-/// keeps two counts from sharing a line, nor the pair of lines that processors fetch together.
-#[repr(align(128))]
-struct Wiped(Zeroizing<Box<[u8]>>);
+/// The owner of one value's bytes. `Bytes` keeps its reference count in the same allocation, ahead of the owner:
+/// the alignment makes that two cache lines, the count alone in the first.
+#[repr(align(64))]
+struct Lent(Arc<Text>);
 
-impl AsRef<[u8]> for Wiped {
+impl AsRef<[u8]> for Lent {
     fn as_ref(&self) -> &[u8] {
-        &self.0
+        &self.0.bytes
     }
 }
 
@@ -65,8 +127,8 @@ impl AsRef<[u8]> for Wiped {
 /// The only place that inserts by a reference to the name, so that the map's code for it is made
 /// once, for this name, and needs no call.
 #[inline(never)]
-pub(crate) fn set(headers: &mut HeaderMap, bearer: &HeaderValue) -> bool {
-    match headers.insert(&AUTHORIZATION, bearer.clone()) {
+pub(crate) fn set(headers: &mut HeaderMap, bearer: HeaderValue) -> bool {
+    match headers.insert(&AUTHORIZATION, bearer) {
         Some(displaced) => is_done(headers, displaced),
         None => true,
     }
@@ -82,14 +144,20 @@ fn is_done(headers: &mut HeaderMap, displaced: HeaderValue) -> bool {
     !in_the_way
 }
 
-/// Whether a value may be one of those made here, and not a caller's password.
+/// Whether a value is one of those made here, of a token that is still kept, and not a caller's own secret.
 pub(crate) fn is_own(value: &HeaderValue) -> bool {
-    value.is_sensitive() && value.as_bytes().starts_with(SCHEME.as_bytes())
+    let may_be = value.is_sensitive() && value.as_bytes().starts_with(SCHEME.as_bytes());
+    may_be && {
+        let hash = HASHER.hash_one(value.as_bytes());
+        OWN.lock()
+            .as_ref()
+            .is_some_and(|own| own.contains_key(&hash))
+    }
 }
 
 /// Sets the header, whatever is there.
-pub(crate) fn set_over(headers: &mut HeaderMap, bearer: &HeaderValue) {
-    headers.insert(AUTHORIZATION, bearer.clone());
+pub(crate) fn set_over(headers: &mut HeaderMap, bearer: HeaderValue) {
+    headers.insert(AUTHORIZATION, bearer);
 }
 
 /// Whether a 401 with these headers says that the token itself was not accepted.
@@ -190,27 +258,52 @@ mod tests {
 
     #[test]
     fn a_bearer_is_sensitive_and_holds_its_token() {
-        let value = bearer("a.b-c_d~e+f/g=").unwrap();
-        assert!(value.is_sensitive());
-        assert_eq!(value.as_bytes(), b"Bearer a.b-c_d~e+f/g=");
-        assert_eq!(token_of(&value), "a.b-c_d~e+f/g=");
-        assert!(!format!("{value:?}").contains("a.b"));
+        let bearer = Bearer::new("a.b-c_d~e+f/g=").unwrap();
+        assert!(bearer.value().is_sensitive());
+        assert_eq!(bearer.value().as_bytes(), b"Bearer a.b-c_d~e+f/g=");
+        assert_eq!(bearer.token(), "a.b-c_d~e+f/g=");
+        assert!(!format!("{bearer:?} {:?}", bearer.value()).contains("a.b"));
     }
 
     #[test]
     fn what_no_header_may_hold_is_no_token() {
         for token in ["", "a b", "a\r\nb", "a\nX-Evil: 1", "æ", "a\u{0}", "\"a\""] {
-            assert!(bearer(token).is_none(), "{token:?}");
+            assert!(Bearer::new(token).is_none(), "{token:?}");
         }
     }
 
     #[test]
-    fn a_copy_is_equal_sensitive_and_elsewhere() {
-        let value = bearer("token").unwrap();
-        let copied = copy(&value);
-        assert_eq!(copied, value);
-        assert!(copied.is_sensitive());
-        assert_ne!(copied.as_bytes().as_ptr(), value.as_bytes().as_ptr());
+    fn a_lent_value_is_equal_and_sensitive_over_the_same_bytes() {
+        let bearer = Bearer::new("token").unwrap();
+        let lent = bearer.lend();
+        assert_eq!(&lent, bearer.value());
+        assert!(lent.is_sensitive());
+        assert_eq!(lent.as_bytes().as_ptr(), bearer.value().as_bytes().as_ptr());
+    }
+
+    #[test]
+    fn a_value_is_own_for_as_long_as_its_token_is_kept() {
+        let first = Bearer::new("is-own").unwrap();
+        let mut theirs = HeaderValue::from_static("Bearer is-own");
+        assert!(!is_own(&theirs), "it is not marked sensitive");
+        theirs.set_sensitive(true);
+        assert!(is_own(&theirs));
+
+        let second = Bearer::new("is-own").unwrap();
+        drop(first);
+        assert!(is_own(&theirs));
+        let lent = second.lend();
+        drop(second);
+        assert!(is_own(&theirs), "a request carries it");
+        drop(lent);
+        assert!(!is_own(&theirs));
+    }
+
+    #[test]
+    fn two_reference_counts_are_never_on_one_cache_line() {
+        // `Bytes` allocates its count ahead of the owner, at the owner's alignment.
+        assert_eq!(std::mem::align_of::<Lent>(), 64);
+        assert_eq!(std::mem::size_of::<Lent>(), 64);
     }
 
     #[test]

@@ -113,8 +113,8 @@ pub use origin::{IntoOrigins, Origin, Target};
 
 mod authorize;
 pub use authorize::{
-    Acquire, Admission, Attempt, Authorizer, ExistingHeader, LocalAuthorizer, Passage, Receipt,
-    RejectedToken, Renewal, Ticket, Verdict,
+    Acquire, Authorizer, Challenge, Decision, ExistingHeader, HeaderToken, RejectedToken,
+    Replacement, SentToken,
 };
 
 mod health;

@@ -119,7 +119,7 @@ impl TokenHandle {
     /// As [`access_token`](Self::access_token).
     pub async fn header_value(&self) -> Result<HeaderValue> {
         let snapshot = self.entry.clone().serve().await?;
-        Ok(snapshot.token.bearer().clone())
+        Ok(snapshot.token.bearer().value().clone())
     }
 
     /// The place of a request among others.

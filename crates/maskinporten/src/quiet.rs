@@ -23,6 +23,15 @@ struct Book {
 }
 
 impl Quiet {
+    pub(crate) const fn new() -> Self {
+        Self {
+            book: Mutex::new(Book {
+                told_at: None,
+                suppressed: 0,
+            }),
+        }
+    }
+
     /// Whether it may be told now: then how often it was not since the last time.
     pub(crate) fn may_tell(&self, now: Moment) -> Option<u64> {
         let mut book = self.book.lock();

@@ -6,14 +6,14 @@ use std::time::{Duration, SystemTime};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use http::{HeaderValue, Response};
+use http::Response;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::advice;
 use crate::answer;
 use crate::error::{Error, Refusal, Result};
-use crate::header;
+use crate::header::Bearer;
 use crate::refusal;
 
 /// An access token: redacted when printed, wiped when its last clone is dropped.
@@ -33,7 +33,7 @@ use crate::refusal;
 /// ```
 #[derive(Clone)]
 pub struct AccessToken {
-    bearer: HeaderValue,
+    bearer: Bearer,
     lifetime: Duration,
     expires_at: Option<SystemTime>,
     scope: Option<Box<str>>,
@@ -47,7 +47,7 @@ impl AccessToken {
     /// [`ErrorKind::Protocol`](crate::ErrorKind::Protocol) where the text is empty or holds what no header may hold.
     pub fn new(text: &str, lifetime: Duration) -> Result<Self> {
         let bearer = (text.len() <= MAX_LENGTH)
-            .then(|| header::bearer(text))
+            .then(|| Bearer::new(text))
             .flatten()
             .ok_or_else(|| {
                 Error::protocol("the answer holds a token that cannot stand in a header")
@@ -64,7 +64,7 @@ impl AccessToken {
     /// The token itself. Keep it out of logs.
     #[must_use]
     pub fn expose(&self) -> &str {
-        header::token_of(&self.bearer)
+        self.bearer.token()
     }
 
     /// How long the token lives in all, from when it was asked for.
@@ -87,7 +87,7 @@ impl AccessToken {
         self.scope.as_deref()
     }
 
-    pub(crate) fn bearer(&self) -> &HeaderValue {
+    pub(crate) fn bearer(&self) -> &Bearer {
         &self.bearer
     }
 

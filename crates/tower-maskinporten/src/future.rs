@@ -4,7 +4,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use maskinporten::{Acquire, Error, Receipt, Ticket};
+use maskinporten::{Acquire, Error, HeaderToken, SentToken};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
@@ -34,7 +34,7 @@ pin_project! {
     where
         S: Service<Q>,
     {
-        Respond { #[pin] future: S::Future, receipt: Receipt },
+        Respond { #[pin] future: S::Future, sent: SentToken },
         Prepare { slow: Option<Box<Prepare<S, Q>>> },
     }
 }
@@ -69,9 +69,9 @@ where
     }
 
     #[inline]
-    pub(crate) fn respond(future: S::Future, receipt: Receipt) -> Self {
+    pub(crate) fn respond(future: S::Future, sent: SentToken) -> Self {
         Self {
-            state: State::Respond { future, receipt },
+            state: State::Respond { future, sent },
         }
     }
 
@@ -87,10 +87,10 @@ where
     }
 
     /// Which token the request has left with, once it has.
-    pub(crate) fn receipt(&self) -> Receipt {
+    pub(crate) fn sent(&self) -> SentToken {
         match self.state {
-            State::Respond { receipt, .. } => receipt,
-            State::Prepare { .. } => Receipt::NONE,
+            State::Respond { sent, .. } => sent,
+            State::Prepare { .. } => SentToken::NONE,
         }
     }
 
@@ -117,8 +117,8 @@ where
         let mut state = self.project().state;
         loop {
             match state.as_mut().project() {
-                StateProjection::Respond { future, receipt } => {
-                    return respond(future, *receipt, cx);
+                StateProjection::Respond { future, sent } => {
+                    return respond(future, *sent, cx);
                 }
                 StateProjection::Prepare { slow } => match ready!(prepared(slow, cx)) {
                     Ok(respond) => state.set(respond),
@@ -136,7 +136,7 @@ where
 #[inline]
 fn respond<F, R, E>(
     future: Pin<&mut F>,
-    receipt: Receipt,
+    sent: SentToken,
     cx: &mut Context<'_>,
 ) -> Poll<Result<R, BoxError>>
 where
@@ -146,7 +146,7 @@ where
 {
     let mut polled = future.poll(cx);
     if let Poll::Ready(Ok(response)) = &mut polled {
-        response.report(receipt);
+        response.observe(sent);
     }
     polled.map_err(Into::into)
 }
@@ -168,19 +168,19 @@ where
     S: Service<Q> + Clone,
     S::Error: Into<BoxError>,
 {
-    let ticket = match slow.as_deref_mut().expect(DONE) {
+    let token = match slow.as_deref_mut().expect(DONE) {
         Prepare::Wait(waiting) => ready!(waiting.poll(cx)),
         Prepare::Refuse(error) => Err(error.clone().into()),
     };
     let done = slow.take().map(|prepared| *prepared);
-    Poll::Ready(ticket.map(|ticket| match done.expect(DONE) {
+    Poll::Ready(token.map(|token| match done.expect(DONE) {
         Prepare::Wait(waiting) => {
             let (mut request, mut inner) = (waiting.request, waiting.inner);
-            let receipt = ticket.set(request.headers_mut());
+            let sent = token.set(request.headers_mut());
             let future = inner.call(request);
-            State::Respond { future, receipt }
+            State::Respond { future, sent }
         }
-        Prepare::Refuse(_) => unreachable!("a refusal brings no ticket"),
+        Prepare::Refuse(_) => unreachable!("a refusal brings no token"),
     }))
 }
 
@@ -190,7 +190,7 @@ where
     S::Error: Into<BoxError>,
 {
     /// A token, once there is one and the service is ready.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Ticket, BoxError>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<HeaderToken, BoxError>> {
         if self.reserving {
             ready!(self.inner.poll_ready(cx)).map_err(Into::into)?;
             // Time has passed since there was a token. Nearly always there is one at once.
@@ -201,11 +201,11 @@ where
             }
             return looked.map_err(Into::into);
         }
-        let ticket = ready!(Pin::new(&mut self.acquire).poll(cx))?;
+        let token = ready!(Pin::new(&mut self.acquire).poll(cx))?;
         if self.inner.poll_ready(cx).map_err(Into::into)?.is_ready() {
-            return Poll::Ready(Ok(ticket));
+            return Poll::Ready(Ok(token));
         }
-        self.acquire = ticket.look_again();
+        self.acquire.look_again();
         self.reserving = true;
         Poll::Pending
     }

@@ -7,7 +7,7 @@
 
 use async_trait::async_trait;
 use http::Extensions;
-use maskinporten::{Authorizer, Error, Receipt, TokenContext};
+use maskinporten::{Authorizer, Error, SentToken, TokenContext};
 use reqwest::{Request, Response};
 use reqwest_middleware::{Middleware, Next, Result};
 
@@ -47,21 +47,21 @@ impl Middleware for ReplayAuthLayer {
     ) -> Result<Response> {
         let again = request.duplicate();
         let sent = send(self.authorizer(), request, extensions, next.clone()).await?;
-        let (receipt, mut response) = sent;
-        let rejected = response.rejected(receipt).map(|rejected| *rejected);
-        let renewal = rejected.and_then(|rejected| rejected.renewal());
-        let (Some(mut again), Some(renewal)) = (again, renewal) else {
+        let (sent, mut response) = sent;
+        let rejected = response.rejected(sent).map(|rejected| *rejected);
+        let replacement = rejected.and_then(|rejected| rejected.replacement());
+        let (Some(mut again), Some(replacement)) = (again, replacement) else {
             return Ok(response);
         };
-        let Some(ticket) = renewal.await else {
+        let Some(token) = replacement.await else {
             return Ok(response);
         };
         // The connection is free for the second sending.
         drop(response);
-        let receipt = ticket.set(again.headers_mut());
+        let sent = token.set(again.headers_mut());
         let mut response = next.run(again, extensions).await?;
-        self.authorizer().answered(receipt, &mut response);
-        if let Some(rejected) = response.rejected(receipt) {
+        self.authorizer().on_response(sent, &mut response);
+        if let Some(rejected) = response.rejected(sent) {
             *rejected = rejected.replayed();
         }
         Ok(response)
@@ -74,17 +74,19 @@ pub(crate) async fn send(
     mut request: Request,
     extensions: &mut Extensions,
     next: Next<'_>,
-) -> Result<(Receipt, Response)> {
+) -> Result<(SentToken, Response)> {
     let context = extensions.get::<TokenContext>();
-    let passage = ask(&mut request, |target, headers| {
-        authorizer.authorize_shared(target, context, headers)
+    let decision = ask(&mut request, |target, headers| {
+        authorizer.decide(target, context, headers)
     });
-    let receipt = passage.finish(request.headers_mut()).await;
-    let receipt = receipt.map_err(|error| failed(error, "the request was not authorised"))?;
+    let sent = decision.finish(request.headers_mut()).await;
+    let sent = sent.map_err(|error| failed(error, NOT_AUTHORISED))?;
     let mut response = next.run(request, extensions).await?;
-    authorizer.answered(receipt, &mut response);
-    Ok((receipt, response))
+    authorizer.on_response(sent, &mut response);
+    Ok((sent, response))
 }
+
+const NOT_AUTHORISED: &str = "the request was not authorised";
 
 /// Their error gives for its cause the cause of what it holds, where ours would not be found: so it holds
 /// ours with a sentence before it. It can still be downcast to ours.

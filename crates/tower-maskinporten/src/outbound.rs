@@ -3,8 +3,10 @@
 //! Both traits are sealed. A client with requests of another type asks
 //! [`Authorizer`](maskinporten::Authorizer) by hand.
 
+use std::mem;
+
 use http::{Extensions, HeaderMap, Request, Response};
-use maskinporten::{LocalAuthorizer, Passage, Receipt, RejectedToken};
+use maskinporten::{Authorizer, Decision, RejectedToken, SentToken};
 
 /// A request that [`BearerAuth`](crate::BearerAuth) can authorise: [`http::Request`] of any body; with
 /// the feature `reqwest` also `reqwest::Request`, which shows no extensions and so has no
@@ -23,15 +25,10 @@ pub(crate) mod sealed {
     use super::*;
 
     pub trait Authorise {
-        /// The path of nearly every request: none where there is more to ask.
-        fn authorize_now(&mut self, authorizer: &mut LocalAuthorizer) -> Option<Receipt>;
+        /// The path of nearly every request: none if there is more to ask.
+        fn authorize_now(&mut self, authorizer: &Authorizer) -> Option<SentToken>;
 
-        /// The same, where the authorizer is shared between threads.
-        fn authorize_now_shared(&mut self, authorizer: &LocalAuthorizer) -> Option<Receipt>;
-
-        fn authorize(&mut self, authorizer: &mut LocalAuthorizer) -> Passage;
-
-        fn authorize_shared(&mut self, authorizer: &LocalAuthorizer) -> Passage;
+        fn decide(&mut self, authorizer: &Authorizer) -> Decision;
 
         fn headers_mut(&mut self) -> &mut HeaderMap;
     }
@@ -42,14 +39,15 @@ pub(crate) mod sealed {
     }
 
     pub trait Answer {
-        fn report(&mut self, receipt: Receipt);
+        /// Reports what it says about the token that its request had.
+        fn observe(&mut self, sent: SentToken);
 
         fn extensions_mut(&mut self) -> &mut Extensions;
 
-        /// What was found when it was reported, if this receipt's token was rejected.
-        fn rejected(&mut self, receipt: Receipt) -> Option<&mut RejectedToken> {
+        /// What was found when it was observed, if it rejects this token.
+        fn rejected(&mut self, sent: SentToken) -> Option<&mut RejectedToken> {
             let rejected = self.extensions_mut().get_mut::<RejectedToken>();
-            rejected.filter(|rejected| rejected.receipt() == receipt)
+            rejected.filter(|rejected| rejected.sent() == sent)
         }
     }
 }
@@ -64,21 +62,17 @@ impl<B> InboundResponse for Response<B> {}
 
 impl<B> sealed::Authorise for Request<B> {
     #[inline]
-    fn authorize_now(&mut self, authorizer: &mut LocalAuthorizer) -> Option<Receipt> {
+    fn authorize_now(&mut self, authorizer: &Authorizer) -> Option<SentToken> {
         authorizer.authorize_now(self)
     }
 
-    #[inline]
-    fn authorize_now_shared(&mut self, authorizer: &LocalAuthorizer) -> Option<Receipt> {
-        authorizer.authorize_now_shared(self)
-    }
-
-    fn authorize(&mut self, authorizer: &mut LocalAuthorizer) -> Passage {
-        authorizer.authorize(self)
-    }
-
-    fn authorize_shared(&mut self, authorizer: &LocalAuthorizer) -> Passage {
-        authorizer.authorize_shared(self)
+    fn decide(&mut self, authorizer: &Authorizer) -> Decision {
+        // Taken out for the moment: they, the address and the context are borrowed from one value.
+        let mut headers = mem::take(Request::headers_mut(self));
+        let context = self.extensions().get();
+        let decision = authorizer.decide(self.uri(), context, &mut headers);
+        *Request::headers_mut(self) = headers;
+        decision
     }
 
     fn headers_mut(&mut self) -> &mut HeaderMap {
@@ -94,8 +88,8 @@ impl<B: Clone> sealed::Duplicate for Request<B> {
 
 impl<B> sealed::Answer for Response<B> {
     #[inline]
-    fn report(&mut self, receipt: Receipt) {
-        receipt.answered(self);
+    fn observe(&mut self, sent: SentToken) {
+        sent.on_response(self);
     }
 
     fn extensions_mut(&mut self) -> &mut Extensions {

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use http::{Request, Response};
-use maskinporten::{RejectedToken, Renewal};
+use maskinporten::{RejectedToken, Replacement};
 use tower::retry::Policy;
 
 /// Sends a request again, once, where the answer did not accept the token that a layer below had set.
@@ -62,7 +62,7 @@ impl<B: Clone, R, E> Policy<Request<B>, Response<R>, E> for RejectedTokenPolicy 
         if mem::replace(&mut self.retried, true) {
             *rejected = rejected.replayed();
         }
-        rejected.renewal().map(RejectedTokenFuture)
+        rejected.replacement().map(RejectedTokenFuture)
     }
 
     fn clone_request(&mut self, request: &Request<B>) -> Option<Request<B>> {
@@ -73,7 +73,7 @@ impl<B: Clone, R, E> Policy<Request<B>, Response<R>, E> for RejectedTokenPolicy 
 /// The wait of a [`RejectedTokenPolicy`].
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
-pub struct RejectedTokenFuture(Renewal);
+pub struct RejectedTokenFuture(Replacement);
 
 impl Future for RejectedTokenFuture {
     type Output = ();

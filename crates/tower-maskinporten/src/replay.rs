@@ -8,7 +8,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use maskinporten::{Authorizer, Renewal};
+use maskinporten::{Authorizer, Replacement};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -175,7 +175,7 @@ pin_project! {
 
 /// An answer that did not accept the token, while there may be another token.
 struct Rejected<R> {
-    renewal: Renewal,
+    replacement: Replacement,
     response: R,
 }
 
@@ -206,12 +206,12 @@ where
         let mut this = self.project();
         loop {
             if let Some(rejected) = this.rejected {
-                let ticket = ready!(Pin::new(&mut rejected.renewal).poll(cx));
+                let token = ready!(Pin::new(&mut rejected.replacement).poll(cx));
                 let response = this.rejected.take().map(|rejected| rejected.response);
-                match (ticket, this.replay.take(), response) {
-                    (Some(ticket), Some((request, inner)), _) => {
+                match (token, this.replay.take(), response) {
+                    (Some(token), Some((request, inner)), _) => {
                         *this.again = true;
-                        let replayed = ResponseFuture::acquire(ticket.into(), request, inner);
+                        let replayed = ResponseFuture::acquire(token.into(), request, inner);
                         this.sent.set(replayed);
                     }
                     (_, _, Some(response)) => return Poll::Ready(Ok(response)),
@@ -219,21 +219,24 @@ where
                 }
             }
             let mut response = ready!(this.sent.as_mut().poll(cx))?;
-            let receipt = this.sent.receipt();
-            let Some(rejected) = response.rejected(receipt) else {
+            let sent = this.sent.sent();
+            let Some(rejected) = response.rejected(sent) else {
                 return Poll::Ready(Ok(response));
             };
             if *this.again {
                 *rejected = rejected.replayed();
             }
             // One that cannot be sent again is left to whoever can, outside.
-            let renewal = this.replay.as_ref().and_then(|_| rejected.renewal());
-            match renewal {
-                Some(renewal) => {
+            let replacement = this.replay.as_ref().and_then(|_| rejected.replacement());
+            match replacement {
+                Some(replacement) => {
                     // What the inner service's future holds until it is dropped, as a permit, is not
                     // for those who wait for something else.
                     this.sent.set(ResponseFuture::done());
-                    *this.rejected = Some(Box::new(Rejected { renewal, response }));
+                    *this.rejected = Some(Box::new(Rejected {
+                        replacement,
+                        response,
+                    }));
                 }
                 None => return Poll::Ready(Ok(response)),
             }

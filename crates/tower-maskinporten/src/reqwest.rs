@@ -7,9 +7,7 @@
 use std::{fmt, mem};
 
 use http::{Extensions, HeaderMap};
-use maskinporten::{
-    Authorizer, Error, LocalAuthorizer, Passage, Receipt, Target, TokenContext, Verdict,
-};
+use maskinporten::{Authorizer, Challenge, Decision, Error, SentToken, Target, TokenContext};
 use reqwest::redirect::Policy;
 use reqwest::{Request, Response, Url};
 
@@ -42,7 +40,7 @@ pub trait ReqwestAuthorizer: sealed_authorizer::Sealed {
     fn authorize_request(
         &self,
         request: &mut Request,
-    ) -> impl Future<Output = Result<Receipt, Error>> + Send;
+    ) -> impl Future<Output = Result<SentToken, Error>> + Send;
 
     /// As [`Authorizer::authorize_with`], for one of reqwest's requests.
     ///
@@ -53,11 +51,11 @@ pub trait ReqwestAuthorizer: sealed_authorizer::Sealed {
         &self,
         context: &TokenContext,
         request: &mut Request,
-    ) -> impl Future<Output = Result<Receipt, Error>> + Send;
+    ) -> impl Future<Output = Result<SentToken, Error>> + Send;
 
-    /// Reads what a response says about the token, as [`Receipt::answered`] does; and where it came from,
-    /// as [`Authorizer::answered_from`] does.
-    fn answered(&self, receipt: Receipt, response: &mut Response);
+    /// Reads what a response says about the token, as [`SentToken::on_response`] does; and where it came from,
+    /// as [`Authorizer::check_final_origin`] does.
+    fn on_response(&self, sent: SentToken, response: &mut Response);
 }
 
 mod sealed_authorizer {
@@ -67,29 +65,29 @@ mod sealed_authorizer {
 impl sealed_authorizer::Sealed for Authorizer {}
 
 impl ReqwestAuthorizer for Authorizer {
-    async fn authorize_request(&self, request: &mut Request) -> Result<Receipt, Error> {
-        let passage = ask(request, |target, headers| {
-            self.try_authorize(target, None, headers)
+    async fn authorize_request(&self, request: &mut Request) -> Result<SentToken, Error> {
+        let decision = ask(request, |target, headers| {
+            self.decide_by_hand(target, None, headers)
         });
-        passage.finish(request.headers_mut()).await
+        decision.finish(request.headers_mut()).await
     }
 
     async fn authorize_request_with(
         &self,
         context: &TokenContext,
         request: &mut Request,
-    ) -> Result<Receipt, Error> {
-        let passage = ask(request, |target, headers| {
-            self.try_authorize(target, Some(context), headers)
+    ) -> Result<SentToken, Error> {
+        let decision = ask(request, |target, headers| {
+            self.decide_by_hand(target, Some(context), headers)
         });
-        passage.finish(request.headers_mut()).await
+        decision.finish(request.headers_mut()).await
     }
 
-    fn answered(&self, receipt: Receipt, response: &mut Response) {
+    fn on_response(&self, sent: SentToken, response: &mut Response) {
         if let Some(target) = came_from(response.url()) {
-            self.answered_from(receipt, target);
+            self.check_final_origin(sent, target);
         }
-        sealed::Answer::report(response, receipt);
+        sealed::Answer::observe(response, sent);
     }
 }
 
@@ -126,12 +124,12 @@ pub fn same_origin_redirects() -> Policy {
 /// borrowed from one value.
 pub(crate) fn ask(
     request: &mut Request,
-    ask: impl FnOnce(Target<'_>, &mut HeaderMap) -> Passage,
-) -> Passage {
+    ask: impl FnOnce(Target<'_>, &mut HeaderMap) -> Decision,
+) -> Decision {
     let mut headers = mem::take(request.headers_mut());
-    let passage = ask(target(request.url()), &mut headers);
+    let decision = ask(target(request.url()), &mut headers);
     *request.headers_mut() = headers;
-    passage
+    decision
 }
 
 /// What [`same_origin_redirects`] ends a loop with.
@@ -167,22 +165,14 @@ impl ReplayableRequest for Request {}
 impl InboundResponse for Response {}
 
 impl sealed::Authorise for Request {
-    fn authorize_now(&mut self, authorizer: &mut LocalAuthorizer) -> Option<Receipt> {
-        self.authorize_now_shared(authorizer)
-    }
-
-    fn authorize_now_shared(&mut self, _: &LocalAuthorizer) -> Option<Receipt> {
-        // One call decides: what this one would spare is nothing beside reqwest's own work.
+    fn authorize_now(&mut self, _: &Authorizer) -> Option<SentToken> {
+        // One call decides: what this one would spare is nothing compared with reqwest's own work.
         None
     }
 
-    fn authorize(&mut self, authorizer: &mut LocalAuthorizer) -> Passage {
-        self.authorize_shared(authorizer)
-    }
-
-    fn authorize_shared(&mut self, authorizer: &LocalAuthorizer) -> Passage {
+    fn decide(&mut self, authorizer: &Authorizer) -> Decision {
         ask(self, |target, headers| {
-            authorizer.authorize_to(target, None, headers)
+            authorizer.decide(target, None, headers)
         })
     }
 
@@ -198,11 +188,11 @@ impl sealed::Duplicate for Request {
 }
 
 impl sealed::Answer for Response {
-    fn report(&mut self, receipt: Receipt) {
-        let verdict = Verdict::of(self.status(), self.headers());
-        if verdict != Verdict::Silent {
+    fn observe(&mut self, sent: SentToken) {
+        let challenge = Challenge::from_response(self.status(), self.headers());
+        if challenge != Challenge::None {
             let url = self.url().clone();
-            receipt.heed(verdict, came_from(&url), Response::extensions_mut(self));
+            sent.observe(challenge, came_from(&url), Response::extensions_mut(self));
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::task::{Context, Poll};
 
-use maskinporten::{Authorizer, LocalAuthorizer, Passage};
+use maskinporten::{Authorizer, Decision};
 use tower_service::Service;
 
 use crate::BoxError;
@@ -22,8 +22,8 @@ use crate::outbound::{InboundResponse, OutboundRequest};
 /// - Where it is not, the request waits for it and holds nothing of the inner service: what the ready
 ///   instance had reserved is given back, and another one is made ready when the token is there.
 /// - A response that does not accept the token is reported to whoever keeps it, and passed on as it
-///   is: see [`Receipt::answered`](maskinporten::Receipt::answered) for what
-///   counts.
+///   is: see [`SentToken::on_response`](maskinporten::SentToken::on_response) for
+///   what counts.
 ///
 /// Keep one and call it, clone one for every call, or, where the inner service can be called by
 /// reference (as hyper-util's client can), share one and call `&BearerAuth`.
@@ -33,14 +33,14 @@ use crate::outbound::{InboundResponse, OutboundRequest};
 #[derive(Clone)]
 pub struct BearerAuth<S> {
     inner: S,
-    authorizer: LocalAuthorizer,
+    authorizer: Authorizer,
 }
 
 impl<S> BearerAuth<S> {
     pub(crate) fn new(inner: S, authorizer: &Authorizer) -> Self {
         Self {
             inner,
-            authorizer: authorizer.local(),
+            authorizer: authorizer.clone(),
         }
     }
 
@@ -78,13 +78,13 @@ where
 
     #[inline]
     fn call(&mut self, mut request: Q) -> Self::Future {
-        if let Some(receipt) = request.authorize_now(&mut self.authorizer) {
-            return ResponseFuture::respond(self.inner.call(request), receipt);
+        if let Some(sent) = request.authorize_now(&self.authorizer) {
+            return ResponseFuture::respond(self.inner.call(request), sent);
         }
-        match request.authorize(&mut self.authorizer) {
-            Passage::Go(receipt) => ResponseFuture::respond(self.inner.call(request), receipt),
-            Passage::Refused(error) => ResponseFuture::refuse(error),
-            Passage::Wait(acquire) => {
+        match request.decide(&self.authorizer) {
+            Decision::Ready(sent) => ResponseFuture::respond(self.inner.call(request), sent),
+            Decision::Refused(error) => ResponseFuture::refuse(error),
+            Decision::Pending(acquire) => {
                 // Readiness belongs to the instance that was polled, and the token may be long in
                 // coming: that one is dropped with what it has reserved. Kept in `self` it would be
                 // waited for by this very request, under a limit of one.
@@ -115,13 +115,13 @@ where
     #[inline]
     fn call(&mut self, mut request: Q) -> Self::Future {
         let mut inner = &self.inner;
-        if let Some(receipt) = request.authorize_now_shared(&self.authorizer) {
-            return ResponseFuture::respond(inner.call(request), receipt);
+        if let Some(sent) = request.authorize_now(&self.authorizer) {
+            return ResponseFuture::respond(inner.call(request), sent);
         }
-        match request.authorize_shared(&self.authorizer) {
-            Passage::Go(receipt) => ResponseFuture::respond(inner.call(request), receipt),
-            Passage::Refused(error) => ResponseFuture::refuse(error),
-            Passage::Wait(acquire) => ResponseFuture::acquire(acquire, request, inner),
+        match request.decide(&self.authorizer) {
+            Decision::Ready(sent) => ResponseFuture::respond(inner.call(request), sent),
+            Decision::Refused(error) => ResponseFuture::refuse(error),
+            Decision::Pending(acquire) => ResponseFuture::acquire(acquire, request, inner),
         }
     }
 }

@@ -8,9 +8,7 @@ use crate::world::{AGEING, FRESH, NOW, World, awaited, explore, meanwhile};
 
 /// Whether all that a view holds is of one snapshot.
 fn is_of(view: &View, snapshot: &Snapshot) -> bool {
-    view.seen.generation == snapshot.generation
-        && view.seen.window == snapshot.window
-        && view.seen.value == snapshot.token
+    view.generation == snapshot.generation && view.token == snapshot.token
 }
 
 #[test]
@@ -46,12 +44,12 @@ fn a_view_is_of_one_token_and_of_the_newest_that_is_known() {
         for _ in 0..2 {
             let known = world.life.generation();
             assert!(world.see(&mut view, NOW));
-            assert!(view.seen.generation >= known);
+            assert!(view.generation >= known);
             seen.push(view.clone());
         }
         let newer = landing.join().unwrap();
 
-        assert!(seen.is_sorted_by_key(|view| view.seen.generation));
+        assert!(seen.is_sorted_by_key(|view| view.generation));
         for view in &seen {
             assert!(is_of(view, &older) || is_of(view, &newer), "{view:?}");
         }
@@ -79,11 +77,7 @@ fn a_view_of_a_void_token_is_never_one_of_the_next() {
         for view in seen.iter().flatten() {
             assert!(is_of(view, &older) || is_of(view, &next), "{view:?}");
         }
-        let numbers: Vec<_> = seen
-            .iter()
-            .flatten()
-            .map(|view| view.seen.generation)
-            .collect();
+        let numbers: Vec<_> = seen.iter().flatten().map(|view| view.generation).collect();
         assert!(numbers.is_sorted());
         assert!(world.see(&mut view, NOW));
         assert!(is_of(&view, &next), "{view:?}");

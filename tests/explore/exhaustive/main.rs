@@ -31,6 +31,8 @@ mod renewals;
 
 mod generations;
 
+mod copies;
+
 mod void;
 
 mod evictions;

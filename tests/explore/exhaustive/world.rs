@@ -9,7 +9,7 @@ use crate::cache::life::{Found, Rejection, Setback, Takeoff};
 use crate::cache::window::Window;
 use crate::clock::Moment;
 use crate::flight::{Air, Failed, Flight, Life, Outcome, Snapshot};
-use crate::view::View;
+use crate::view::{Copies, View};
 
 /// When everything happens that a model does not place elsewhere.
 pub(crate) const NOW: Moment = at(1_000);
@@ -74,6 +74,7 @@ pub(crate) enum Ending {
 
 pub(crate) struct World {
     pub(crate) life: Life,
+    pub(crate) copies: Copies,
     pub(crate) air: Air,
     /// How the first flights end, one after another, beginning after those that were landed while
     /// the world was made. Those beyond stay in the air until the model lands them.
@@ -86,6 +87,7 @@ impl World {
     pub(crate) fn empty(endings: &[Ending]) -> Arc<Self> {
         Arc::new(Self {
             life: Life::new(),
+            copies: Copies::new(),
             air: Air::default(),
             endings: endings.to_vec(),
             before: 0,
@@ -96,6 +98,7 @@ impl World {
     pub(crate) fn with_token(window: Window, endings: &[Ending]) -> Arc<Self> {
         let world = Self {
             life: Life::new(),
+            copies: Copies::new(),
             air: Air::default(),
             endings: endings.to_vec(),
             before: 1,
@@ -121,9 +124,9 @@ impl World {
         self.life.reject(rejected, now, REVISION, start)
     }
 
-    /// Reads the token by a view, as a request does.
+    /// Sets the header of a request, as a layer does.
     pub(crate) fn see(self: &Arc<Self>, view: &mut View, now: Moment) -> bool {
-        view.is_good(&self.life, now, || self.refresh_if_due(now))
+        view.is_good(&self.life, &self.copies, now, || self.refresh_if_due(now))
     }
 
     /// Asks and waits, as `Slot::acquire` does. None where so many flights were lost, or nothing is

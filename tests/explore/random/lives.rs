@@ -43,10 +43,11 @@ fn live(world: &Arc<World>, beside: impl IntoIterator<Item = JoinHandle<()>>) {
     for _ in 0..4 {
         threads.push(spawn(world, 3, |world| drop(world.acquire())));
     }
-    for _ in 0..2 {
+    // Two that meet at one stripe, and one of another.
+    for stripe in [0, 0, 1] {
         let world = Arc::clone(world);
         threads.push(thread::spawn(move || {
-            let mut view = View::new();
+            let mut view = View::of_stripe(stripe);
             for _ in 0..6 {
                 world.see(&mut view);
             }

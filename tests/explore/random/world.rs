@@ -1,5 +1,6 @@
 //! One life, the threads around it, and what each of them may never see.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64 as Seen, Ordering as Std};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use crate::cache::window::Window;
 use crate::clock::Moment;
 use crate::flight::{Air, Failed, Flight, Life, Outcome, Snapshot};
 use crate::sync::{AtomicU64, Ordering};
-use crate::view::View;
+use crate::view::{Copies, View};
 
 /// What the source is, in all models.
 const REVISION: u64 = 7;
@@ -51,6 +52,7 @@ pub(crate) struct Weather {
 
 pub(crate) struct World {
     life: Life,
+    copies: Copies,
     air: Air,
     weather: Weather,
     /// The clock, in seconds.
@@ -63,6 +65,8 @@ pub(crate) struct World {
     returned: Seen,
     /// For each flight how many invalidations were begun when it started.
     born: std::sync::Mutex<Vec<u64>>,
+    /// When the token of each flight may no longer be used.
+    ends: std::sync::Mutex<HashMap<u64, Moment>>,
 }
 
 /// What is known when somebody comes: whatever is served from here on is at least as new.
@@ -76,6 +80,7 @@ impl World {
     pub(crate) fn new(weather: Weather) -> Arc<Self> {
         Arc::new(Self {
             life: Life::new(),
+            copies: Copies::new(),
             air: Air::default(),
             weather,
             now: AtomicU64::new(1_000),
@@ -83,12 +88,13 @@ impl World {
             begun: Seen::new(0),
             returned: Seen::new(0),
             born: std::sync::Mutex::default(),
+            ends: std::sync::Mutex::default(),
         })
     }
 
     // ===== what threads do =====
 
-    /// Asks and waits, as `Slot::acquire` does, and may find the token rejected.
+    /// Asks and waits, as `Held::acquire` does, and may find the token rejected.
     pub(crate) fn acquire(self: &Arc<Self>) -> Option<Outcome> {
         let mut lost = 0;
         let mut last = 0;
@@ -121,28 +127,26 @@ impl World {
         None
     }
 
-    /// Sends a request by a view.
+    /// Sets the header of a request, as a layer does.
     pub(crate) fn see(self: &Arc<Self>, view: &mut View) {
         let known = self.known();
-        let before = view.seen.generation;
+        let before = view.generation;
         let now = self.now();
         let refresh = || {
             let start = |takeoff| Ok(self.start(takeoff));
             self.life.refresh_if_due(now, || REVISION, start);
         };
-        if view.is_good(&self.life, now, refresh) {
-            assert!(view.seen.generation >= before, "a view went back");
-            assert!(
-                view.seen.generation >= known.generation,
-                "a view lags behind"
-            );
-            assert!(now < view.seen.window.hard, "a token past its end was seen");
-            self.check_origin(view.seen.value, known);
+        if view.is_good(&self.life, &self.copies, now, refresh) {
+            assert!(view.generation >= before, "a view went back");
+            assert!(view.generation >= known.generation, "a view lags behind");
+            let end = self.ends.lock().unwrap()[&view.token];
+            assert!(now < end, "a token past its end was set");
+            self.check_origin(view.token, known);
         }
         self.note_generation();
     }
 
-    /// Tells that a token was rejected, and waits for the newer one, as `Slot::renewed` does.
+    /// Tells that a token was rejected, and waits for the newer one, as `Held::replaced` does.
     pub(crate) fn reject(self: &Arc<Self>, generation: u64) {
         let known = self.known();
         let now = self.now();
@@ -163,6 +167,7 @@ impl World {
     pub(crate) fn invalidate(&self) {
         self.begun.fetch_add(1, Std::SeqCst);
         self.life.invalidate();
+        self.copies.clear(&self.life);
         self.returned.fetch_add(1, Std::SeqCst);
         self.note_generation();
     }
@@ -171,6 +176,7 @@ impl World {
         if let Some(flight) = self.life.close() {
             assert!(flight.is_over());
         }
+        self.copies.clear(&self.life);
         assert!(self.acquire().is_none());
         let started = self.air.started();
         assert!((1..=started).all(|number| self.air.flight(number).is_over()));
@@ -238,11 +244,13 @@ impl World {
         let lifetime = Duration::from_secs(thread_rng().gen_range(1..60));
         let window = Window::of(asked, lifetime, thread_rng().gen_range(0.0..1.0));
         let number = flight.number();
+        self.ends.lock().unwrap().insert(number, window.hard);
         let spent = || setback(flight);
         let takeoff = flight.takeoff();
         let published = self
             .life
             .publish(takeoff, number, window, self.now(), spent);
+        self.copies.clear(&self.life);
         match published {
             Some(snapshot) => flight.tell(Ok(snapshot)),
             None => flight.lose(),

@@ -97,19 +97,19 @@ async fn a_websocket_is_authorised_by_hand_and_its_401_brings_a_new_token() {
         let shake_hands = async || {
             let mut request = feed.url.as_str().into_client_request().unwrap();
             let uri = request.uri().clone();
-            let receipt = authorizer
+            let sent = authorizer
                 .authorize(&uri, request.headers_mut())
                 .await
                 .unwrap();
             let stream = dial_for(&origin).await;
-            (receipt, client_async(request, stream).await)
+            (sent, client_async(request, stream).await)
         };
 
-        let (receipt, refused) = shake_hands().await;
+        let (sent, refused) = shake_hands().await;
         let Err(tungstenite::Error::Http(mut response)) = refused else {
             panic!("it was to be refused");
         };
-        receipt.answered(&mut response);
+        sent.on_response(&mut response);
         let shaken = async {
             // Until the new token is there.
             loop {
@@ -213,9 +213,9 @@ async fn a_401_that_a_hook_hands_on_brings_a_new_token() {
     };
     let send = async || {
         let mut request = as_service::request(&call);
-        let receipt = authorizer.authorize_request(&mut request).await.unwrap();
+        let sent = authorizer.authorize_request(&mut request).await.unwrap();
         let mut response = client.execute(request).await.unwrap();
-        authorizer.answered(receipt, &mut response);
+        authorizer.on_response(sent, &mut response);
         response.status().as_u16()
     };
 

@@ -16,7 +16,7 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use maskinporten::{
-    Consent, ErrorKind, ExistingHeader, FixedToken, MaskinportenClient, Receipt, Result,
+    Consent, ErrorKind, ExistingHeader, FixedToken, MaskinportenClient, Result, SentToken,
     SystemUser, TokenContext, TokenHandle, TokenKind, TokenProvider, TokenRequest,
 };
 use maskinporten_sim::{Body, Fault, Route, Sim};
@@ -382,24 +382,24 @@ async fn a_client_without_a_layer_gives_the_context_by_hand() {
     let mut headers = HeaderMap::new();
 
     let context = TokenContext::skip();
-    let receipt = authorizer.authorize_with(&context, &uri, &mut headers);
-    assert_eq!(receipt.await.unwrap(), Receipt::NONE);
+    let sent = authorizer.authorize_with(&context, &uri, &mut headers);
+    assert_eq!(sent.await.unwrap(), SentToken::NONE);
     assert!(headers.is_empty());
     let context = on_behalf_of(CUSTOMER);
     let refused = authorizer.authorize_with(&context, &elsewhere, &mut headers);
     assert_eq!(refused.await.unwrap_err().kind(), ErrorKind::Origin);
     assert!(headers.is_empty());
 
-    let receipt = authorizer.authorize_with(&context, &uri, &mut headers);
-    let receipt = receipt.await.unwrap();
+    let sent = authorizer.authorize_with(&context, &uri, &mut headers);
+    let sent = sent.await.unwrap();
     assert_eq!(consumer(&headers[AUTHORIZATION]), CUSTOMER);
     let again = authorizer.authorize_with(&context, &uri, &mut headers);
-    assert_eq!(again.await.unwrap(), receipt);
+    assert_eq!(again.await.unwrap(), sent);
     assert_eq!(headers.get_all(AUTHORIZATION).iter().count(), 1);
     assert_eq!(sim.journal().grants(), 1);
 
-    let rejected = receipt.unauthorized(None, &HeaderMap::new()).unwrap();
-    let renewed = rejected.renewal().unwrap().await.unwrap();
+    let rejected = sent.rejected(None, &HeaderMap::new()).unwrap();
+    let renewed = rejected.replacement().unwrap().await.unwrap();
     let before = headers[AUTHORIZATION].clone();
     let _ = renewed.set(&mut headers);
     assert_eq!(consumer(&headers[AUTHORIZATION]), CUSTOMER);

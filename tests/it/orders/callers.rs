@@ -33,8 +33,8 @@ impl Orders {
             }
             let mut headers = HeaderMap::new();
             let uri = Uri::from_static(API);
-            let receipt = door.authorize(&uri, &mut headers).await?;
-            Ok((number_in(&headers[AUTHORIZATION]), Some(receipt)))
+            let sent = door.authorize(&uri, &mut headers).await?;
+            Ok((number_in(&headers[AUTHORIZATION]), Some(sent)))
         };
         self.callers.push(Caller {
             whose,
@@ -85,7 +85,7 @@ impl Orders {
                 caller.tokens = known.tokens;
                 return Poll::Pending;
             }
-            Poll::Ready(Ok((number, receipt))) => {
+            Poll::Ready(Ok((number, sent))) => {
                 let token = &self.tokens[number];
                 assert_eq!(token.whose, whose, "a token of somebody else's");
                 assert!(
@@ -96,8 +96,8 @@ impl Orders {
                 if came_now && let Some(newest) = in_hand {
                     assert!(number >= newest, "a newer token was there");
                 }
-                if let Some(receipt) = receipt {
-                    self.given.push((whose, number, receipt));
+                if let Some(sent) = sent {
+                    self.given.push((whose, number, sent));
                 }
             }
             Poll::Ready(Err(error)) => {

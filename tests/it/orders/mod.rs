@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Wake;
 use std::time::{Duration, UNIX_EPOCH};
 
-use maskinporten::{Authorizer, Clock, MaskinportenClient, Receipt, Result};
+use maskinporten::{Authorizer, Clock, MaskinportenClient, Result, SentToken};
 use tokio::task::yield_now;
 use tokio::time::{Instant, advance};
 
@@ -149,7 +149,7 @@ struct Caller {
 }
 
 /// The number of a token, and what its call left with, where it can be reported.
-type Got = (usize, Option<Receipt>);
+type Got = (usize, Option<SentToken>);
 
 struct Woken(AtomicBool);
 
@@ -171,7 +171,7 @@ struct Orders {
     known: [Known; 3],
     /// Tokens that were answered and may not have landed yet.
     on_the_way: Vec<(Whose, Option<usize>)>,
-    given: Vec<(Whose, usize, Receipt)>,
+    given: Vec<(Whose, usize, SentToken)>,
     /// By how much the wall clock was wrong at some time.
     offsets: Vec<i64>,
     jtis: HashSet<String>,

@@ -199,13 +199,13 @@ impl Orders {
             return false;
         };
         let now = self.now();
-        let (whose, number, receipt) = self.given[index];
+        let (whose, number, sent) = self.given[index];
         let known = &mut self.known[whose as usize];
         if known.newest.is_none_or(|newest| newest <= number) && now < self.tokens[number].hard() {
             known.rejected = Some(now);
         }
         self.stirred = now;
-        let _ = receipt.unauthorized(None, &HeaderMap::new());
+        let _ = sent.rejected(None, &HeaderMap::new());
         true
     }
 }

@@ -4,10 +4,9 @@
 //! request. It carries two numbers instead, and only a rejected token is looked up here.
 
 use std::collections::HashMap;
+use std::sync::Weak;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 
-use http::HeaderValue;
 use parking_lot::Mutex;
 
 use crate::cache::entry::{Entry, Held};
@@ -28,19 +27,6 @@ pub(crate) fn enter(entry: Weak<Entry>) -> u64 {
 pub(crate) fn find(id: u64) -> Option<Held> {
     let entry = SLOTS.lock().as_ref()?.get(&id)?.upgrade()?;
     Held::try_new(&entry)
-}
-
-/// Whether a header is that of a token which is kept anywhere, good or spent.
-///
-/// It looks through all of them: for the moment when two layers are found to be one too many.
-pub(crate) fn keeps(header: &HeaderValue) -> bool {
-    // Collected first, so that none is dropped under the lock.
-    let all = || -> Vec<Arc<Entry>> {
-        let entries = SLOTS.lock();
-        let entries = entries.iter().flat_map(HashMap::values);
-        entries.filter_map(Weak::upgrade).collect()
-    };
-    all().iter().any(|entry| entry.keeps(header))
 }
 
 pub(crate) fn leave(id: u64) {

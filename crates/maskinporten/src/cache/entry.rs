@@ -21,13 +21,12 @@ use crate::cache::backoff;
 use crate::cache::breaker::Breaker;
 use crate::cache::by_id;
 use crate::cache::flight::{self, Flight};
+use crate::cache::headers::Headers;
 use crate::cache::holders::Holders;
 use crate::cache::life::{self, Found, Life, Rejection, Setback, Standing, Takeoff};
-use crate::cache::sighting::{Look, Sighting};
 use crate::cache::window::Window;
-use crate::clock::{AnyClock, Moment};
+use crate::clock::{AnyClock, CoarseReading, Moment};
 use crate::error::{Error, ErrorKind, Result};
-use crate::header;
 use crate::quiet::Quiet;
 use crate::random;
 use crate::request::TokenRequest;
@@ -58,6 +57,8 @@ pub(crate) type Snapshot = life::Snapshot<AccessToken>;
 #[repr(align(128))]
 pub(crate) struct Entry {
     life: Life<AccessToken, Error, Flight>,
+    /// Its header, for threads that set it on requests.
+    headers: Headers<HeaderValue>,
     clock: AnyClock,
     id: u64,
     me: Weak<Self>,
@@ -72,6 +73,13 @@ pub(crate) struct Entry {
     used_at: AtomicU64,
     /// Whether anybody has asked for its own sake, and not only for what is made of it.
     wanted: AtomicBool,
+}
+
+/// A header that was lent, and which token it is of.
+pub(crate) struct Lent {
+    pub(crate) value: HeaderValue,
+    pub(crate) generation: u64,
+    pub(crate) lookup: Lookup,
 }
 
 /// What a flight is sent for. It is all that a flight holds: no flight keeps its entry.
@@ -115,6 +123,7 @@ impl Held {
             let id = by_id::enter(Weak::clone(entry));
             Entry {
                 life: Life::new(),
+                headers: Headers::new(),
                 clock: clock.clone(),
                 id,
                 me: Weak::clone(entry),
@@ -250,15 +259,15 @@ impl Held {
     ///
     /// Everybody else keeps the rejected one meanwhile: it may have been rejected for a reason that
     /// does not concern them.
-    pub(crate) async fn renewed(self, rejected: u64) -> Option<Result<Arc<Snapshot>>> {
+    pub(crate) async fn replaced(self, rejected: u64) -> Option<Result<Arc<Snapshot>>> {
         match self.reject(rejected) {
             Rejection::Newer(snapshot) => Some(Ok(snapshot)),
             Rejection::Awaited(flight) => {
-                let renewed = flight.outcome(&self.clock).await?.transpose()?;
+                let replaced = flight.outcome(&self.clock).await?.transpose()?;
                 let now = self.clock.now();
                 // Nobody may have looked for as long as it lived.
                 let serves = |snapshot: &Arc<Snapshot>| snapshot.serves_who_waited(now);
-                renewed.as_ref().map_or(true, serves).then_some(renewed)
+                replaced.as_ref().map_or(true, serves).then_some(replaced)
             }
             Rejection::Kept => None,
         }
@@ -294,17 +303,39 @@ impl Entry {
         self.life.current(now)
     }
 
-    /// Whether a header is its token's, good or spent.
-    pub(crate) fn keeps(&self, header: &HeaderValue) -> bool {
-        self.life
-            .last()
-            .is_some_and(|last| last.token.bearer() == header)
+    /// A copy of the header and its generation, if the stripe has a fresh one: the path of most requests.
+    #[inline]
+    pub(crate) fn lend(&self, stripe: usize, reading: CoarseReading) -> Option<(HeaderValue, u64)> {
+        let generation = self.life.generation();
+        let value = self.headers.fresh(stripe, generation, reading)?;
+        Some((value, generation))
     }
 
-    /// Looks at the token, and copies its header where it is another than the one last seen.
-    pub(crate) fn look(&self, seen: &mut Sighting<HeaderValue>, now: Moment) -> Look {
-        let copy = |token: &AccessToken| header::copy(token.bearer());
-        seen.look(&self.life, now, copy)
+    /// The header of a token that may be used now, fresh or ageing. Starts no fetch where there is none: a
+    /// request that waits does that.
+    #[cold]
+    pub(crate) fn lend_anew(&self, stripe: usize) -> Option<Lent> {
+        // Read under no lock: a clock may be a user's.
+        let readings = self.clock.coarse_and_now();
+        let looked = self.headers.look(
+            &self.life,
+            stripe,
+            readings,
+            |token| token.bearer().lend(),
+            |token| token.bearer().value().clone(),
+        )?;
+        if looked.is_ageing {
+            self.refresh_if_due(readings.1);
+        }
+        Some(Lent {
+            value: looked.value,
+            generation: looked.generation,
+            lookup: if looked.is_ageing {
+                Lookup::Stale
+            } else {
+                Lookup::Hit
+            },
+        })
     }
 
     /// Starts the renewal of an ageing token, unless one runs or has just failed.
@@ -350,11 +381,14 @@ impl Entry {
     /// Declares what is known void: the next who asks starts anew.
     pub(crate) fn invalidate(&self) {
         self.life.invalidate();
+        self.headers.clear(self.generation());
     }
 
     /// Fetches nothing any more. Gives the flight that was in the air, which ends.
     pub(crate) fn close(&self) -> Option<Flight> {
-        self.life.close()
+        let flight = self.life.close();
+        self.headers.clear(self.generation());
+        flight
     }
 
     /// Evicts it: what is known is wiped, and it is never held again. Not where it is held, or where a
@@ -362,6 +396,7 @@ impl Entry {
     pub(crate) fn retire(&self, now: Moment) -> bool {
         let is_retired = self.life.retire(now, || self.holders.retire());
         if is_retired {
+            self.headers.clear(self.generation());
             by_id::leave(self.id);
             // Dropped under no lock: it may be the last of the parent.
             let made_of = self.made_of.lock().take();
@@ -381,10 +416,6 @@ impl Entry {
     }
 
     /// Whether it was evicted.
-    #[expect(
-        dead_code,
-        reason = "for tables of layers, which keep an entry without holding it"
-    )]
     pub(crate) fn is_retired(&self) -> bool {
         self.holders.is_retired()
     }
@@ -412,6 +443,10 @@ impl Entry {
     pub(crate) fn is_wanted(&self) -> bool {
         self.wanted.load(Ordering::Relaxed)
     }
+
+    /// Notes that a layer has used it, without a look-up in the map.
+    #[inline]
+    pub(crate) fn visit(&self) {}
 
     /// Notes that it was looked up.
     pub(crate) fn touch(&self, now: Moment) {
@@ -503,6 +538,7 @@ impl Entry {
             let error = Error::protocol(message).with_advice(&advice::UNUSABLE_TOKEN);
             self.setback(error, SPENT_FOR, false)
         });
+        self.headers.clear(self.generation());
         published.map(Some)
     }
 

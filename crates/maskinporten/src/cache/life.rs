@@ -209,11 +209,6 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
         self.control.lock().good(now).map(Arc::clone)
     }
 
-    /// The last token, good or spent.
-    pub(crate) fn last(&self) -> Option<Arc<Snapshot<T>>> {
-        self.control.lock().current.as_ref().map(Arc::clone)
-    }
-
     /// What there is for somebody who needs a token: the token, else the failure of this `revision`
     /// that is remembered, else the flight in the air, or a new one. An ageing token is good, and its
     /// renewal is started.

@@ -14,9 +14,9 @@ mod breaker;
 mod by_id;
 mod entry;
 mod flight;
+mod headers;
 mod holders;
 mod life;
-mod sighting;
 mod stripe;
 mod sync;
 mod trail;
@@ -38,11 +38,10 @@ use crate::source::SourceIdentity;
 
 pub(crate) use attempts::{ATTEMPT_TIMEOUT, DEADLINE, attempts};
 pub(crate) use breaker::Breaker;
-pub(crate) use by_id::{find, keeps};
-pub(crate) use entry::{Entry, Held, Origin, Snapshot};
+pub(crate) use by_id::find;
+pub(crate) use entry::{Entry, Held, Lent, Origin, Snapshot};
 pub(crate) use life::{NO_TOKEN, Standing};
-pub(crate) use sighting::{Look, Sighting};
-pub(crate) use stripe::{STRIPES, of_this_thread};
+pub(crate) use stripe::{CachePadded, STRIPES, of_this_thread};
 pub(crate) use trail::record_key;
 
 /// All that tells one token from another.

@@ -8,6 +8,7 @@ pub(crate) struct Moment(u64);
 
 impl Moment {
     /// Before every reading.
+    #[cfg(test)]
     pub(crate) const PAST: Self = Self(0);
 
     pub(crate) const fn from_nanoseconds(nanoseconds: u64) -> Self {

@@ -4,15 +4,16 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
+use super::short_text::ShortText;
 use crate::advice;
 use crate::error::{Error, Result};
 use crate::organisation::OrganisationNumber;
 
 /// A customer's system user in Altinn.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SystemUser {
     organisation: OrganisationNumber,
-    external_ref: Option<String>,
+    external_ref: Option<ShortText>,
 }
 
 impl SystemUser {
@@ -47,19 +48,19 @@ impl SystemUser {
             let message = format!("{shown:?} is no external reference");
             return Err(Error::request(message).with_advice(&advice::EXTERNAL_REF));
         }
-        self.external_ref = (!reference.is_empty()).then(|| reference.to_owned());
+        self.external_ref = (!reference.is_empty()).then(|| ShortText::new(reference));
         Ok(self)
     }
 
-    pub(super) fn into_details(self) -> Map<String, Value> {
+    pub(super) fn details(&self) -> Map<String, Value> {
         let mut details = Map::new();
         details.insert("type".into(), "urn:altinn:systemuser".into());
         details.insert(
             "systemuser_org".into(),
             json!({"authority": "iso6523-actorid-upis", "ID": self.organisation.iso6523()}),
         );
-        if let Some(reference) = self.external_ref {
-            details.insert("externalRef".into(), reference.into());
+        if let Some(reference) = &self.external_ref {
+            details.insert("externalRef".into(), reference.as_str().into());
         }
         details
     }

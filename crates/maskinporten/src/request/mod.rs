@@ -2,6 +2,7 @@
 
 mod context;
 mod details;
+mod short_text;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -112,7 +113,7 @@ impl TokenRequest {
     /// Asks as a customer's system user (`urn:altinn:systemuser`, RFC 9396).
     #[must_use]
     pub fn system_user(self, user: SystemUser) -> Self {
-        self.with_details(&user.into_details())
+        self.with_details(&user.details())
     }
 
     /// Asks by a consent that was given (`urn:altinn:consent`, RFC 9396).

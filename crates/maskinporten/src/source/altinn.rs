@@ -71,7 +71,7 @@ impl AltinnExchange {
             outcome => return outcome,
         };
         // Dropped by comparison and asked for once more; a parent forced anew just now is not it.
-        let parent = self.hold_parent()?.renewed(parent.generation).await;
+        let parent = self.hold_parent()?.replaced(parent.generation).await;
         if parent.transpose()?.is_none() {
             return Err(refused);
         }

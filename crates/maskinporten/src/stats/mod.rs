@@ -22,7 +22,6 @@
 //! # }
 //! ```
 
-mod cell;
 mod tally;
 
 use std::time::{Duration, SystemTime};
@@ -30,7 +29,6 @@ use std::time::{Duration, SystemTime};
 use crate::advice::Advice;
 use crate::error::{Error, ErrorKind};
 
-pub(crate) use cell::Counter;
 pub(crate) use tally::{Lookup, Reloading, Tallies, Tally};
 
 /// What a client has done since it was built, and what it holds now. Made by

@@ -1,0 +1,179 @@
+//! [`Headers`]: the header of one token in a few copies, one for each stripe of threads, to avoid false sharing.
+//!
+//! - A hit tries the lock of its own stripe, compares two numbers, and clones the stripe's copy. It waits for
+//!   no other thread, and writes to no cache line that a thread of another stripe reads.
+//! - A copy is made when a thread of its stripe first needs the token, and lives until the token is replaced,
+//!   declared void or retired: [`clear`](Headers::clear) then drops every copy, so that the token's bytes are
+//!   wiped with the last request that carries it.
+//! - Nothing here knows a clock: a caller brings its readings.
+
+use std::sync::OnceLock;
+
+use super::life::{InFlight, Life};
+use super::stripe::{CachePadded, STRIPES};
+use super::sync::Mutex;
+use super::window::Window;
+use crate::clock::{CoarseReading, FreshUntil, Moment};
+
+/// A token's header as a stripe last saw it. Generation, window and value are always of one token.
+struct CachedHeader<V> {
+    generation: u64,
+    window: Window,
+    /// Until when it is used without a look at the exact clock.
+    fresh: FreshUntil,
+    value: V,
+}
+
+/// The copies of one entry. A place is allocated when a thread of its stripe first puts a copy there.
+pub(crate) struct Headers<V> {
+    stripes: [OnceLock<Box<Stripe<V>>>; STRIPES],
+}
+
+// The lock is only tried by requests, held for a clone or a swap of one value, and waited for by `clear`
+// alone: no clock, no subscriber and no destructor of a user's runs under it. The locks of `parking_lot` know
+// no poisoning: a place holds one whole token or none, also after a panic.
+type Stripe<V> = CachePadded<Mutex<Option<CachedHeader<V>>>>;
+
+/// What a look past the hot path brings: a value of a token that may be used now.
+pub(crate) struct Looked<V> {
+    pub(crate) value: V,
+    pub(crate) generation: u64,
+    /// Whether the token's refresh is to be started.
+    pub(crate) is_ageing: bool,
+}
+
+/// What a stripe has of the current token.
+enum Seen<V> {
+    /// Its copy, with the window of its token.
+    Copy(V, Window),
+    /// Another token's copy, or none.
+    Nothing,
+    /// Another thread of the stripe is looking at it just now.
+    Busy,
+}
+
+impl<V: Clone> Headers<V> {
+    pub(crate) fn new() -> Self {
+        Self {
+            stripes: Default::default(),
+        }
+    }
+
+    /// The stripe's copy, if it is of this generation and fresh at this reading: the path of most requests.
+    #[inline]
+    pub(crate) fn fresh(
+        &self,
+        stripe: usize,
+        generation: u64,
+        reading: CoarseReading,
+    ) -> Option<V> {
+        let cached = self.stripes[stripe].get()?.0.try_lock()?;
+        let cached = cached.as_ref()?;
+        let usable = cached.generation == generation && cached.fresh.is_ahead(reading);
+        usable.then(|| cached.value.clone())
+    }
+
+    /// Looks at the token where there is no fresh copy, and keeps one for the next request of the stripe. None
+    /// if there is no token that may be used now. `reading` is taken before `now`.
+    ///
+    /// `lend` makes a copy with a reference count for the stripe alone; `share` gives the one that all callers
+    /// share, for the rare thread that finds its stripe's lock taken.
+    pub(crate) fn look<T, E: Clone, F: InFlight>(
+        &self,
+        life: &Life<T, E, F>,
+        stripe: usize,
+        (reading, now): (CoarseReading, Moment),
+        lend: impl FnOnce(&T) -> V,
+        share: impl FnOnce(&T) -> V,
+    ) -> Option<Looked<V>> {
+        let generation = life.generation();
+        let (value, window, generation) = match self.seen(stripe, generation) {
+            // Also where the clocks have moved apart: they are trusted again from here on.
+            Seen::Copy(value, window) => {
+                self.set_fresh(
+                    stripe,
+                    generation,
+                    FreshUntil::at(window.soft, now, reading),
+                );
+                (value, window, generation)
+            }
+            Seen::Nothing => {
+                let snapshot = life.current(now)?;
+                let copy = CachedHeader {
+                    generation: snapshot.generation,
+                    window: snapshot.window,
+                    fresh: FreshUntil::at(snapshot.window.soft, now, reading),
+                    value: lend(&snapshot.token),
+                };
+                let value = copy.value.clone();
+                self.put(stripe, copy, || life.generation());
+                (value, snapshot.window, snapshot.generation)
+            }
+            Seen::Busy => {
+                let snapshot = life.current(now)?;
+                let value = share(&snapshot.token);
+                (value, snapshot.window, snapshot.generation)
+            }
+        };
+        (now < window.hard).then_some(Looked {
+            value,
+            generation,
+            is_ageing: now >= window.soft,
+        })
+    }
+
+    /// Drops every copy of another generation than the current one. Called after that has changed.
+    pub(crate) fn clear(&self, current: u64) {
+        for place in self.stripes.iter().filter_map(OnceLock::get) {
+            let mut cached = place.0.lock();
+            let displaced = cached.take_if(|cached| cached.generation != current);
+            drop(cached);
+            drop(displaced);
+        }
+    }
+
+    /// The stripe's copy of this generation, fresh or not.
+    fn seen(&self, stripe: usize, generation: u64) -> Seen<V> {
+        let Some(place) = self.stripes[stripe].get() else {
+            return Seen::Nothing;
+        };
+        let Some(cached) = place.0.try_lock() else {
+            return Seen::Busy;
+        };
+        match &*cached {
+            Some(cached) if cached.generation == generation => {
+                Seen::Copy(cached.value.clone(), cached.window)
+            }
+            _ => Seen::Nothing,
+        }
+    }
+
+    /// Notes until when the stripe's copy of this generation is fresh.
+    fn set_fresh(&self, stripe: usize, generation: u64, fresh: FreshUntil) {
+        if let Some(mut cached) = self.stripes[stripe]
+            .get()
+            .and_then(|place| place.0.try_lock())
+            && let Some(cached) = cached.as_mut()
+            && cached.generation == generation
+        {
+            cached.fresh = fresh;
+        }
+    }
+
+    /// Keeps a copy, if its token is still the current one. `current` is asked under the stripe's lock: a
+    /// copy of a token that is declared void meanwhile is either refused here or dropped by [`clear`](Self::clear).
+    fn put(&self, stripe: usize, copy: CachedHeader<V>, current: impl Fn() -> u64) {
+        let place = self.stripes[stripe].get_or_init(|| Box::new(CachePadded(Mutex::new(None))));
+        let Some(mut cached) = place.0.try_lock() else {
+            return;
+        };
+        let displaced = if copy.generation == current() {
+            cached.replace(copy)
+        } else {
+            Some(copy)
+        };
+        // Dropped under no lock: it may be the last owner of the token's bytes.
+        drop(cached);
+        drop(displaced);
+    }
+}
