@@ -1,4 +1,4 @@
-//! A request that sets a header: what `Entry::lend` and `Entry::lend_anew` do with the engine's own parts.
+//! A request that sets a header: what `Entry::fresh` and `Entry::lend_anew` do with the engine's own parts.
 
 #![allow(dead_code, reason = "each binary explores what it can")]
 
@@ -71,8 +71,9 @@ impl View {
     ) -> bool {
         let reading = CoarseReading::exact(now);
         let generation = life.generation();
-        if let Some(value) = copies.headers.fresh(self.stripe, generation, reading) {
-            (self.generation, self.token) = (generation, value.token);
+        if let Some(fresh) = copies.headers.fresh(self.stripe, generation, reading) {
+            let value = fresh.value().cloned();
+            (self.generation, self.token) = (generation, value.unwrap().token);
             return true;
         }
         let copy = |token: &u64| Value {

@@ -121,27 +121,37 @@ impl AsRef<[u8]> for Lent {
     }
 }
 
-/// Sets the header, in place of any that is there: one value leaves, never two. Not in place of a
-/// sensitive one, of which it says that it is in the way.
+/// Sets the header, in place of any that is there: one value leaves, never two. False if there was one, which
+/// is left in `displaced`: whether it stays displaced is for [`stays_displaced`] to say.
 ///
 /// The only place that inserts by a reference to the name, so that the map's code for it is made
 /// once, for this name, and needs no call.
 #[inline(never)]
-pub(crate) fn set(headers: &mut HeaderMap, bearer: HeaderValue) -> bool {
-    match headers.insert(&AUTHORIZATION, bearer) {
-        Some(displaced) => is_done(headers, displaced),
+pub(crate) fn set(
+    headers: &mut HeaderMap,
+    bearer: &HeaderValue,
+    displaced: &mut Option<HeaderValue>,
+) -> bool {
+    match headers.insert(&AUTHORIZATION, bearer.clone()) {
         None => true,
+        there => {
+            *displaced = there;
+            false
+        }
     }
 }
 
-/// Puts back what may be a token of ours.
+/// Whether a header that was displaced stays so. A sensitive one may be a token of ours: it is put back, and has
+/// to be looked at.
 #[cold]
-fn is_done(headers: &mut HeaderMap, displaced: HeaderValue) -> bool {
-    let in_the_way = displaced.is_sensitive();
-    if in_the_way {
-        headers.insert(AUTHORIZATION, displaced);
+pub(crate) fn stays_displaced(headers: &mut HeaderMap, displaced: Option<HeaderValue>) -> bool {
+    match displaced {
+        Some(displaced) if displaced.is_sensitive() => {
+            headers.insert(AUTHORIZATION, displaced);
+            false
+        }
+        _ => true,
     }
-    !in_the_way
 }
 
 /// Whether a value is one of those made here, of a token that is still kept, and not a caller's own secret.

@@ -1,7 +1,7 @@
 //! loom's locks and atomics, by the names the engine uses.
 
 pub(crate) use loom::sync::Condvar;
-use loom::sync::MutexGuard;
+pub(crate) use loom::sync::MutexGuard;
 pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// A lock as `parking_lot` has it, which knows no poisoning.

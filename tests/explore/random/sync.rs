@@ -1,7 +1,7 @@
 //! shuttle's locks and atomics, by the names the engine uses.
 
 pub(crate) use shuttle::sync::Condvar;
-use shuttle::sync::MutexGuard;
+pub(crate) use shuttle::sync::MutexGuard;
 pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// A lock as `parking_lot` has it, which knows no poisoning.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future;
+use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -54,7 +55,7 @@ pub struct Acquire {
 }
 
 impl Acquire {
-    pub(super) fn new(entry: Held, origins: u64) -> Self {
+    pub(super) fn new(entry: Held, origins: NonZeroU32) -> Self {
         let sent = SentToken {
             entry: entry.id(),
             origins,

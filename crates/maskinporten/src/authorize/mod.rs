@@ -249,12 +249,13 @@ impl Authorizer {
         if !shard.is_plain(request.uri()) {
             return None;
         }
-        let ready = shard.ready(TokenContext::of(request.extensions()))?;
-        if !header::set(request.headers_mut(), ready.value) {
-            return None;
+        match TokenContext::of(request.extensions()) {
+            None => shard.set_own(request.headers_mut()),
+            Some(context) => {
+                let ready = shard.in_context_now(context)?;
+                shard.set(request.headers_mut(), ready)
+            }
         }
-        shard.count(ready.lookup);
-        Some(ready.sent)
     }
 
     /// Decides about a request as a layer does: its context was among its extensions, and has to be
@@ -267,12 +268,17 @@ impl Authorizer {
         headers: &mut HeaderMap,
     ) -> Decision {
         let (shard, target) = (self.shard_here(), target.into());
-        if shard.is_plain_for(target)
-            && let Some(ready) = shard.ready(context)
-            && header::set(headers, ready.value)
-        {
-            shard.count(ready.lookup);
-            return Decision::Ready(ready.sent);
+        if shard.is_plain_for(target) {
+            let sent = match context {
+                None => shard.set_own(headers),
+                Some(context) => {
+                    let ready = shard.in_context_now(context);
+                    ready.and_then(|ready| shard.set(headers, ready))
+                }
+            };
+            if let Some(sent) = sent {
+                return Decision::Ready(sent);
+            }
         }
         rule(shard, target, context, Given::InExtensions, headers)
     }

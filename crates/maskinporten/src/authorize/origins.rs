@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{Hash, Hasher};
+use std::num::NonZeroU32;
 use std::ptr;
 use std::sync::Arc;
 
@@ -85,7 +86,7 @@ impl Hash for Origins {
 /// Interned origins: the number by which a response finds them again.
 #[derive(Clone, Debug)]
 pub(super) struct Interned {
-    pub(super) number: u64,
+    pub(super) number: NonZeroU32,
     /// Shared by every layer with equal origins: while one lives, they are found.
     _origins: Arc<Origins>,
 }
@@ -96,7 +97,7 @@ pub(super) fn intern(origins: &Origins) -> Interned {
 }
 
 /// The origins of a number: of a layer that lives, or of one of the last that are gone.
-pub(super) fn find(number: u64) -> Option<Arc<Origins>> {
+pub(super) fn find(number: NonZeroU32) -> Option<Arc<Origins>> {
     let interned = INTERNED.lock();
     interned.as_ref()?.by_number.get(&number).map(Arc::clone)
 }
@@ -107,14 +108,26 @@ static INTERNED: Mutex<Option<Interner>> = Mutex::new(None);
 /// How many origins of layers that are gone are kept for responses that are still to come.
 const GONE_AT_MOST: usize = 1_024;
 
-#[derive(Default)]
 struct Interner {
-    by_number: HashMap<u64, Arc<Origins>>,
-    numbers: HashMap<Arc<Origins>, u64>,
+    by_number: HashMap<NonZeroU32, Arc<Origins>>,
+    numbers: HashMap<Arc<Origins>, NonZeroU32>,
     /// The oldest first.
-    order: VecDeque<u64>,
-    /// Numbers are counted from 1.
-    last: u64,
+    order: VecDeque<NonZeroU32>,
+    last: NonZeroU32,
+}
+
+/// No origins have this number: they are counted from 2.
+pub(super) const NO_ORIGINS: NonZeroU32 = NonZeroU32::MIN;
+
+impl Default for Interner {
+    fn default() -> Self {
+        Self {
+            by_number: HashMap::new(),
+            numbers: HashMap::new(),
+            order: VecDeque::new(),
+            last: NO_ORIGINS,
+        }
+    }
 }
 
 impl Interner {
@@ -125,7 +138,8 @@ impl Interner {
                 _origins: Arc::clone(origins),
             };
         }
-        self.last += 1;
+        // The last number would be shared, after four thousand million layers.
+        self.last = self.last.saturating_add(1);
         let (number, origins) = (self.last, Arc::new(origins.clone()));
         self.by_number.insert(number, Arc::clone(&origins));
         self.numbers.insert(Arc::clone(&origins), number);

@@ -1,11 +1,12 @@
 //! [`SentToken`]: which token a request left with, and what its response says about that token.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use http::{Extensions, HeaderMap, Response, StatusCode, Version};
 
 use super::acquire::Replacement;
-use super::origins::{self, Origins};
+use super::origins::{self, NO_ORIGINS, Origins};
 use crate::cache::{self, Entry, Held, NO_TOKEN};
 use crate::header;
 use crate::origin::Target;
@@ -15,17 +16,17 @@ use crate::origin::Target;
 pub struct SentToken {
     /// The number of the entry in the cache.
     pub(super) entry: u64,
-    /// The number of the layer's origins.
-    pub(super) origins: u64,
     pub(super) generation: u64,
+    /// The number of the layer's origins.
+    pub(super) origins: NonZeroU32,
 }
 
 impl SentToken {
     /// For a request that left without a token of ours.
     pub const NONE: Self = Self {
         entry: 0,
-        origins: 0,
         generation: NO_TOKEN,
+        origins: NO_ORIGINS,
     };
 
     /// Reads what a response says about the token.

@@ -4,9 +4,10 @@
 //! no other thread, and writes to no cache line that a thread of another stripe reads. That holds for the layer's
 //! own token and for one on behalf of an organisation.
 
+use std::num::NonZeroU32;
 use std::sync::{Arc, OnceLock, Weak};
 
-use http::{HeaderValue, Uri};
+use http::{HeaderMap, HeaderValue, Uri};
 use parking_lot::Mutex;
 
 use super::contexts::ContextTable;
@@ -14,8 +15,9 @@ use super::origins::{self, Interned};
 use super::policy::{Contexts, Policy};
 use super::{Acquire, SentToken};
 use crate::cache::{CachePadded, Entry, Held, Lent, STRIPES};
-use crate::clock::AnyClock;
+use crate::clock::{AnyClock, CoarseReading};
 use crate::error::Result;
+use crate::header;
 use crate::origin::{Origin, Target};
 use crate::request::TokenContext;
 use crate::stats::{Lookup, Tally};
@@ -35,7 +37,7 @@ pub(super) struct Shard {
     plain: Option<Origin>,
     requires_context: bool,
     expects_contexts: bool,
-    origins: u64,
+    origins: NonZeroU32,
     clock: AnyClock,
     entry: Held,
     tally: Arc<Tally>,
@@ -115,14 +117,42 @@ impl Shard {
         plain.is_some_and(|origin| origin.admits(target))
     }
 
-    /// The header for a request to the [plain](Self::is_plain) origin, if its token is cached and nothing else
-    /// is to be asked: the path of nearly every request.
+    /// Sets the layer's own token on a request to the [plain](Self::is_plain) origin, if it is cached and no
+    /// sensitive header is in the way: the path of nearly every request.
     #[inline]
-    pub(super) fn ready(&self, context: Option<&TokenContext>) -> Option<Ready> {
-        match context {
-            None => self.own_now(),
-            Some(context) => self.in_context_now(context),
+    pub(super) fn set_own(&self, headers: &mut HeaderMap) -> Option<SentToken> {
+        if self.requires_context {
+            return None;
         }
+        // Read under no lock: a clock may be a user's.
+        let reading = self.clock.coarse();
+        // Dropped under no lock: its destructor may be a user's.
+        let mut displaced = None;
+        let (is_set, generation) = {
+            let Some((fresh, generation)) = self.entry.fresh(self.stripe, reading) else {
+                return self.set(headers, self.lend_anew(&self.entry)?);
+            };
+            (
+                header::set(headers, fresh.value()?, &mut displaced),
+                generation,
+            )
+        };
+        if !is_set && !header::stays_displaced(headers, displaced) {
+            return None;
+        }
+        self.count(Lookup::Hit);
+        Some(self.sent(&self.entry, generation))
+    }
+
+    /// Sets and counts a header, unless a sensitive one is in the way.
+    pub(super) fn set(&self, headers: &mut HeaderMap, ready: Ready) -> Option<SentToken> {
+        let mut displaced = None;
+        let is_set = header::set(headers, &ready.value, &mut displaced);
+        if !is_set && !header::stays_displaced(headers, displaced) {
+            return None;
+        }
+        self.count(ready.lookup);
+        Some(ready.sent)
     }
 
     /// Counts a header that was set.
@@ -131,22 +161,11 @@ impl Shard {
         self.tally.set_at_once(self.stripe, lookup);
     }
 
-    #[inline]
-    fn own_now(&self) -> Option<Ready> {
-        if self.requires_context {
-            return None;
-        }
-        // Read under no lock: a clock may be a user's.
-        let reading = self.clock.coarse();
-        match self.entry.lend(self.stripe, reading) {
-            Some((value, generation)) => Some(self.fresh(&self.entry, value, generation)),
-            None => self.lend_anew(&self.entry),
-        }
-    }
-
+    /// The header of a context's token for a request to the plain origin, if it is cached and nothing else is to
+    /// be asked.
     // Not inlined: the table would stand in the path of requests that have no context.
     #[inline(never)]
-    fn in_context_now(&self, context: &TokenContext) -> Option<Ready> {
+    pub(super) fn in_context_now(&self, context: &TokenContext) -> Option<Ready> {
         let is_bound_elsewhere = |bound| Some(bound) != self.plain.as_ref();
         let asks_more = !self.expects_contexts
             || context.is_skip()
@@ -163,9 +182,9 @@ impl Shard {
         let reading = self.clock.coarse();
         let contexts = self.contexts.try_lock()?;
         let entry = contexts.find(context)?;
-        if let Some((value, generation)) = entry.lend(self.stripe, reading) {
+        if let Some(ready) = self.fresh(entry, reading) {
             entry.visit();
-            return Some(self.fresh(entry, value, generation));
+            return Some(ready);
         }
         let entry = Arc::clone(entry);
         // What follows may start a fetch.
@@ -178,12 +197,13 @@ impl Shard {
     }
 
     #[inline]
-    fn fresh(&self, entry: &Entry, value: HeaderValue, generation: u64) -> Ready {
-        Ready {
-            value,
+    fn fresh(&self, entry: &Entry, reading: CoarseReading) -> Option<Ready> {
+        let (fresh, generation) = entry.fresh(self.stripe, reading)?;
+        Some(Ready {
+            value: fresh.value()?.clone(),
             sent: self.sent(entry, generation),
             lookup: Lookup::Hit,
-        }
+        })
     }
 
     #[cold]
@@ -233,11 +253,8 @@ impl Shard {
 
     fn lend_or_wait(&self, entry: &Held) -> Found {
         let reading = self.clock.coarse();
-        let ready = match entry.lend(self.stripe, reading) {
-            Some((value, generation)) => Some(self.fresh(entry, value, generation)),
-            None => self.lend_anew(entry),
-        };
-        match ready {
+        let ready = self.fresh(entry, reading);
+        match ready.or_else(|| self.lend_anew(entry)) {
             Some(ready) => Found::Ready(ready),
             None => Found::Pending(Acquire::new(entry.clone(), self.origins)),
         }

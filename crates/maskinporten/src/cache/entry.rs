@@ -21,7 +21,7 @@ use crate::cache::backoff;
 use crate::cache::breaker::Breaker;
 use crate::cache::by_id;
 use crate::cache::flight::{self, Flight};
-use crate::cache::headers::Headers;
+use crate::cache::headers::{Fresh, Headers};
 use crate::cache::holders::Holders;
 use crate::cache::life::{self, Found, Life, Rejection, Setback, Standing, Takeoff};
 use crate::cache::window::Window;
@@ -303,12 +303,17 @@ impl Entry {
         self.life.current(now)
     }
 
-    /// A copy of the header and its generation, if the stripe has a fresh one: the path of most requests.
+    /// The header, locked, and its generation, if the stripe has a fresh copy: the path of most requests. No
+    /// user's code is called while it is held.
     #[inline]
-    pub(crate) fn lend(&self, stripe: usize, reading: CoarseReading) -> Option<(HeaderValue, u64)> {
+    pub(crate) fn fresh(
+        &self,
+        stripe: usize,
+        reading: CoarseReading,
+    ) -> Option<(Fresh<'_, HeaderValue>, u64)> {
         let generation = self.life.generation();
-        let value = self.headers.fresh(stripe, generation, reading)?;
-        Some((value, generation))
+        let fresh = self.headers.fresh(stripe, generation, reading)?;
+        Some((fresh, generation))
     }
 
     /// The header of a token that may be used now, fresh or ageing. Starts no fetch where there is none: a

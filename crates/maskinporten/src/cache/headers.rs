@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 
 use super::life::{InFlight, Life};
 use super::stripe::{CachePadded, STRIPES};
-use super::sync::Mutex;
+use super::sync::{Mutex, MutexGuard};
 use super::window::Window;
 use crate::clock::{CoarseReading, FreshUntil, Moment};
 
@@ -33,6 +33,17 @@ pub(crate) struct Headers<V> {
 // alone: no clock, no subscriber and no destructor of a user's runs under it. The locks of `parking_lot` know
 // no poisoning: a place holds one whole token or none, also after a panic.
 type Stripe<V> = CachePadded<Mutex<Option<CachedHeader<V>>>>;
+
+/// A stripe's copy, which no other thread of the stripe looks at for as long as this lives.
+pub(crate) struct Fresh<'a, V>(MutexGuard<'a, Option<CachedHeader<V>>>);
+
+impl<V> Fresh<'_, V> {
+    #[inline]
+    pub(crate) fn value(&self) -> Option<&V> {
+        // It was there when the lock was taken.
+        self.0.as_ref().map(|cached| &cached.value)
+    }
+}
 
 /// What a look past the hot path brings: a value of a token that may be used now.
 pub(crate) struct Looked<V> {
@@ -59,18 +70,19 @@ impl<V: Clone> Headers<V> {
         }
     }
 
-    /// The stripe's copy, if it is of this generation and fresh at this reading: the path of most requests.
+    /// The stripe's copy, locked, if it is of this generation and fresh at this reading: the path of most
+    /// requests. No user's code is called while it is held.
     #[inline]
     pub(crate) fn fresh(
         &self,
         stripe: usize,
         generation: u64,
         reading: CoarseReading,
-    ) -> Option<V> {
-        let cached = self.stripes[stripe].get()?.0.try_lock()?;
-        let cached = cached.as_ref()?;
+    ) -> Option<Fresh<'_, V>> {
+        let fresh = Fresh(self.stripes[stripe].get()?.0.try_lock()?);
+        let cached = fresh.0.as_ref()?;
         let usable = cached.generation == generation && cached.fresh.is_ahead(reading);
-        usable.then(|| cached.value.clone())
+        usable.then_some(fresh)
     }
 
     /// Looks at the token where there is no fresh copy, and keeps one for the next request of the stripe. None
