@@ -7,13 +7,13 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
 use http::header::AUTHORIZATION;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use maskinporten::{
-    Error, ErrorKind, ExistingHeader, FixedToken, MaskinportenClient, Result, TokenHandle,
-    TokenKind, TokenProvider, TokenRequest,
+    Error, ErrorKind, ExistingHeader, FixedToken, MaskinportenClient, Result, SystemUser,
+    TokenContext, TokenHandle, TokenKind, TokenProvider, TokenRequest,
 };
 use maskinporten_sim::{Body, Entry, Fault, Protection, Route, Sim, SimServer};
 use tower::buffer::Buffer;
@@ -26,6 +26,7 @@ use tower_maskinporten::{
 };
 use tower_test::mock;
 
+use crate::context::organisations;
 use crate::world::{
     self, API, ByReference, Recorder, SCOPES, get, kind_of, layer, world, world_of,
 };
@@ -592,6 +593,46 @@ async fn a_hit_allocates_nothing_in_any_way_of_use() {
         0,
         "shared"
     );
+}
+
+#[tokio::test]
+async fn a_hit_on_behalf_of_an_organisation_allocates_nothing_in_any_way_of_use() {
+    let client = world::fixed("token");
+    let layer = layer(&client).optional_context();
+    let contexts = organisations(64).into_iter().flat_map(|organisation| {
+        let user = SystemUser::new(organisation.as_str()).unwrap();
+        let named = TokenContext::new().consumer_org(organisation).unwrap();
+        [named, TokenContext::new().system_user(user)]
+    });
+    let contexts: Vec<_> = contexts.collect();
+    for context in &contexts {
+        let (uri, mut headers) = (Uri::from_static(API), HeaderMap::new());
+        let sent = layer
+            .authorizer()
+            .authorize_with(context, &uri, &mut headers);
+        sent.await.unwrap();
+    }
+    let mut kept = layer.layer(Echo);
+    let cloned = kept.clone();
+    let shared = layer.layer(ByReference(Echo));
+
+    for context in contexts {
+        let in_context = |mut request: Request<()>| {
+            request.extensions_mut().insert(context.clone());
+            request
+        };
+        // The caller's own: a box for each context that is inserted.
+        let own = 10;
+        let count = allocations_of(own, |request| kept.call(in_context(request)));
+        assert_eq!(count, own as u64, "kept {context:?}");
+        let count = allocations_of(own, |request| cloned.clone().call(in_context(request)));
+        assert_eq!(count, own as u64, "cloned {context:?}");
+        let count = allocations_of(own, |request| {
+            let mut shared = &shared;
+            shared.call(in_context(request))
+        });
+        assert_eq!(count, own as u64, "shared {context:?}");
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 mod expected;
 mod hops;
 mod organisations;
+pub(crate) use organisations::organisations;
 
 use std::collections::HashSet;
 use std::future::poll_fn;

@@ -20,7 +20,7 @@ use super::{OWNER, consumer, get, get_in, layer, on_behalf_of, refusing_the_firs
 use crate::world::{A, ByReference, Recorder, SCOPES, builder};
 
 /// Numbers with a right control digit (modulus 11).
-pub(super) fn organisations(count: usize) -> Vec<String> {
+pub(crate) fn organisations(count: usize) -> Vec<String> {
     let of = |number: u32| {
         let digits = number.to_string();
         let weighted = digits.bytes().zip([3, 2, 7, 6, 5, 4, 3, 2]);

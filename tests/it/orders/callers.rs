@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 
+use http::Request;
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, Uri};
 use maskinporten::{Error, ErrorKind};
 
 use super::servers::{Whose, number, number_in};
@@ -31,10 +31,21 @@ impl Orders {
                 };
                 return Ok((number(token.expose()), None));
             }
-            let mut headers = HeaderMap::new();
-            let uri = Uri::from_static(API);
-            let sent = door.authorize(&uri, &mut headers).await?;
-            Ok((number_in(&headers[AUTHORIZATION]), Some(sent)))
+            // As a layer does.
+            let mut request = Request::get(API).body(()).unwrap();
+            let context = whose.context();
+            if let Some(context) = &context {
+                request.extensions_mut().insert(context.clone());
+            }
+            let sent = match door.authorize_now(&mut request) {
+                Some(sent) => sent,
+                None => {
+                    let (uri, headers) = (request.uri().clone(), request.headers_mut());
+                    let decision = door.decide(&uri, context.as_ref(), headers);
+                    decision.finish(headers).await?
+                }
+            };
+            Ok((number_in(&request.headers()[AUTHORIZATION]), Some(sent)))
         };
         self.callers.push(Caller {
             whose,

@@ -191,11 +191,13 @@ impl Orders {
             .build()
             .unwrap();
         let doors = Whose::ALL.map(|whose| {
-            let scopes = [whose.scope()];
-            match whose {
+            let scopes = [Whose::Reader.scope()];
+            let door = match whose {
                 Whose::Altinn => client.altinn_authorizer(scopes, API).unwrap(),
                 _ => client.authorizer(scopes, API).unwrap(),
-            }
+            };
+            let door = door.allow_scopes([Whose::Writer.scope()]).unwrap();
+            door.optional_context()
         });
         Self {
             clocks,

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderName};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::Full;
-use maskinporten::{Clock, Transport};
+use maskinporten::{Clock, TokenContext, Transport};
 use tokio::sync::oneshot;
 use tower::service_fn;
 
@@ -36,6 +36,12 @@ impl Whose {
             Self::Reader | Self::Altinn => "a:read",
             Self::Writer => "b:write",
         }
+    }
+
+    /// What a request asks of its door, which has the reader's token: the writer's is found by a context.
+    pub(super) fn context(self) -> Option<TokenContext> {
+        let context = TokenContext::new().scopes([self.scope()]);
+        (self == Self::Writer).then(|| context.unwrap())
     }
 
     fn of(request: &Request<Bytes>) -> Self {
