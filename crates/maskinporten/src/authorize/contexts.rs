@@ -152,3 +152,122 @@ fn hash_of(context: &TokenContext) -> u64 {
     // The low bits choose the set; the highest marks a row that is in use.
     context.prepared_hash() | 1 << 63
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::cache::Held;
+    use crate::provider::TokenHandle;
+    use crate::source::FixedToken;
+
+    fn entry() -> Held {
+        let source = FixedToken::new("token", Duration::from_secs(60)).unwrap();
+        TokenHandle::from_source(source).unwrap().into_parts().0
+    }
+
+    /// One of many contexts; every few have a hash in common.
+    fn context(number: u16, hashes: u64) -> TokenContext {
+        let context = TokenContext::new().resource(format!("urn:{number}"));
+        context.unwrap().with_hash(u64::from(number) % hashes)
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Put(u16),
+        Find(u16),
+        Retire(u16),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let number = 0..200_u16;
+        let step = prop_oneof![
+            3 => number.clone().prop_map(Step::Put),
+            3 => number.clone().prop_map(Step::Find),
+            1 => number.prop_map(Step::Retire),
+        ];
+        proptest::collection::vec(step, 1..400)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn a_context_finds_the_entry_that_was_put_for_it_last_or_none(
+            steps in steps(),
+            hashes in prop_oneof![Just(1_u64), Just(7), Just(u64::MAX)],
+        ) {
+            let mut table = ContextTable::new();
+            let mut model: HashMap<u16, Option<Held>> = HashMap::new();
+            for step in steps {
+                match step {
+                    Step::Put(number) => {
+                        let entry = entry();
+                        table.put(&context(number, hashes), entry.entry());
+                        let found = table.find(&context(number, hashes));
+                        prop_assert!(found.is_some_and(|found| found.id() == entry.id()));
+                        model.insert(number, Some(entry));
+                    }
+                    Step::Find(number) => {
+                        let found = table.find(&context(number, hashes));
+                        if let Some(found) = found.filter(|found| !found.is_retired()) {
+                            let put = model.get(&number).and_then(Option::as_ref);
+                            prop_assert!(put.is_some_and(|put| put.id() == found.id()));
+                        }
+                    }
+                    Step::Retire(number) => {
+                        if let Some(held) = model.insert(number, None).flatten() {
+                            let entry = Arc::clone(held.entry());
+                            drop(held);
+                            prop_assert!(entry.retire(entry.clock().now()));
+                        }
+                    }
+                }
+                let used = table.rows.iter().flatten().count();
+                prop_assert_eq!(used, table.used);
+                prop_assert!(table.rows.len() <= SETS_AT_MOST * WAYS);
+            }
+        }
+    }
+
+    #[test]
+    fn nearly_every_one_of_thousands_of_contexts_keeps_its_row() {
+        let entry = entry();
+        let contexts: Vec<_> = (0..5_000)
+            .map(|number| {
+                TokenContext::new()
+                    .resource(format!("urn:{number}"))
+                    .unwrap()
+            })
+            .collect();
+        let mut table = ContextTable::new();
+        for context in contexts.iter().chain(&contexts) {
+            if table.find(context).is_none() {
+                table.put(context, entry.entry());
+            }
+        }
+
+        let found = contexts
+            .iter()
+            .filter(|context| table.find(context).is_some());
+        assert!(found.count() >= 4_900);
+        assert!(table.rows.len() <= 32_768);
+    }
+
+    #[test]
+    fn rows_of_retired_entries_are_swept_out_before_the_table_grows() {
+        let mut table = ContextTable::new();
+        for number in 0..10_000 {
+            let held = entry();
+            table.put(&context(number, u64::MAX), held.entry());
+            let entry = Arc::clone(held.entry());
+            drop(held);
+            assert!(entry.retire(entry.clock().now()));
+        }
+        assert!(table.rows.len() <= 128, "{}", table.rows.len());
+    }
+}

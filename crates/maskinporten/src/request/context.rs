@@ -236,6 +236,12 @@ impl TokenContext {
         self.hash
     }
 
+    /// The same context with another hash, to make two collide.
+    #[cfg(test)]
+    pub(crate) fn with_hash(self, hash: u64) -> Self {
+        Self { hash, ..self }
+    }
+
     #[inline]
     pub(crate) fn is_skip(&self) -> bool {
         self.says.skip
