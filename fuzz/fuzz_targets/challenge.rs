@@ -31,10 +31,10 @@ fuzz_target!(|input: &[u8]| -> Corpus {
         client.warm_up().await.expect("the source gives a token");
 
         let mut response = answer.response();
-        let receipt = sent(&authorizer);
-        receipt.answered(&mut response);
+        let sent = sent(&authorizer);
+        sent.on_response(&mut response);
         let rejected = response.extensions().get::<RejectedToken>().copied();
-        let reported = receipt.unauthorized(None, &answer.headers);
+        let reported = sent.rejected(None, &answer.headers);
         (rejected, reported)
     });
 
@@ -48,12 +48,12 @@ fuzz_target!(|input: &[u8]| -> Corpus {
     Corpus::Keep
 });
 
-fn sent(authorizer: &Authorizer) -> maskinporten::Receipt {
+fn sent(authorizer: &Authorizer) -> maskinporten::SentToken {
     let mut request = Request::new(());
     *request.method_mut() = Method::GET;
     *request.uri_mut() = "https://api.example.no/".parse().expect("an address");
-    let receipt = authorizer.local().authorize_now(&mut request);
-    receipt.expect("the token is there")
+    let sent = authorizer.authorize_now(&mut request);
+    sent.expect("the token is there")
 }
 
 /// Whether these headers reject the token (RFC 6750 §3); none where they do not follow the grammar.
