@@ -3,6 +3,7 @@
 mod expected;
 mod hops;
 mod organisations;
+mod threads;
 pub(crate) use organisations::organisations;
 
 use std::collections::HashSet;
