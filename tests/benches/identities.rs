@@ -8,7 +8,8 @@
 //!   again and again (`hot`), as a service does that is busy with a few of its customers, or goes
 //!   through all of them in no order (`all`), where the machine's own caches count as well.
 //! - Memory is that of live blocks as the allocator was asked for them, when each identity has its
-//!   token, without the token's own bytes.
+//!   token and has been used through a layer by one thread: the layer's table of contexts and the thread's copies
+//!   of the headers count. The token's own bytes do not.
 //!
 //! `cargo xtask promises P7` runs this and judges what it prints.
 
@@ -21,9 +22,10 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use http::{HeaderMap, Uri};
 use maskinporten::{
-    AccessToken, BoxFuture, MaskinportenClient, Result, SourceIdentity, TokenKind, TokenProvider,
-    TokenRequest, TokenSource,
+    AccessToken, Authorizer, BoxFuture, Decision, MaskinportenClient, Result, SourceIdentity,
+    TokenContext, TokenKind, TokenProvider, TokenRequest, TokenSource,
 };
 use serde_json::json;
 
@@ -48,11 +50,28 @@ impl TokenSource for Given {
     }
 }
 
+const SCOPES: [&str; 2] = ["altinn:serviceowner", "altinn:instances.read"];
+
+fn resource(number: usize) -> String {
+    format!("https://customer-{number}.example.no")
+}
+
 fn request(number: usize) -> TokenRequest {
-    TokenRequest::scopes(["altinn:serviceowner", "altinn:instances.read"])
-        .unwrap()
-        .resource(format!("https://customer-{number}.example.no"))
-        .unwrap()
+    let request = TokenRequest::scopes(SCOPES).unwrap();
+    request.resource(resource(number)).unwrap()
+}
+
+/// A layer's path, used once for each identity.
+fn used(client: &MaskinportenClient, identities: usize) -> Authorizer {
+    let authorizer = client.authorizer(SCOPES, "https://api.example.no").unwrap();
+    let authorizer = authorizer.optional_context();
+    let uri = Uri::from_static("https://api.example.no/");
+    for number in 0..identities {
+        let context = TokenContext::new().resource(resource(number)).unwrap();
+        let decision = authorizer.decide(&uri, Some(&context), &mut HeaderMap::new());
+        assert!(matches!(decision, Decision::Ready(_)));
+    }
+    authorizer
 }
 
 /// A client that keeps so many identities, each with its token.
@@ -108,8 +127,12 @@ fn main() {
 
     let small = client(&few, MANY);
     let mut large = None;
-    let memory = allocation_counter::measure(|| large = Some(client(&many, MANY)));
-    let large = large.unwrap();
+    let memory = allocation_counter::measure(|| {
+        // And one for the layer's own token.
+        let client = client(&many, MANY + 1);
+        large = Some((used(&client, MANY), client));
+    });
+    let (_layer, large) = large.unwrap();
     let each = memory.bytes_current as f64 / MANY as f64 - TOKEN_LENGTH as f64;
 
     let (mut at_small, mut at_hot, mut at_all) = (0, 0, 0);
