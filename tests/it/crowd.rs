@@ -517,13 +517,12 @@ async fn one_whose_turn_does_not_come_is_told_so() {
 // ===== how many are kept =====
 
 #[tokio::test(start_paused = true)]
-async fn the_least_recently_used_goes_first() {
+async fn what_was_asked_for_once_goes_before_what_was_asked_for_again() {
     let source = Counter::new(Duration::ZERO, TWO_MINUTES);
     let client = source.client(3);
     for number in [0, 1, 2, 0, 1, 3] {
         client.access_token(request(number)).await.unwrap();
-        // Not by full seconds, whose fractions are in another order than they are.
-        advance(Duration::from_millis(1_300)).await;
+        advance(Duration::from_secs(1)).await;
     }
     // 2 went for 3.
     for number in [0, 1, 3] {
@@ -592,6 +591,26 @@ async fn one_in_flight_or_in_use_never_goes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_maskinporten_token_goes_after_the_altinn_token_that_was_made_of_it() {
+    let sim = Sim::new();
+    let registered = sim.new_client(["altinn:serviceowner"]);
+    let client = world::builder(&sim, &registered)
+        .max_identities(4)
+        .build()
+        .unwrap();
+    for number in 0..40 {
+        let request = TokenRequest::scopes(["altinn:serviceowner"]).unwrap();
+        let request = request.resource(format!("urn:{number}")).unwrap();
+        client.altinn_token(request).await.unwrap();
+    }
+    let stats = client.stats();
+    assert_eq!(stats.altinn.entries, 4);
+    // The capacity, those that are in use by the four, and those that were until just now.
+    let kept = stats.maskinporten.entries;
+    assert!((4..=10).contains(&kept), "{kept}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_map_is_bounded_and_says_so_once_a_minute() {
     let text = Text::default();
     let written = text.clone();
@@ -608,20 +627,20 @@ async fn the_map_is_bounded_and_says_so_once_a_minute() {
     }
     let lines = text.lines();
     assert_eq!(lines.len(), 1, "{lines:?}");
-    assert!(
-        lines[0].contains("capacity=64") && lines[0].contains("max_identities"),
-        "{lines:?}"
-    );
+    assert!(lines[0].contains("max_identities"), "{lines:?}");
+    assert!(lines[0].ends_with("capacity=64 evicted=1"), "{lines:?}");
 
     advance(Duration::from_secs(60)).await;
-    for number in 0..100 {
-        client.access_token(request(number)).await.unwrap();
-    }
-    assert_eq!(text.lines().len(), 2);
+    client.access_token(request(1_000)).await.unwrap();
+    let lines = text.lines();
+    assert_eq!(lines.len(), 2);
+    // All but the one that was said, and the one of now.
+    assert!(lines[1].ends_with("evicted=936"), "{lines:?}");
+    assert_eq!(client.stats().maskinporten.evicted, 937);
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_a_thousand_and_twenty_four_none_goes() {
+async fn of_ten_thousand_none_goes() {
     let source = Counter::new(Duration::ZERO, TWO_MINUTES);
     let client = MaskinportenClient::builder()
         .source(source.clone())
@@ -629,12 +648,13 @@ async fn of_a_thousand_and_twenty_four_none_goes() {
         .build()
         .unwrap();
     // One after another, so that nothing in flight keeps its place for that reason.
-    for number in (0..1024).chain(0..1024) {
+    for number in (0..10_000).chain(0..10_000) {
         client.access_token(request(number)).await.unwrap();
     }
-    assert_eq!(source.fetches(), 1024);
-    client.access_token(request(1024)).await.unwrap();
-    assert!(client.health().good <= 1024);
+    assert_eq!(source.fetches(), 10_000);
+    assert_eq!(client.health().evicted, 0);
+    client.access_token(request(10_000)).await.unwrap();
+    assert_eq!((client.health().good, client.health().evicted), (10_000, 1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -38,6 +38,10 @@ pub struct Health {
     pub failing: usize,
     /// When the first of the good ones ends, by this machine's wall clock.
     pub soonest_end: Option<SystemTime>,
+    /// How many tokens were evicted from the cache while they were still good, since the client was built.
+    /// Where it grows, more identities are in use than
+    /// [`max_identities`](crate::MaskinportenClientBuilder::max_identities) keeps. It changes no state.
+    pub evicted: u64,
     /// The token server's clock minus this machine's, in seconds, as it was when an assertion was last
     /// refused for its time; zero where none was.
     pub clock_skew: i64,
@@ -107,6 +111,7 @@ impl Health {
             good,
             failing,
             soonest_end: soonest.and_then(|end| wall.checked_add(now.until(end))),
+            evicted: 0,
             clock_skew,
             settings_error: None,
             key_ends_at: None,

@@ -77,6 +77,13 @@ const REPLAYS: Metric = Metric {
     help: "Newer tokens given to requests whose token was not accepted.",
 };
 
+const EVICTED: Metric = Metric {
+    name: "maskinporten_evicted_tokens_total",
+    kind: MetricKind::Counter,
+    labels: &["authority"],
+    help: "Tokens that were evicted from the cache while they were still good.",
+};
+
 const RELOADS: Metric = Metric {
     name: "maskinporten_config_reloads_total",
     kind: MetricKind::Counter,
@@ -121,12 +128,13 @@ const SETTINGS_ERROR: Metric = Metric {
 
 impl Metric {
     /// Every metric there is.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         REQUESTS,
         DURATION,
         LOOKUPS,
         REJECTED,
         REPLAYS,
+        EVICTED,
         RELOADS,
         ENTRIES,
         TOKEN_END,
@@ -173,6 +181,10 @@ pub(crate) fn rejected(kind: TokenKind, count: u64) {
 
 pub(crate) fn replayed(kind: TokenKind, count: u64) {
     counter!(REPLAYS.name, "authority" => kind.authority()).increment(count);
+}
+
+pub(crate) fn evicted(kind: TokenKind, count: u64) {
+    counter!(EVICTED.name, "authority" => kind.authority()).increment(count);
 }
 
 pub(crate) fn reloaded(is_ok: bool, count: u64) {
@@ -224,6 +236,7 @@ pub(crate) fn describe() {
         requests(kind, Outcome::Lost, 0);
         rejected(kind, 0);
         replayed(kind, 0);
+        evicted(kind, 0);
         for result in Lookup::ALL {
             looked_up(kind, result, 0);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use loom::thread;
 
 use crate::cache::holders::Holders;
-use crate::cache::life::Found;
+use crate::cache::life::{Found, Holds, Retirement};
 use crate::view::View;
 use crate::world::{AGEING, NOW, World, awaited, explore, meanwhile};
 
@@ -17,7 +17,8 @@ fn unheld() -> Arc<Holders> {
 }
 
 fn retire(world: &World, holders: &Holders) -> bool {
-    world.life.retire(NOW, || holders.retire())
+    let retirement = world.life.retire(NOW, || holders.retire());
+    retirement != Retirement::Refused
 }
 
 #[test]
@@ -91,7 +92,7 @@ fn a_renewal_by_who_does_not_hold_the_entry_keeps_it_from_being_evicted_or_comes
 
         // A flight that has taken off is never cancelled by an eviction.
         assert_eq!(is_retired, world.air.started() == 1);
-        assert_eq!(world.life.is_fetching(NOW), !is_retired);
+        assert_eq!(world.life.holds(NOW) == Holds::Flight, !is_retired);
     });
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::cache::life::{Found, Rejection};
+use crate::cache::life::{Found, Holds, Rejection};
 use crate::flight::Flight;
 use crate::view::View;
 use crate::world::{AGEING, Ending, FRESH, NOW, World, at, awaited, explore, meanwhile};
@@ -39,7 +39,7 @@ fn what_an_earlier_flight_brings_is_not_served_after_an_invalidation() {
             let (awaited, _) = awaited(found);
             assert_eq!(awaited.number(), 3);
             assert!(world.life.current(NOW).is_none());
-            assert!(world.life.is_fetching(NOW));
+            assert_eq!(world.life.holds(NOW), Holds::Flight);
         });
     }
 }
@@ -109,7 +109,7 @@ fn check_closed(world: &Arc<World>, was_in_the_air: Option<Flight>, started: u64
     assert!(matches!(world.ask(NOW), Found::Closed));
     assert!(!world.see(&mut View::new(), NOW));
     assert_eq!(world.air.started(), started);
-    assert!(!world.life.is_fetching(NOW));
+    assert_eq!(world.life.holds(NOW), Holds::Nothing);
 }
 
 #[test]

@@ -140,6 +140,41 @@ async fn what_a_recorder_is_given_is_what_stats_tell() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_good_token_that_is_evicted_is_one_in_stats_in_health_and_in_the_metric() {
+    let recorder = recorder();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let sim = Sim::new();
+    let registered = sim.new_client(["altinn:serviceowner"]);
+    let client = world::builder(&sim, &registered)
+        .max_identities(2)
+        .build()
+        .unwrap();
+    let evicted = |authority: &str| {
+        let labels = format!("authority=\"{authority}\"");
+        let page = recorder.handle().render();
+        value(&page, "maskinporten_evicted_tokens_total", &labels) as u64
+    };
+    assert_eq!((evicted("maskinporten"), evicted("altinn")), (0, 0));
+
+    for number in 0..5 {
+        let request = TokenRequest::scopes(["altinn:serviceowner"])
+            .unwrap()
+            .resource(format!("urn:{number}"))
+            .unwrap();
+        client.altinn_token(request).await.unwrap();
+    }
+
+    let told = client.stats();
+    // Three of Altinn's went. A Maskinporten token goes after that which was made of it.
+    assert_eq!(told.altinn.evicted, 3);
+    assert!((1..=3).contains(&told.maskinporten.evicted));
+    assert_eq!(evicted("altinn"), told.altinn.evicted);
+    assert_eq!(evicted("maskinporten"), told.maskinporten.evicted);
+    let sum = told.altinn.evicted + told.maskinporten.evicted;
+    assert_eq!(client.health().evicted, sum);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_end_of_a_flight_publishes_without_being_asked() {
     let recorder = recorder();
     let _guard = metrics::set_default_local_recorder(&recorder);

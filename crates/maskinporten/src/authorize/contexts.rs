@@ -223,7 +223,7 @@ mod tests {
                         if let Some(held) = model.insert(number, None).flatten() {
                             let entry = Arc::clone(held.entry());
                             drop(held);
-                            prop_assert!(entry.retire(entry.clock().now()));
+                            prop_assert!(entry.retire(entry.clock().now()).is_some());
                         }
                     }
                 }
@@ -266,7 +266,7 @@ mod tests {
             table.put(&context(number, u64::MAX), held.entry());
             let entry = Arc::clone(held.entry());
             drop(held);
-            assert!(entry.retire(entry.clock().now()));
+            assert!(entry.retire(entry.clock().now()).is_some());
         }
         assert!(table.rows.len() <= 128, "{}", table.rows.len());
     }

@@ -8,7 +8,7 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -20,10 +20,13 @@ use crate::cache::Identity;
 use crate::cache::backoff;
 use crate::cache::breaker::Breaker;
 use crate::cache::by_id;
+use crate::cache::eviction::State;
 use crate::cache::flight::{self, Flight};
 use crate::cache::headers::{Fresh, Headers};
 use crate::cache::holders::Holders;
-use crate::cache::life::{self, Found, Life, Rejection, Setback, Standing, Takeoff};
+use crate::cache::life::{
+    self, Found, Holds, Life, Rejection, Retirement, Setback, Standing, Takeoff,
+};
 use crate::cache::window::Window;
 use crate::clock::{AnyClock, CoarseReading, Moment};
 use crate::error::{Error, ErrorKind, Result};
@@ -69,8 +72,9 @@ pub(crate) struct Entry {
     made_of: Mutex<Option<Held>>,
     /// Where what happens here is counted.
     tally: Arc<Tally>,
-    /// When it was last looked up, in seconds: written at most once in each.
-    used_at: AtomicU64,
+    /// Whether it was looked up since eviction last asked. Written only where it changes, so that a look-up
+    /// writes nothing that another one reads.
+    visited: AtomicBool,
     /// Whether anybody has asked for its own sake, and not only for what is made of it.
     wanted: AtomicBool,
 }
@@ -107,6 +111,13 @@ pub(crate) enum Origin {
 #[derive(Debug)]
 pub(crate) struct Held(Arc<Entry>);
 
+/// What an evicted entry leaves, to be dropped under no lock.
+pub(crate) struct Retired {
+    /// Whether its token could still be used.
+    pub(crate) was_good: bool,
+    _made_of: Option<Held>,
+}
+
 // ===== impl Held =====
 
 impl Held {
@@ -140,7 +151,7 @@ impl Held {
                 }),
                 made_of: Mutex::new(made_of),
                 tally,
-                used_at: AtomicU64::new(0),
+                visited: AtomicBool::new(false),
                 wanted: AtomicBool::new(false),
             }
         }))
@@ -298,11 +309,6 @@ impl Entry {
         &self.tally
     }
 
-    /// The token, if there is one that may be used now.
-    pub(crate) fn current(&self, now: Moment) -> Option<Arc<Snapshot>> {
-        self.life.current(now)
-    }
-
     /// The header, locked, and its generation, if the stripe has a fresh copy: the path of most requests. No
     /// user's code is called while it is held.
     #[inline]
@@ -398,26 +404,43 @@ impl Entry {
 
     /// Evicts it: what is known is wiped, and it is never held again. Not where it is held, or where a
     /// flight is on its way to it.
-    pub(crate) fn retire(&self, now: Moment) -> bool {
-        let is_retired = self.life.retire(now, || self.holders.retire());
-        if is_retired {
-            self.headers.clear(self.generation());
-            by_id::leave(self.id);
-            // Dropped under no lock: it may be the last of the parent.
-            let made_of = self.made_of.lock().take();
-            drop(made_of);
+    pub(crate) fn retire(&self, now: Moment) -> Option<Retired> {
+        let retirement = self.life.retire(now, || self.holders.retire());
+        if retirement == Retirement::Refused {
+            return None;
         }
-        is_retired
+        self.headers.clear(self.generation());
+        by_id::leave(self.id);
+        Some(Retired {
+            was_good: retirement == Retirement::OfGood,
+            _made_of: self.made_of.lock().take(),
+        })
+    }
+
+    /// What eviction may do with it.
+    pub(super) fn state(&self, now: Moment) -> State {
+        if self.holders.is_held() {
+            return State::InUse;
+        }
+        match self.life.holds(now) {
+            Holds::Flight => State::InUse,
+            Holds::Outcome => State::Good,
+            Holds::Nothing => State::Spent,
+        }
+    }
+
+    /// Whether it was looked up since this was last asked.
+    pub(crate) fn take_visited(&self) -> bool {
+        self.visited.swap(false, Ordering::Relaxed)
+    }
+
+    pub(crate) fn request(&self) -> &TokenRequest {
+        self.errand.request()
     }
 
     /// Whether a layer, a handle, a caller who waits or another entry needs it to stay.
     pub(crate) fn is_held(&self) -> bool {
         self.holders.is_held()
-    }
-
-    /// Whether a flight is on its way to it.
-    pub(crate) fn is_fetching(&self, now: Moment) -> bool {
-        self.life.is_fetching(now)
     }
 
     /// Whether it was evicted.
@@ -449,20 +472,12 @@ impl Entry {
         self.wanted.load(Ordering::Relaxed)
     }
 
-    /// Notes that a layer has used it, without a look-up in the map.
+    /// Notes that it was looked up: what is used stays longer.
     #[inline]
-    pub(crate) fn visit(&self) {}
-
-    /// Notes that it was looked up.
-    pub(crate) fn touch(&self, now: Moment) {
-        let second = now.as_nanoseconds() / 1_000_000_000;
-        if self.used_at.load(Ordering::Relaxed) != second {
-            self.used_at.store(second, Ordering::Relaxed);
+    pub(crate) fn visit(&self) {
+        if !self.visited.load(Ordering::Relaxed) {
+            self.visited.store(true, Ordering::Relaxed);
         }
-    }
-
-    pub(crate) fn used_at(&self) -> u64 {
-        self.used_at.load(Ordering::Relaxed)
     }
 
     fn ask(&self, counted: &mut Counted) -> Found<AccessToken, Error, Flight> {

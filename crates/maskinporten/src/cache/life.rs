@@ -161,6 +161,28 @@ pub(crate) enum Rejection<T, F> {
     Kept,
 }
 
+/// What came of an eviction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retirement {
+    /// It is in use.
+    Refused,
+    /// Its token could still be used.
+    OfGood,
+    /// There was no token, or none that could be used.
+    OfSpent,
+}
+
+/// What a life holds that an eviction would lose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holds {
+    /// A flight that is in the air.
+    Flight,
+    /// A token that may be used, or a failure that is remembered.
+    Outcome,
+    /// Neither.
+    Nothing,
+}
+
 /// How a life stands, for those who watch over it.
 #[derive(Clone, Debug)]
 pub(crate) struct Standing<E> {
@@ -322,27 +344,40 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
         self.clear(&mut control)
     }
 
-    /// Closes it where no flight is in the air and `let_go` agrees, which is asked under the lock: what is
-    /// in flight is never closed so. Tells whether it was.
-    pub(crate) fn retire(&self, now: Moment, let_go: impl FnOnce() -> bool) -> bool {
+    /// Closes it for an eviction, where no flight is in the air and `let_go` agrees. That is asked under the
+    /// lock, so what is in flight is never evicted.
+    pub(crate) fn retire(&self, now: Moment, let_go: impl FnOnce() -> bool) -> Retirement {
         let mut control = self.control.lock();
         if control.flying(now).is_some() || !let_go() {
-            return false;
+            return Retirement::Refused;
         }
+        let was_good = control.good(now).is_some();
         control.closed = true;
         self.clear(&mut control);
-        true
+        if was_good {
+            Retirement::OfGood
+        } else {
+            Retirement::OfSpent
+        }
+    }
+
+    /// What an eviction would lose.
+    pub(crate) fn holds(&self, now: Moment) -> Holds {
+        let control = self.control.lock();
+        if control.flying(now).is_some() {
+            return Holds::Flight;
+        }
+        let is_remembered = |failure: &Failure<E>| now < failure.until;
+        if control.good(now).is_some() || control.failure.as_ref().is_some_and(is_remembered) {
+            return Holds::Outcome;
+        }
+        Holds::Nothing
     }
 
     /// Whether a takeoff is still the present's: nobody has declared it void.
     pub(crate) fn is_of_now(&self, takeoff: Takeoff) -> bool {
         let control = self.control.lock();
         !control.closed && control.epoch == takeoff.epoch
-    }
-
-    /// Whether a flight is on its way to it.
-    pub(crate) fn is_fetching(&self, now: Moment) -> bool {
-        self.control.lock().flying(now).is_some()
     }
 
     pub(crate) fn standing(&self, now: Moment) -> Standing<E> {

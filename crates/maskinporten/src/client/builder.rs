@@ -112,11 +112,22 @@ impl MaskinportenClientBuilder {
         self
     }
 
-    /// How many different tokens are kept, of Maskinporten's and of Altinn's each. The default is 1 024.
+    /// Capacity of the token cache: how many identities are kept, of Maskinporten's tokens and of Altinn's
+    /// each. The default is 10 000.
     ///
-    /// For a service that asks on behalf of many organisations. Beyond it spent tokens go first, then
-    /// those that were asked for least recently. One that a layer or a handle stands for, that
-    /// somebody waits for or that is being fetched always stays.
+    /// An identity is everything that one token is asked for with: scopes, resources, organisation, system
+    /// user. It takes less than 2.5 kB beside the token's own bytes, about 1.5 kB where few are in use at once.
+    ///
+    /// - Those in use are kept in addition: that a layer or a handle stands for, that a caller waits for, that
+    ///   is being fetched, or whose token another one is made of.
+    /// - Beyond it spent tokens go first, then those that were asked for once. The policy resists scans: a run
+    ///   over all customers evicts none of those that are busy, and a cycle over more identities than are kept
+    ///   keeps nine tenths of the places.
+    /// - A token that is evicted while it is good is counted ([`TokenStats::evicted`], [`Health::evicted`]) and
+    ///   logged, at most once a minute.
+    ///
+    /// [`TokenStats::evicted`]: crate::TokenStats::evicted
+    /// [`Health::evicted`]: crate::Health::evicted
     pub fn max_identities(mut self, count: usize) -> Self {
         self.max_identities = Some(count);
         self

@@ -258,6 +258,8 @@ impl MaskinportenClient {
         let wanted = entries.iter().filter(|entry| entry.is_wanted());
         let standings = wanted.map(|entry| entry.standing(now));
         let mut health = Health::of(standings, cache.is_closed(), self.0.skew.seconds(), clock);
+        let evicted = |kind| self.0.tallies.of(kind).evicted_so_far();
+        health.evicted = evicted(TokenKind::Maskinporten) + evicted(TokenKind::Altinn);
         if let Some(credentials) = &self.0.credentials {
             health.settings_error = credentials.trouble();
             health.key_ends_at = credentials.ends_at();

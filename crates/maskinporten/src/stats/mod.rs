@@ -65,6 +65,11 @@ pub struct TokenStats {
     pub rejected: u64,
     /// How often a newer token was given to a request whose token was not accepted, to be sent again.
     pub replays: u64,
+    /// How many tokens were evicted from the cache while they were still good. Where it grows, more
+    /// identities are in use than [`max_identities`] keeps.
+    ///
+    /// [`max_identities`]: crate::MaskinportenClientBuilder::max_identities
+    pub evicted: u64,
     /// How many places for different tokens are kept, with a token in them or without.
     pub entries: usize,
     /// When the first of the tokens that are good now ends, by this machine's wall clock.

@@ -57,6 +57,7 @@ pub(crate) struct Tally {
     requests: Mutex<Requests>,
     rejected: AtomicU64,
     replays: AtomicU64,
+    evicted: AtomicU64,
     /// How often it is told that a caller had no token.
     complaints: Quiet,
     /// The hits and stale ones that were published.
@@ -113,6 +114,7 @@ impl Tally {
             requests: Mutex::default(),
             rejected: AtomicU64::new(0),
             replays: AtomicU64::new(0),
+            evicted: AtomicU64::new(0),
             complaints: Quiet::default(),
             #[cfg(feature = "metrics")]
             published: Mutex::default(),
@@ -171,6 +173,17 @@ impl Tally {
         metrics::replayed(self.kind, 1);
     }
 
+    /// Counts a token that was evicted from the cache while it was good.
+    pub(crate) fn evicted(&self) {
+        self.evicted.fetch_add(1, Ordering::Relaxed);
+        #[cfg(feature = "metrics")]
+        metrics::evicted(self.kind, 1);
+    }
+
+    pub(crate) fn evicted_so_far(&self) -> u64 {
+        self.evicted.load(Ordering::Relaxed)
+    }
+
     /// Tells that a caller had no token, once in a while.
     pub(crate) fn complain(&self, error: &Error, now: Moment) {
         if let Some(suppressed) = self.complaints.may_tell(now) {
@@ -193,6 +206,7 @@ impl Tally {
             requests: self.requests.lock().clone(),
             rejected: self.rejected.load(Ordering::Relaxed),
             replays: self.replays.load(Ordering::Relaxed),
+            evicted: self.evicted_so_far(),
             entries: 0,
             soonest_end: None,
         }
