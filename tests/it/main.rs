@@ -41,6 +41,7 @@ mod registry;
 mod rejected;
 mod replay;
 mod rotation;
+mod rounds;
 mod secrecy;
 mod settings;
 mod sidecar;
