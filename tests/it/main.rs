@@ -37,6 +37,7 @@ mod origin;
 #[cfg(unix)]
 mod printed;
 mod redirect;
+mod reentrant;
 mod registry;
 mod rejected;
 mod replay;
