@@ -5,7 +5,7 @@ use std::sync::Arc;
 use loom::thread;
 
 use crate::cache::holders::Holders;
-use crate::cache::life::{Found, Holds, Retirement};
+use crate::cache::life::{Found, Holds};
 use crate::view::View;
 use crate::world::{AGEING, NOW, World, awaited, explore, meanwhile};
 
@@ -17,8 +17,8 @@ fn unheld() -> Arc<Holders> {
 }
 
 fn retire(world: &World, holders: &Holders) -> bool {
-    let retirement = world.life.retire(NOW, || holders.retire());
-    retirement != Retirement::Refused
+    let retired = world.life.retire(NOW, || holders.retire());
+    retired.is_some()
 }
 
 #[test]

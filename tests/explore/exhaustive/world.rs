@@ -151,7 +151,7 @@ impl World {
     /// Publishes what a flight brought, at `NOW`.
     pub(crate) fn land(&self, flight: &Flight, window: Window) -> Option<Arc<Snapshot>> {
         flight.end();
-        let spent = || setback(flight);
+        let spent = (NOW >= window.hard).then(|| setback(flight));
         let token = flight.number();
         let published = self
             .life
@@ -163,9 +163,7 @@ impl World {
     /// Tells why a flight brought nothing, at `NOW`.
     fn fail(&self, flight: &Flight) -> Option<Failed> {
         flight.end();
-        let remembered = self
-            .life
-            .fail(flight.takeoff(), NOW, |_in_a_row| setback(flight));
+        let remembered = self.life.fail(flight.takeoff(), NOW, setback(flight));
         self.tell(flight, remembered.map(Err));
         remembered
     }
@@ -237,10 +235,9 @@ pub(crate) fn awaited(found: Found<u64, Failed, Flight>) -> (Flight, Takeoff) {
 }
 
 fn setback(flight: &Flight) -> Setback<Failed> {
-    let failed = Failed(flight.number());
     Setback {
-        pause: PAUSE,
+        error: Failed(flight.number()),
+        until: flight.takeoff().remembered_until(NOW, PAUSE),
         counts: true,
-        error: Box::new(move |_remembered_for| failed),
     }
 }

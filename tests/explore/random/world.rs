@@ -245,11 +245,9 @@ impl World {
         let window = Window::of(asked, lifetime, thread_rng().gen_range(0.0..1.0));
         let number = flight.number();
         self.ends.lock().unwrap().insert(number, window.hard);
-        let spent = || setback(flight);
-        let takeoff = flight.takeoff();
-        let published = self
-            .life
-            .publish(takeoff, number, window, self.now(), spent);
+        let (takeoff, now) = (flight.takeoff(), self.now());
+        let spent = (now >= window.hard).then(|| setback(flight, now));
+        let published = self.life.publish(takeoff, number, window, now, spent);
         self.copies.clear(&self.life);
         match published {
             Some(snapshot) => flight.tell(Ok(snapshot)),
@@ -260,8 +258,8 @@ impl World {
 
     fn fail(&self, flight: &Flight) {
         flight.end();
-        let setback = |_in_a_row| setback(flight);
-        match self.life.fail(flight.takeoff(), self.now(), setback) {
+        let now = self.now();
+        match self.life.fail(flight.takeoff(), now, setback(flight, now)) {
             Some(failed) => flight.tell(Err(failed)),
             None => flight.lose(),
         }
@@ -307,11 +305,11 @@ const fn at(second: u64) -> Moment {
     Moment::from_nanoseconds(second * 1_000_000_000)
 }
 
-fn setback(flight: &Flight) -> Setback<Failed> {
-    let failed = Failed(flight.number());
+fn setback(flight: &Flight, now: Moment) -> Setback<Failed> {
+    let pause = Duration::from_secs(5);
     Setback {
-        pause: Duration::from_secs(5),
+        error: Failed(flight.number()),
+        until: flight.takeoff().remembered_until(now, pause),
         counts: true,
-        error: Box::new(move |_remembered_for| failed),
     }
 }

@@ -10,23 +10,21 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
 use parking_lot::Mutex;
 
 use crate::advice;
 use crate::cache::Identity;
-use crate::cache::backoff;
+use crate::cache::backoff::{self, Pause};
 use crate::cache::breaker::Breaker;
 use crate::cache::by_id;
 use crate::cache::eviction::State;
 use crate::cache::flight::{self, Flight};
 use crate::cache::headers::{Fresh, Headers};
 use crate::cache::holders::Holders;
-use crate::cache::life::{
-    self, Found, Holds, Life, Rejection, Retirement, Setback, Standing, Takeoff,
-};
+use crate::cache::life::{self, Found, Holds, Life, Rejection, Setback, Standing, Takeoff};
 use crate::cache::window::Window;
 use crate::clock::{AnyClock, CoarseReading, Moment};
 use crate::error::{Error, ErrorKind, Result};
@@ -113,9 +111,15 @@ pub(crate) struct Held(Arc<Entry>);
 
 /// What an evicted entry leaves, to be dropped under no lock.
 pub(crate) struct Retired {
-    /// Whether its token could still be used.
-    pub(crate) was_good: bool,
+    life: life::Retired<AccessToken, Error, Flight>,
     _made_of: Option<Held>,
+}
+
+impl Retired {
+    /// Whether its token could still be used.
+    pub(crate) fn was_good(&self) -> bool {
+        self.life.was_good
+    }
 }
 
 // ===== impl Held =====
@@ -374,10 +378,10 @@ impl Entry {
                 .with_advice(&advice::UNUSABLE_TOKEN),
         };
         let (now, wall) = (self.clock.now(), self.clock.wall());
-        self.life.give_up(takeoff, now, |in_a_row| {
-            let pause = backoff::pause(&error, in_a_row, None, wall, random::unit());
-            self.setback(error, pause.time, pause.counts)
-        })
+        let setback = setback(takeoff, error.clone(), now, wall);
+        let remembered = self.life.give_up(takeoff, now, setback);
+        // Where it is not remembered, whoever asks again has it asked for at once.
+        remembered.unwrap_or_else(|| error.with_retry_at(wall))
     }
 
     /// Notes that an API did not accept the token of a generation, and starts its replacement.
@@ -405,14 +409,11 @@ impl Entry {
     /// Evicts it: what is known is wiped, and it is never held again. Not where it is held, or where a
     /// flight is on its way to it.
     pub(crate) fn retire(&self, now: Moment) -> Option<Retired> {
-        let retirement = self.life.retire(now, || self.holders.retire());
-        if retirement == Retirement::Refused {
-            return None;
-        }
+        let life = self.life.retire(now, || self.holders.retire())?;
         self.headers.clear(self.generation());
         by_id::leave(self.id);
         Some(Retired {
-            was_good: retirement == Retirement::OfGood,
+            life,
             _made_of: self.made_of.lock().take(),
         })
     }
@@ -540,7 +541,7 @@ impl Entry {
         token: AccessToken,
         asked: Moment,
     ) -> Option<Option<Arc<Snapshot>>> {
-        let now = self.clock.now();
+        let (now, wall) = (self.clock.now(), self.clock.wall());
         let (life, under_way) = (token.lifetime(), asked.until(now));
         // What has no life to speak of by its own word is for those who wait, once: its end is not
         // the journey's doing.
@@ -548,16 +549,20 @@ impl Entry {
             return self.life.end_flight(takeoff).then_some(None);
         }
         let window = Window::of(asked, life, random::unit());
-        let asked_at = self.clock.wall().checked_sub(under_way);
-        let token = match asked_at {
-            Some(wall) => token.asked_for_at(wall),
+        let token = match wall.checked_sub(under_way) {
+            Some(asked_at) => token.asked_for_at(asked_at),
             None => token,
         };
-        let published = self.life.publish(takeoff, token, window, now, || {
+        let spent = (now >= window.hard).then(|| {
             let message = "the token server hands out tokens that are spent on arrival";
             let error = Error::protocol(message).with_advice(&advice::UNUSABLE_TOKEN);
-            self.setback(error, SPENT_FOR, false)
+            let pause = Pause {
+                time: SPENT_FOR,
+                counts: false,
+            };
+            setback_of(takeoff, error, pause, now, wall)
         });
+        let published = self.life.publish(takeoff, token, window, now, spent);
         self.headers.clear(self.generation());
         published.map(Some)
     }
@@ -565,23 +570,34 @@ impl Entry {
     /// Remembers why there is no token, and until when nobody is asked again.
     pub(crate) fn fail(&self, takeoff: Takeoff, error: Error) -> Option<Error> {
         let (now, wall) = (self.clock.now(), self.clock.wall());
-        self.life.fail(takeoff, now, |in_a_row| {
-            let pause = backoff::pause(&error, in_a_row, None, wall, random::unit());
-            self.setback(error, pause.time, pause.counts)
-        })
+        let setback = setback(takeoff, error, now, wall);
+        self.life.fail(takeoff, now, setback)
     }
+}
 
-    fn setback(&self, error: Error, pause: Duration, counts: bool) -> Setback<Error> {
-        let wall = self.clock.wall();
-        let error = move |remembered_for| match wall.checked_add(remembered_for) {
-            Some(at) => error.with_retry_at(at),
-            None => error,
-        };
-        Setback {
-            pause,
-            counts,
-            error: Box::new(error),
-        }
+/// A failure as a life remembers it: for the longer, the more flights before this one have failed in a row.
+fn setback(takeoff: Takeoff, error: Error, now: Moment, wall: SystemTime) -> Setback<Error> {
+    let (in_a_row, chance) = (takeoff.failures_in_a_row(), random::unit());
+    let pause = backoff::pause(&error, in_a_row, None, wall, chance);
+    setback_of(takeoff, error, pause, now, wall)
+}
+
+fn setback_of(
+    takeoff: Takeoff,
+    error: Error,
+    pause: Pause,
+    now: Moment,
+    wall: SystemTime,
+) -> Setback<Error> {
+    let until = takeoff.remembered_until(now, pause.time);
+    let error = match wall.checked_add(now.until(until)) {
+        Some(at) => error.with_retry_at(at),
+        None => error,
+    };
+    Setback {
+        error,
+        until,
+        counts: pause.counts,
     }
 }
 

@@ -8,10 +8,11 @@
 //! - An *epoch* ends when the token is declared void. What a flight of an earlier epoch brings is
 //!   nobody's, and neither is what one brings that was given up for lost and replaced.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::sync::{AtomicU64, Mutex, Ordering};
+use super::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 use super::window::Window;
 use crate::clock::Moment;
 
@@ -130,12 +131,29 @@ pub(crate) struct Takeoff {
     pub(crate) urgent: bool,
     /// The end of the token that was good then: whoever it is fetched for goes on with that one.
     renews_until: Option<Moment>,
+    /// How many flights in a row had failed by then.
+    failures_in_a_row: u32,
 }
 
 impl Takeoff {
     /// Whether there was a good token then.
     pub(crate) fn renews(&self) -> bool {
         self.renews_until.is_some()
+    }
+
+    pub(crate) fn failures_in_a_row(&self) -> u32 {
+        self.failures_in_a_row
+    }
+
+    /// Until when a failure is remembered that is to be remembered for `pause`. No longer than the token
+    /// lives that was to be renewed: its end is when a failure is first noticed, and then the server is
+    /// asked, however long it was to be left alone.
+    pub(crate) fn remembered_until(&self, now: Moment, pause: Duration) -> Moment {
+        let until = now.after(pause);
+        match self.renews_until {
+            Some(end) if now < end => until.min(end),
+            _ => until,
+        }
     }
 }
 
@@ -161,15 +179,11 @@ pub(crate) enum Rejection<T, F> {
     Kept,
 }
 
-/// What came of an eviction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Retirement {
-    /// It is in use.
-    Refused,
-    /// Its token could still be used.
-    OfGood,
-    /// There was no token, or none that could be used.
-    OfSpent,
+/// What an eviction leaves, to be dropped under no lock.
+pub(crate) struct Retired<T, E, F> {
+    /// Whether its token could still be used.
+    pub(crate) was_good: bool,
+    _removed: Removed<T, E, F>,
 }
 
 /// What a life holds that an eviction would lose.
@@ -221,6 +235,17 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
         }
     }
 
+    fn lock(&self) -> Locked<'_, T, E, F> {
+        Locked {
+            control: self.control.lock(),
+            removed: Removed {
+                token: None,
+                flight: None,
+                failure: None,
+            },
+        }
+    }
+
     #[inline]
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
@@ -240,7 +265,7 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
         revision: u64,
         start: impl FnOnce(Takeoff) -> Result<F, E>,
     ) -> Found<T, E, F> {
-        let mut control = self.control.lock();
+        let mut control = self.lock();
         if control.closed {
             return Found::Closed;
         }
@@ -273,7 +298,7 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
         }
         // Asked for before the lock is taken: it is somebody else's code.
         let revision = revision();
-        let mut control = self.control.lock();
+        let mut control = self.lock();
         // Looked at again: whoever held the lock may have done what is due.
         if !control.closed && self.is_due(now) {
             let _ = self.join(&mut control, now, revision, start);
@@ -289,7 +314,7 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
         revision: u64,
         start: impl FnOnce(Takeoff) -> Result<F, E>,
     ) -> Rejection<T, F> {
-        let mut control = self.control.lock();
+        let mut control = self.lock();
         let Some(current) = control.current.as_ref().filter(|_| !control.closed) else {
             return Rejection::Kept;
         };
@@ -333,32 +358,37 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
     /// Declares token, failure and flight void: the next who asks starts anew. What the flight in the
     /// air would bring is nobody's.
     pub(crate) fn invalidate(&self) {
-        let mut control = self.control.lock();
+        let mut control = self.lock();
         self.clear(&mut control);
     }
 
     /// The same, for good: nothing is fetched any more. Gives the flight that was in the air.
     pub(crate) fn close(&self) -> Option<F> {
-        let mut control = self.control.lock();
+        let mut control = self.lock();
         control.closed = true;
         self.clear(&mut control)
     }
 
     /// Closes it for an eviction, where no flight is in the air and `let_go` agrees. That is asked under the
     /// lock, so what is in flight is never evicted.
-    pub(crate) fn retire(&self, now: Moment, let_go: impl FnOnce() -> bool) -> Retirement {
-        let mut control = self.control.lock();
+    pub(crate) fn retire(
+        &self,
+        now: Moment,
+        let_go: impl FnOnce() -> bool,
+    ) -> Option<Retired<T, E, F>> {
+        let mut control = self.lock();
         if control.flying(now).is_some() || !let_go() {
-            return Retirement::Refused;
+            return None;
         }
         let was_good = control.good(now).is_some();
         control.closed = true;
         self.clear(&mut control);
-        if was_good {
-            Retirement::OfGood
-        } else {
-            Retirement::OfSpent
-        }
+        let Locked { control, removed } = control;
+        drop(control);
+        Some(Retired {
+            was_good,
+            _removed: removed,
+        })
     }
 
     /// What an eviction would lose.
@@ -396,7 +426,7 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
     /// The flight that is in the air, or a new one.
     fn join(
         &self,
-        control: &mut Control<T, E, F>,
+        control: &mut Locked<'_, T, E, F>,
         now: Moment,
         revision: u64,
         start: impl FnOnce(Takeoff) -> Result<F, E>,
@@ -407,6 +437,7 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
         }
         if let Some(lost) = control.flight.take() {
             lost.cancel();
+            control.removed.flight = Some(lost);
         }
         control.forced.pending = false;
         control.flights += 1;
@@ -416,16 +447,15 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
         Ok((flight, takeoff))
     }
 
-    fn clear(&self, control: &mut Control<T, E, F>) -> Option<F> {
+    fn clear(&self, control: &mut Locked<'_, T, E, F>) -> Option<F> {
         let flight = control.flight.take();
         if let Some(flight) = &flight {
             flight.cancel();
         }
         control.epoch += 1;
-        control.current = None;
-        control.failure = None;
-        control.failures_in_a_row = 0;
-        control.failing_since = None;
+        control.removed.flight = flight.clone();
+        control.removed.token = control.current.take();
+        control.forget_failure();
         control.forced = Forced::default();
         // A number of its own, so that no view of the token before it finds its generation again.
         control.last_generation += 1;
@@ -457,9 +487,9 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
         token: T,
         window: Window,
         now: Moment,
-        spent: impl FnOnce() -> Setback<E>,
+        spent: Option<Setback<E>>,
     ) -> Option<Arc<Snapshot<T>>> {
-        let mut control = self.control.lock();
+        let mut control = self.lock();
         if !control.awaits(takeoff) {
             return None;
         }
@@ -470,22 +500,18 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
             arrived: now,
             token,
         });
-        control.flight = None;
-        if now >= window.hard {
-            control.forced.pending = false;
-            self.remember(&mut control, takeoff, now, spent());
+        let was_forced = control.end_flight();
+        if let Some(setback) = spent {
+            self.remember(&mut control, takeoff, now, setback);
             return Some(snapshot);
         }
-        if control.forced.pending {
-            control.forced.pending = false;
+        if was_forced {
             control.forced.brought = snapshot.generation;
             control.forced.brought_at = Some(now);
             control.forced.in_vain = false;
         }
-        control.failures_in_a_row = 0;
-        control.failing_since = None;
-        control.failure = None;
-        control.current = Some(Arc::clone(&snapshot));
+        control.forget_failure();
+        control.keep(Arc::clone(&snapshot));
         self.look_again_at(window.soft);
         // Under the lock, which a reader that sees the new number takes to look: what it finds is at
         // least as new.
@@ -497,11 +523,10 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
     /// Ends a flight that brought nothing to remember. False where it was declared void, or replaced,
     /// meanwhile.
     pub(crate) fn end_flight(&self, takeoff: Takeoff) -> bool {
-        let mut control = self.control.lock();
+        let mut control = self.lock();
         let awaits = control.awaits(takeoff);
         if awaits {
-            control.flight = None;
-            control.forced.pending = false;
+            control.end_flight();
         }
         awaits
     }
@@ -509,83 +534,119 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
     /// Remembers why a flight brought nothing. None where it was declared void, or replaced, meanwhile;
     /// and where it says nothing to those who wait: a renewal that was begun while the token was good
     /// and fails after its end. What kept it may be over, so they start another.
-    pub(crate) fn fail(
-        &self,
-        takeoff: Takeoff,
-        now: Moment,
-        setback: impl FnOnce(u32) -> Setback<E>,
-    ) -> Option<E> {
-        let mut control = self.control.lock();
+    pub(crate) fn fail(&self, takeoff: Takeoff, now: Moment, setback: Setback<E>) -> Option<E> {
+        let mut control = self.lock();
         if !control.awaits(takeoff) {
             return None;
         }
-        control.flight = None;
-        control.forced.pending = false;
+        control.end_flight();
         if takeoff.renews_until.is_some_and(|end| now >= end) {
             return None;
-        }
-        let setback = setback(control.failures_in_a_row);
-        if setback.counts {
-            control.failures_in_a_row = control.failures_in_a_row.saturating_add(1);
         }
         Some(self.remember(&mut control, takeoff, now, setback))
     }
 
-    /// Remembers that one flight after another brought nothing at all, unless somebody has already,
-    /// or another is in the air. Gives the error that is remembered in the end.
-    pub(crate) fn give_up(
-        &self,
-        takeoff: Takeoff,
-        now: Moment,
-        setback: impl FnOnce(u32) -> Setback<E>,
-    ) -> E {
-        let mut control = self.control.lock();
+    /// Remembers that one flight after another brought nothing at all, and gives the error; or that of
+    /// another failure, where one is remembered already. None where that is no longer the case: another
+    /// flight is in the air, or all was declared void.
+    pub(crate) fn give_up(&self, takeoff: Takeoff, now: Moment, setback: Setback<E>) -> Option<E> {
+        let mut control = self.lock();
         if let Some(failure) = control.remembered(now, takeoff.revision) {
-            return failure.error.clone();
+            return Some(failure.error.clone());
         }
-        let setback = setback(control.failures_in_a_row);
         let is_of_now = !control.closed && control.epoch == takeoff.epoch;
         if !is_of_now || control.flying(now).is_some() {
-            return (setback.error)(Duration::ZERO);
+            return None;
         }
-        control.failures_in_a_row = control.failures_in_a_row.saturating_add(1);
-        self.remember(&mut control, takeoff, now, setback)
+        Some(self.remember(&mut control, takeoff, now, setback))
     }
 
     fn remember(
         &self,
-        control: &mut Control<T, E, F>,
+        control: &mut Locked<'_, T, E, F>,
         takeoff: Takeoff,
         now: Moment,
         setback: Setback<E>,
     ) -> E {
-        let mut until = now.after(setback.pause);
-        // While a token lives nobody notices the failure, and nobody shall: when it ends the server is
-        // asked, however long it was to be left alone.
-        if let Some(current) = control.good(now) {
-            until = until.min(current.window.hard);
-        }
+        let Setback {
+            error,
+            until,
+            counts,
+        } = setback;
         self.look_again_at(until);
-        let error = (setback.error)(now.until(until));
+        if counts {
+            control.failures_in_a_row = control.failures_in_a_row.saturating_add(1);
+        }
         control.failing_since.get_or_insert(now);
-        control.failure = Some(Failure {
+        let failure = Failure {
             error: error.clone(),
             at: now,
             until,
             revision: takeoff.revision,
-        });
+        };
+        control.removed.failure = control.failure.replace(failure);
         error
     }
 }
 
-/// A failure, and how long it is to be remembered.
+/// A failure as it is to be remembered: all of it is known before the lock is taken.
 pub(crate) struct Setback<E> {
-    /// How long nobody asks again.
-    pub(crate) pause: Duration,
+    pub(crate) error: E,
+    /// Until when nobody asks again: see [`Takeoff::remembered_until`].
+    pub(crate) until: Moment,
     /// Whether it makes the next pause longer.
     pub(crate) counts: bool,
-    /// The error, given for how long it is remembered in the end.
-    pub(crate) error: Box<dyn FnOnce(Duration) -> E>,
+}
+
+// ===== impl Locked =====
+
+/// A life's state under its lock.
+///
+/// What is taken out of it is dropped when the lock is free again: an error has a cause of a user's, whose
+/// `Drop` may call the client, and a token is wiped byte by byte.
+struct Locked<'a, T, E, F> {
+    // Fields are dropped in this order.
+    control: MutexGuard<'a, Control<T, E, F>>,
+    removed: Removed<T, E, F>,
+}
+
+/// What a life's state no longer holds: at most one of each, since none is taken out twice under one lock.
+struct Removed<T, E, F> {
+    token: Option<Arc<Snapshot<T>>>,
+    flight: Option<F>,
+    failure: Option<Failure<E>>,
+}
+
+impl<T, E, F> Locked<'_, T, E, F> {
+    /// Ends the flight that has landed. Tells whether it was for the sake of a rejected token.
+    fn end_flight(&mut self) -> bool {
+        self.removed.flight = self.control.flight.take();
+        std::mem::take(&mut self.control.forced.pending)
+    }
+
+    fn forget_failure(&mut self) {
+        self.removed.failure = self.control.failure.take();
+        self.control.failures_in_a_row = 0;
+        self.control.failing_since = None;
+    }
+
+    fn keep(&mut self, token: Arc<Snapshot<T>>) {
+        self.removed.token = self.control.current.replace(token);
+    }
+}
+
+impl<T, E, F> Deref for Locked<'_, T, E, F> {
+    type Target = Control<T, E, F>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.control
+    }
+}
+
+impl<T, E, F> DerefMut for Locked<'_, T, E, F> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.control
+    }
 }
 
 // ===== impl Control =====
@@ -625,6 +686,7 @@ impl<T, E, F: InFlight> Control<T, E, F> {
             revision,
             urgent,
             renews_until: self.good(now).map(|current| current.window.hard),
+            failures_in_a_row: self.failures_in_a_row,
         }
     }
 }

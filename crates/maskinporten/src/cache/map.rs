@@ -134,7 +134,7 @@ impl<S: BuildHasher + Clone> Map<S> {
         let mut good = 0;
         for (entry, retired) in evicting.evicted {
             self.remove(&entry);
-            if retired.was_good {
+            if retired.was_good() {
                 entry.tally().evicted();
                 good += 1;
             }
