@@ -9,9 +9,10 @@
 //!   probe instead: an outage that was over before the token ended costs it nothing.
 //! - A place is leased and not held: a flight whose runtime stands still loses it with its deadline.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -39,9 +40,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const LOOK_AFTER: Duration = Duration::from_secs(1);
 
 /// Decides who flies.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Breaker {
-    // Taken for a few reads and writes, never across an await.
+    // Taken for a few reads and writes by functions that are not async, so never across an await. Clocks are
+    // read before it is taken, and errors that it holds no longer are dropped after it.
     book: Mutex<Book>,
     /// Told of each place that becomes free. The line is not strictly kept: who comes when a place is
     /// free takes it.
@@ -110,7 +112,8 @@ impl Breaker {
         urgent: bool,
         time: Duration,
     ) -> Result<Clearance> {
-        self.book.lock().follow(revision);
+        let before = self.book.lock().follow(revision);
+        drop(before);
         // The end of the pause that an urgent one waits for: another one is a probe that failed.
         let mut waits_for = None;
         loop {
@@ -138,7 +141,8 @@ impl Breaker {
 
     /// Forgets what has failed: whoever asks next may succeed.
     pub(crate) fn reset(&self) {
-        self.book.lock().state = State::default();
+        let before = std::mem::take(&mut self.book.lock().state);
+        drop(before);
         self.freed.notify_waiters();
     }
 
@@ -159,11 +163,11 @@ impl Book {
         matches!(self.state, State::Open { .. })
     }
 
-    fn follow(&mut self, revision: u64) {
-        if self.revision != revision {
-            self.revision = revision;
-            self.state = State::default();
-        }
+    /// Forgets what another source has failed with. Gives the state before.
+    fn follow(&mut self, revision: u64) -> Option<State> {
+        let is_another = self.revision != revision;
+        self.revision = revision;
+        is_another.then(|| std::mem::take(&mut self.state))
     }
 
     fn word(
@@ -234,18 +238,31 @@ impl Clearance {
     /// Tells how the flight of a token ended. Gives the outcome as the token is to remember it: a
     /// failure as long as nobody may fly.
     pub(crate) fn landed<T>(&self, token: u64, clock: &AnyClock, outcome: Result<T>) -> Result<T> {
-        let mut opened = None;
-        let was_open = self.breaker.book.lock().is_open();
-        let outcome = self.note(token, clock, outcome, &mut opened);
+        let at = Landing {
+            token,
+            lease: self.lease.load(Ordering::Relaxed),
+            now: clock.now(),
+            wall: clock.wall(),
+            chance: random::unit(),
+        };
+        let (was_open, noted) = {
+            let mut book = self.breaker.book.lock();
+            (book.is_open(), book.note(at, outcome))
+        };
+        let Noted {
+            outcome,
+            opened,
+            before,
+        } = noted;
+        drop(before);
         self.give_back();
         if was_open || opened.is_some() {
             // Whoever is in line hears of it now: that all may go, or that none may.
             self.breaker.freed.notify_waiters();
         }
         if let Some((error, pause)) = opened
-            && let Some(suppressed) = self.breaker.told.may_tell(clock.now())
+            && let Some(suppressed) = self.breaker.told.may_tell(at.now)
         {
-            // Under no lock: a subscriber is somebody else's code.
             tracing::warn!(
                 target: "maskinporten::token",
                 %error,
@@ -258,64 +275,105 @@ impl Clearance {
         }
         outcome
     }
+}
 
-    fn note<T>(
-        &self,
-        token: u64,
-        clock: &AnyClock,
-        outcome: Result<T>,
-        opened: &mut Option<(Error, Duration)>,
-    ) -> Result<T> {
-        let mut book = self.breaker.book.lock();
+/// The end of a flight, with all that is read of clocks and chance.
+#[derive(Clone, Copy)]
+struct Landing {
+    token: u64,
+    lease: u64,
+    now: Moment,
+    wall: SystemTime,
+    chance: f64,
+}
+
+/// What comes of the end of a flight.
+struct Noted<T> {
+    /// As the token is to remember it.
+    outcome: Result<T>,
+    /// The error that others are given from now on, and for how long nobody asks, where it has just opened.
+    opened: Option<(Error, Duration)>,
+    /// The state before, where it is another now.
+    before: Option<State>,
+}
+
+impl<T> Noted<T> {
+    /// The state stays as it is.
+    fn nothing(outcome: Result<T>) -> Self {
+        Self {
+            outcome,
+            opened: None,
+            before: None,
+        }
+    }
+}
+
+impl Book {
+    fn note<T>(&mut self, at: Landing, outcome: Result<T>) -> Noted<T> {
         let failure = match outcome {
             // Whoever remembered it was not asked, so nothing is known that was not before.
-            Err(error) if error.retry_at().is_some() => return Err(error),
+            Err(error) if error.retry_at().is_some() => return Noted::nothing(Err(error)),
             Err(error) if concerns_everybody(&error) => error,
             // A server that refuses one token's request is there, and knows the client.
             answered => {
-                book.state = State::default();
-                return answered;
+                return Noted {
+                    outcome: answered,
+                    opened: None,
+                    before: Some(std::mem::take(&mut self.state)),
+                };
             }
         };
-        let lease = self.lease.load(Ordering::Relaxed);
-        let pauses = match &mut book.state {
+        let pauses = match &mut self.state {
             State::Closed(failed) => {
-                if !failed.contains(&token) {
-                    failed.push(token);
+                if !failed.contains(&at.token) {
+                    failed.push(at.token);
                 }
                 if failed.len() < FAILURES {
-                    return Err(failure);
+                    return Noted::nothing(Err(failure));
                 }
                 0
             }
-            State::Open { pauses, probe, .. } if *probe == Some(lease) => pauses.saturating_add(1),
+            State::Open { pauses, probe, .. } if *probe == Some(at.lease) => {
+                pauses.saturating_add(1)
+            }
             // It took off before the breaker opened, and says nothing new.
-            State::Open { error, .. } => return Err(failure.remembered_like(error)),
+            State::Open { error, .. } => {
+                return Noted::nothing(Err(failure.remembered_like(error)));
+            }
         };
-        let (now, wall, chance) = (clock.now(), clock.wall(), random::unit());
         // A refusal of the client itself is remembered for longer; Altinn's may be about each token.
         let bounded = failure.kind() == ErrorKind::Exchange || failure.is_transient();
         let longest = bounded.then_some(LONGEST_PAUSE);
-        let pause = backoff::pause(&failure, pauses, longest, wall, chance).time;
-        let failure = match wall.checked_add(pause) {
+        let pause = backoff::pause(&failure, pauses, longest, at.wall, at.chance).time;
+        let failure = match at.wall.checked_add(pause) {
             Some(at) => failure.with_retry_at(at),
             None => failure,
         };
         let error = failure.of_others();
-        *opened = Some((error.clone(), pause));
-        book.state = State::Open {
-            until: now.after(pause),
-            error,
+        let open = State::Open {
+            until: at.now.after(pause),
+            error: error.clone(),
             pauses,
             probe: None,
         };
-        Err(failure)
+        Noted {
+            outcome: Err(failure),
+            opened: Some((error, pause)),
+            before: Some(std::mem::replace(&mut self.state, open)),
+        }
     }
 }
 
 impl Drop for Clearance {
     fn drop(&mut self) {
         self.give_back();
+    }
+}
+
+impl fmt::Debug for Breaker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What it is printed to, and what its error holds, is foreign code: its lock is not taken.
+        f.debug_struct("Breaker").finish_non_exhaustive()
     }
 }
 
