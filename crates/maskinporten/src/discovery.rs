@@ -5,6 +5,7 @@
 //!   failure to do so changes nothing but the time of the next attempt, ten minutes on.
 //! - Where nothing good was ever read, a failure is shared for half a minute. No audience is guessed.
 
+use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,20 +37,20 @@ const REREADING_FAILED_WINDOW: Duration = Duration::from_secs(10 * 60);
 const LOST_AFTER: Duration = Duration::from_secs(11);
 
 /// The metadata of one custom authority.
-#[derive(Debug)]
 pub(crate) struct Discovery {
     authority: Authority,
     /// The token endpoint that settings or code pin, which wins over the one that is published.
     token_endpoint: Option<Uri>,
     transport: Transport,
     clock: AnyClock,
-    // Taken for a few reads and writes, never across an await.
+    // Taken for a few reads and writes by functions that are not async, so never across an await. An error
+    // that it holds no longer is dropped after it.
     known: Mutex<Known>,
     /// Told of every reading that has ended.
     read: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Known {
     good: Option<Arc<Metadata>>,
     failure: Option<Error>,
@@ -151,6 +152,16 @@ impl Discovery {
     }
 }
 
+impl fmt::Debug for Discovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What it is printed to, and what its error holds, is foreign code: its lock is not taken.
+        f.debug_struct("Discovery")
+            .field("authority", &self.authority)
+            .field("token_endpoint", &self.token_endpoint)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A reading, which notes what came of it when it ends, also where it is cut short.
 struct Reading<'a> {
     discovery: &'a Discovery,
@@ -165,24 +176,26 @@ impl Drop for Reading<'_> {
             clock, known, read, ..
         } = self.discovery;
         let (now, wall) = (clock.now(), clock.wall());
+        let mut before = None;
         let mut known = known.lock();
         known.reading_until = None;
         if let Some(metadata) = self.brought.take() {
             known.good = Some(Arc::new(metadata));
-            known.failure = None;
+            before = known.failure.take();
             known.ask_at = Some(now.after(REREAD_AFTER));
         } else if let Some(error) = &self.last_error {
             let window = match self.has_good {
                 true => REREADING_FAILED_WINDOW,
                 false => FAILURE_WINDOW,
             };
-            known.failure = Some(match wall.checked_add(window) {
+            before = known.failure.replace(match wall.checked_add(window) {
                 Some(at) => error.clone().with_retry_at(at),
                 None => error.clone(),
             });
             known.ask_at = Some(now.after(window));
         }
         drop(known);
+        drop(before);
         read.notify_waiters();
         if let Some(error) = self.last_error.take() {
             tracing::warn!(

@@ -1,5 +1,6 @@
 //! [`Quiet`]: what may go wrong a thousand times a second is told at once, and then twice a minute.
 
+use std::fmt;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -10,13 +11,14 @@ use crate::clock::Moment;
 const TOLD_EVERY: Duration = Duration::from_secs(30);
 
 /// When something was last told, and how often it has not been since.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Quiet {
-    // Taken for two reads and two writes; nothing is told under it.
+    // Taken for two reads and two writes by a function that is not async; nothing is logged or printed under
+    // it.
     book: Mutex<Book>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Book {
     told_at: Option<Moment>,
     suppressed: u64,
@@ -41,6 +43,12 @@ impl Quiet {
         }
         book.told_at = Some(now);
         Some(std::mem::take(&mut book.suppressed))
+    }
+}
+
+impl fmt::Debug for Quiet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Quiet").finish_non_exhaustive()
     }
 }
 

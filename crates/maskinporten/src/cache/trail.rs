@@ -4,6 +4,8 @@
 //! - It has no parent: a request that gave up is over before the flight is, and others wait for it too.
 //! - It bears no token, assertion or key, nor anything of an answer but its code and trace id.
 
+use std::sync::Arc;
+
 use parking_lot::Mutex;
 use tracing::field::{self, Empty};
 use tracing::level_filters::LevelFilter;
@@ -24,7 +26,8 @@ const FOLLOWED: usize = 16;
 /// The spans that a flight's follows from.
 #[derive(Default)]
 pub(super) struct Trail {
-    // Taken for a few reads and writes; no span is made, linked or dropped under it.
+    // Taken for a few reads and writes by functions that are not async. No span is made, cloned, linked or
+    // dropped under it: each of these calls a subscriber.
     book: Mutex<Book>,
 }
 
@@ -37,7 +40,7 @@ struct Book {
 enum Stage {
     /// The task has not begun: these wait to be followed.
     Waiting(Vec<Span>),
-    Flying(Span),
+    Flying(Arc<Span>),
     Over,
 }
 
@@ -50,7 +53,7 @@ impl Default for Stage {
 impl Trail {
     /// Begins the flight's span.
     pub(super) fn begin(&self, span: &Span) {
-        let waiting = match self.swap(Stage::Flying(span.clone())) {
+        let waiting = match self.swap(Stage::Flying(Arc::new(span.clone()))) {
             Stage::Waiting(spans) => spans,
             Stage::Flying(_) | Stage::Over => Vec::new(),
         };
@@ -71,9 +74,12 @@ impl Trail {
             return;
         }
         let caller = Span::current();
-        if caller.is_disabled() {
-            return;
+        if !caller.is_disabled() {
+            self.follow(caller);
         }
+    }
+
+    fn follow(&self, caller: Span) {
         let flight = {
             let mut book = self.book.lock();
             if book.followed == FOLLOWED {
@@ -85,7 +91,7 @@ impl Trail {
                     spans.push(caller);
                     return;
                 }
-                Stage::Flying(flight) => flight.clone(),
+                Stage::Flying(flight) => Arc::clone(flight),
                 Stage::Over => return,
             }
         };
@@ -158,5 +164,80 @@ pub(crate) fn record_key(shown: impl FnOnce() -> String) {
     let span = Span::current();
     if !span.is_disabled() {
         span.record("maskinporten.kid", shown());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::subscriber::{self, Subscriber};
+    use tracing::{Event, Metadata};
+
+    use super::*;
+
+    /// Asserts that a trail's lock is free whenever it is called.
+    struct Listener {
+        trail: Arc<Trail>,
+        calls: Arc<AtomicU64>,
+    }
+
+    impl Listener {
+        fn called(&self) -> u64 {
+            assert!(self.trail.book.try_lock().is_some());
+            self.calls.fetch_add(1, Ordering::Relaxed) + 1
+        }
+    }
+
+    impl Subscriber for Listener {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(self.called())
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+
+        fn record_follows_from(&self, _: &Id, _: &Id) {
+            self.called();
+        }
+
+        fn event(&self, _: &Event<'_>) {}
+
+        fn enter(&self, _: &Id) {}
+
+        fn exit(&self, _: &Id) {}
+
+        fn clone_span(&self, id: &Id) -> Id {
+            self.called();
+            id.clone()
+        }
+
+        fn try_close(&self, _: Id) -> bool {
+            self.called();
+            true
+        }
+    }
+
+    #[test]
+    fn a_subscriber_is_called_under_no_lock() {
+        let (trail, calls) = (Arc::new(Trail::default()), Arc::default());
+        let listener = Listener {
+            trail: Arc::clone(&trail),
+            calls: Arc::clone(&calls),
+        };
+        subscriber::with_default(listener, || {
+            trail.follow(info_span!("waits before the flight begins"));
+            trail.begin(&info_span!("flight"));
+            for _ in 0..2 * FOLLOWED {
+                trail.follow(info_span!("waits while it flies"));
+            }
+            trail.end();
+            trail.follow(info_span!("comes late"));
+        });
+        assert!(calls.load(Ordering::Relaxed) > 0);
     }
 }

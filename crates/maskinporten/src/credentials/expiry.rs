@@ -17,8 +17,12 @@ const STAGES: [Duration; 4] = [
 ];
 
 /// What was told of which end, so that each stage of each is told once.
-#[derive(Debug, Default)]
-pub(super) struct Warnings(Mutex<Vec<(String, SystemTime, Duration)>>);
+#[derive(Default)]
+pub(super) struct Warnings(
+    // Taken for one look-up by a function that is not async. Signers are asked before it, and it is logged
+    // after it.
+    Mutex<Vec<(String, SystemTime, Duration)>>,
+);
 
 impl Warnings {
     /// Tells of keys that end soon.

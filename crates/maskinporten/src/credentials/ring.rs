@@ -3,6 +3,7 @@
 //! A key that was registered just now takes up to a quarter of an hour to be known everywhere, and one
 //! that was registered a year ago is no longer: in both cases another key of the same client still opens.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -16,13 +17,13 @@ use crate::signer::Signer;
 const DETOUR: Duration = Duration::from_secs(15 * 60);
 
 /// The keys, the one to sign first. There is one at least.
-#[derive(Debug)]
 pub(crate) struct KeyRing {
     signers: Vec<Arc<dyn Signer>>,
+    // Taken for one read or write of two numbers by functions that are not async. No signer is asked under it.
     detour: Mutex<Option<Detour>>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 struct Detour {
     key: usize,
     until: Moment,
@@ -64,5 +65,13 @@ impl KeyRing {
     pub(crate) fn remember(&self, key: usize, now: Moment) {
         let until = now.after(DETOUR);
         *self.detour.lock() = Some(Detour { key, until });
+    }
+}
+
+impl fmt::Debug for KeyRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyRing")
+            .field("signers", &self.signers)
+            .finish_non_exhaustive()
     }
 }
