@@ -11,13 +11,14 @@ use std::fmt;
 use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes};
 use http::{Request, Response, Uri};
 use http_body::Body;
 use http_body_util::BodyExt;
+use tokio::sync::Mutex;
 use tower_service::Service;
 use zeroize::Zeroizing;
 
@@ -74,8 +75,8 @@ pub struct Transport(Arc<dyn Carry>);
 impl Transport {
     /// A transport over any Tower service that takes and answers `http` messages.
     ///
-    /// Each request gets its own clone of `service`, which is polled ready and then called. Rules for
-    /// the service:
+    /// Each request gets its own clone of `service`, which is polled ready and then called. One clone is
+    /// made at a time; requests that wait for theirs block no thread. Rules for the service:
     ///
     /// - It follows no redirects, repeats nothing, and shows request bodies neither in a log nor in
     ///   its errors, which become the source of ours: bodies hold assertions.
@@ -182,15 +183,16 @@ fn refuse_insecure(uri: &Uri) -> Result<()> {
 
 // ===== the service, its types forgotten =====
 
-type Carried = Pin<Box<dyn Future<Output = Result<Response<Bytes>, BoxError>> + Send>>;
+type Carried<'a> = Pin<Box<dyn Future<Output = Result<Response<Bytes>, BoxError>> + Send + 'a>>;
 
 trait Carry: Send + Sync {
-    fn carry(&self, request: Request<Bytes>) -> Carried;
+    fn carry(&self, request: Request<Bytes>) -> Carried<'_>;
 }
 
 struct Carrier<S, ReqBody, ResBody> {
-    // Many Tower services are `Send` and not `Sync`. The lock lasts for one clone, inside a function
-    // that is not async, so it cannot be held across an await.
+    // Many Tower services are `Send` and not `Sync`, so they are cloned one at a time. A clone is foreign code:
+    // whoever waits for its turn waits as a task, within its request's limit, and blocks no thread. The lock
+    // lasts for that clone and is not held across an await.
     service: Mutex<S>,
     bodies: PhantomData<fn(ReqBody) -> ResBody>,
 }
@@ -205,11 +207,9 @@ where
     ResBody::Data: Send,
     ResBody::Error: Into<BoxError>,
 {
-    fn carry(&self, request: Request<Bytes>) -> Carried {
-        // A clone that panicked has changed nothing that the next one would see.
-        let service = self.service.lock().unwrap_or_else(PoisonError::into_inner);
-        let service = service.clone();
+    fn carry(&self, request: Request<Bytes>) -> Carried<'_> {
         Box::pin(async move {
+            let service = self.service.lock().await.clone();
             let response = oneshot(service, request.map(ReqBody::from)).await;
             let (head, body) = response.map_err(Into::into)?.into_parts();
             Ok(Response::from_parts(head, read(body).await?))
