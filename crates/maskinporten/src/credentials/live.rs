@@ -62,6 +62,8 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// What a client proves itself by now.
 pub(crate) struct Live {
+    // Taken to clone or replace one `Arc` by functions that are not async; the one that is replaced is dropped
+    // after it.
     material: RwLock<Arc<Material>>,
     revision: AtomicU64,
     parts: Parts,
@@ -73,14 +75,16 @@ pub(crate) struct Live {
 struct Watch {
     source: Arc<dyn SettingsSource>,
     interval: Duration,
-    // Neither lock is held across an await: whoever holds one may be on a runtime that stands still.
+    // None of these locks is held across an await, since the runtime of the holder may stop, or while foreign
+    // code is called: clocks are read and tasks spawned before or after, and settings, errors and ended tasks
+    // dropped after.
     looks: Mutex<Looks>,
     task: Mutex<Task>,
+    trouble: Mutex<Option<Trouble>>,
     /// A look is wanted before the interval is over.
     wanted: Arc<Notify>,
     /// The number of the last look that is done.
     done: watch::Sender<u64>,
-    trouble: Mutex<Option<Trouble>>,
 }
 
 struct Looks {
@@ -97,10 +101,19 @@ struct Looks {
 /// The task that looks.
 #[derive(Default)]
 struct Task {
-    handle: Option<JoinHandle<()>>,
+    state: TaskState,
     /// When it is given up for lost: its runtime stands still.
     overdue_at: Option<Moment>,
     closed: bool,
+}
+
+#[derive(Default)]
+enum TaskState {
+    #[default]
+    None,
+    /// One is being spawned.
+    Starting,
+    Started(JoinHandle<()>),
 }
 
 struct Trouble {
@@ -192,20 +205,12 @@ impl Live {
     pub(crate) fn keep_watch(self: &Arc<Self>) {
         let Some(watch) = &self.watch else { return };
         let now = self.parts.clock.now();
-        let mut task = watch.task.lock();
-        let runs = task.handle.as_ref().is_some_and(|task| !task.is_finished());
-        let is_overdue = task.overdue_at.is_some_and(|moment| now >= moment);
-        if runs && !is_overdue {
-            return;
-        }
-        // Asked once: what has ended is let go.
-        let ended = task.handle.take_if(|task| task.is_finished());
-        let panicked = ended.is_some_and(has_panicked);
         // Where runtimes come and go, the time since the last look counts.
         let due = watch.looks.lock().done_at.after(watch.interval);
-        self.start(watch, &mut task, now.until(due));
-        drop(task);
-        if panicked {
+        let Some(before) = self.start(watch, now, now.until(due), Task::is_needed) else {
+            return;
+        };
+        if before.is_some_and(has_panicked) {
             let name = watch.source.name();
             self.troubled(
                 watch,
@@ -214,27 +219,34 @@ impl Live {
         }
     }
 
-    /// Starts the task, on the runtime that is here and now, in place of the one there may be. It looks for
-    /// the first time after `first_in`.
+    /// Starts the task, on the runtime that is here and now, in place of the one there may be, where it is
+    /// needed. It looks for the first time after `first_in`. Gives the one before, where one was started.
     #[expect(
         clippy::disallowed_methods,
         reason = "this is the room that watches, on the runtime it finds here and now"
     )]
-    fn start(self: &Arc<Self>, watch: &Watch, task: &mut Task, first_in: Duration) {
-        let Ok(runtime) = Handle::try_current() else {
-            return;
+    fn start(
+        self: &Arc<Self>,
+        watch: &Watch,
+        now: Moment,
+        first_in: Duration,
+        is_needed: impl FnOnce(&Task, Moment) -> bool,
+    ) -> Option<Option<JoinHandle<()>>> {
+        let runtime = Handle::try_current().ok()?;
+        let before = {
+            let mut task = watch.task.lock();
+            if task.closed || !is_needed(&task, now) {
+                return None;
+            }
+            task.overdue_at = Some(now.after(watch.interval).after(LATE));
+            task.state.replace(TaskState::Starting)
         };
-        if task.closed {
-            return;
-        }
-        if let Some(lost) = task.handle.take() {
+        if let Some(lost) = &before {
             lost.abort();
         }
         let (live, interval) = (Arc::downgrade(self), watch.interval);
         let wanted = Arc::clone(&watch.wanted);
-        let now = self.parts.clock.now();
-        task.overdue_at = Some(now.after(interval).after(LATE));
-        task.handle = Some(runtime.spawn(async move {
+        let started = runtime.spawn(async move {
             let mut pause = first_in;
             loop {
                 let _ = timeout(pause, wanted.notified()).await;
@@ -245,7 +257,18 @@ impl Live {
                 live.due_in(interval);
                 live.warn();
             }
-        }));
+        });
+        let superseded = {
+            let mut task = watch.task.lock();
+            match task.closed {
+                true => Some(started),
+                false => task.state.replace(TaskState::Started(started)),
+            }
+        };
+        if let Some(superseded) = superseded {
+            superseded.abort();
+        }
+        Some(before)
     }
 
     /// Notes that the task is alive, and when it will be again.
@@ -277,7 +300,8 @@ impl Live {
                     sleep(LATE).await;
                     if watch.looks.lock().begun < next {
                         // Its wish went to the one that stands still.
-                        self.start(watch, &mut watch.task.lock(), Duration::ZERO);
+                        let now = self.parts.clock.now();
+                        self.start(watch, now, Duration::ZERO, |_, _| true);
                     }
                 }
                 let _ = done.wait_for(|done| *done >= next).await;
@@ -303,7 +327,8 @@ impl Live {
             }
             Err(error) => self.troubled(watch, error),
         }
-        watch.looks.lock().done_at = self.parts.clock.now();
+        let now = self.parts.clock.now();
+        watch.looks.lock().done_at = now;
         watch.done.send_if_modified(|done| {
             let is_news = *done < number;
             *done = number.max(*done);
@@ -378,17 +403,17 @@ impl Live {
     ) -> bool {
         let now = self.parts.clock.now();
         let mut looks = watch.looks.lock();
-        if seen.is_same(taken) {
-            looks.seen = None;
-            return false;
-        }
-        match &looks.seen {
-            Some((before, since)) if before.is_same(seen) => now >= since.after(SETTLED_AFTER),
-            _ => {
-                looks.seen = Some((seen.clone(), now));
-                false
+        let new = match &looks.seen {
+            _ if seen.is_same(taken) => None,
+            Some((before, since)) if before.is_same(seen) => {
+                return now >= since.after(SETTLED_AFTER);
             }
-        }
+            _ => Some((seen.clone(), now)),
+        };
+        let before = std::mem::replace(&mut looks.seen, new);
+        drop(looks);
+        drop(before);
+        false
     }
 
     /// From here on every grant is made of the new state; unless a later look has begun, which decides.
@@ -399,16 +424,17 @@ impl Live {
         settings: MaskinportenSettings,
         material: Material,
     ) -> bool {
-        let source = settings.source().to_owned();
-        let material = Arc::new(material);
-        let old = {
+        let (settings, material) = (Arc::new(settings), Arc::new(material));
+        let (taken, old) = {
             let mut looks = watch.looks.lock();
             if looks.begun != number {
                 return false;
             }
-            looks.taken = Arc::new(settings);
-            std::mem::replace(&mut *self.material.write(), Arc::clone(&material))
+            let taken = std::mem::replace(&mut looks.taken, Arc::clone(&settings));
+            let new = Arc::clone(&material);
+            (taken, std::mem::replace(&mut *self.material.write(), new))
         };
+        drop(taken);
         self.revision.fetch_add(1, Ordering::AcqRel);
         let is_new_client = old.identity != material.identity;
         // After the swap: what is fetched from now on is the new client's.
@@ -418,7 +444,7 @@ impl Live {
         self.parts.reloads.note(true);
         tracing::info!(
             target: "maskinporten::settings",
-            source,
+            source = settings.source(),
             client_id = material.identity.client_id(),
             authority = material.identity.issuer(),
             tokens_dropped = is_new_client,
@@ -447,8 +473,9 @@ impl Live {
         };
         let shown = error.to_string();
         let hint = error.hint();
-        *trouble = Some(Trouble { error, told_at });
+        let before = trouble.replace(Trouble { error, told_at });
         drop(trouble);
+        drop(before);
         if !is_told {
             tracing::warn!(
                 target: "maskinporten::settings",
@@ -461,8 +488,8 @@ impl Live {
     }
 
     fn mended(&self, watch: &Watch) {
-        let was_in_trouble = watch.trouble.lock().take().is_some();
-        if was_in_trouble {
+        let before = watch.trouble.lock().take();
+        if before.is_some() {
             tracing::info!(
                 target: "maskinporten::settings",
                 source = watch.source.name(),
@@ -473,11 +500,13 @@ impl Live {
 
     /// Ends the watch.
     pub(crate) fn stop(&self) -> Option<JoinHandle<()>> {
-        let mut task = self.watch.as_ref()?.task.lock();
-        task.closed = true;
-        let handle = task.handle.take()?;
-        handle.abort();
-        Some(handle)
+        let ended = {
+            let mut task = self.watch.as_ref()?.task.lock();
+            task.closed = true;
+            task.state.replace(TaskState::None)?
+        };
+        ended.abort();
+        Some(ended)
     }
 
     /// Ends the watch and waits until it has ended: a second at most, for one whose runtime stands still
@@ -485,6 +514,28 @@ impl Live {
     pub(crate) async fn close(&self) {
         if let Some(task) = self.stop() {
             let _ = timeout(GRACE, task).await;
+        }
+    }
+}
+
+impl Task {
+    /// Whether none looks, or one that is given up for lost.
+    fn is_needed(&self, now: Moment) -> bool {
+        let runs = match &self.state {
+            TaskState::None => false,
+            TaskState::Starting => true,
+            TaskState::Started(task) => !task.is_finished(),
+        };
+        !runs || self.overdue_at.is_some_and(|moment| now >= moment)
+    }
+}
+
+impl TaskState {
+    /// Gives the task before, which is dropped under no lock: it may hold the payload of a panic.
+    fn replace(&mut self, state: Self) -> Option<JoinHandle<()>> {
+        match std::mem::replace(self, state) {
+            Self::Started(task) => Some(task),
+            Self::None | Self::Starting => None,
         }
     }
 }
@@ -506,6 +557,7 @@ fn check_keys(old: &Material, new: &Material) -> Result<()> {
     Ok(())
 }
 
+/// Asked of a task that may have ended.
 fn has_panicked(mut task: JoinHandle<()>) -> bool {
     let mut context = Context::from_waker(Waker::noop());
     match Pin::new(&mut task).poll(&mut context) {
