@@ -59,8 +59,9 @@ struct Inner {
     calls: AtomicUsize,
     /// How often the other thread has fetched in this stage.
     fetches: AtomicUsize,
-    /// Where the test is: its stage, and the call that has not returned.
-    place: Mutex<(&'static str, Option<&'static str>)>,
+    stage: Mutex<&'static str>,
+    /// The calls that have not returned.
+    under_way: Mutex<Vec<&'static str>>,
     other_thread: OtherThread,
 }
 
@@ -88,7 +89,8 @@ impl Reentry {
             target: Mutex::new(None),
             calls: AtomicUsize::new(0),
             fetches: AtomicUsize::new(0),
-            place: Mutex::new(("start", None)),
+            stage: Mutex::new("start"),
+            under_way: Mutex::default(),
             other_thread: OtherThread::start(),
         }))
     }
@@ -100,7 +102,7 @@ impl Reentry {
     }
 
     pub(super) fn stage(&self, name: &'static str) {
-        self.0.place.lock().unwrap().0 = name;
+        *self.0.stage.lock().unwrap() = name;
         self.0.fetches.store(0, Ordering::SeqCst);
     }
 
@@ -119,9 +121,9 @@ impl Reentry {
 
     /// Where the test is, for a message.
     pub(super) fn place(&self) -> String {
-        let (stage, call) = *self.0.place.lock().unwrap();
-        let call = call.unwrap_or("no call");
-        format!("stage: {stage}; call that has not returned: {call}")
+        let stage = *self.0.stage.lock().unwrap();
+        let calls = self.0.under_way.lock().unwrap().clone();
+        format!("stage: {stage}; calls that have not returned: {calls:?}")
     }
 
     /// Called by foreign code: calls back.
@@ -133,7 +135,7 @@ impl Reentry {
             return;
         };
         INSIDE.set(true);
-        self.0.place.lock().unwrap().1 = Some(call);
+        self.0.under_way.lock().unwrap().push(call);
         let number = self.0.calls.fetch_add(1, Ordering::SeqCst);
         match self.0.way {
             Way::Here => target.look(),
@@ -156,7 +158,11 @@ impl Reentry {
             }
             Way::Void(_) | Way::Shutdown(_) => drop(target),
         }
-        self.0.place.lock().unwrap().1 = None;
+        let mut under_way = self.0.under_way.lock().unwrap();
+        if let Some(at) = under_way.iter().position(|other| *other == call) {
+            under_way.swap_remove(at);
+        }
+        drop(under_way);
         INSIDE.set(false);
     }
 }

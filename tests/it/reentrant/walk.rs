@@ -488,10 +488,11 @@ impl Walk {
 
     async fn read_metadata_again(&self) {
         self.reentry.stage("the authority's metadata is read again");
+        sleep(seconds(13 * 60 * 60)).await;
         for mood in [Mood::IsGone, Mood::IsGone, Mood::Serves] {
-            sleep(seconds(13 * 60 * 60)).await;
             self.server.is(mood);
             let _ = self.call().await;
+            sleep(seconds(11 * 60)).await;
         }
         sleep(seconds(61)).await;
         let fetched = self.call().await;
