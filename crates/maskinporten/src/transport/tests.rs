@@ -10,6 +10,8 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::{Pending, Ready, pending, ready};
 use std::io;
+#[cfg(feature = "client")]
+use std::sync::Mutex;
 use std::task::{Context, Poll};
 
 use http::StatusCode;
