@@ -114,6 +114,9 @@ impl InFlight for Flight {
         self.0.cancelled.store(true, Ordering::Release);
         self.end();
     }
+
+    /// Its thread sees at its next step that it was cancelled.
+    fn abort(&self) {}
 }
 
 /// Starts flights, and sees to it that no two are in the air at once.

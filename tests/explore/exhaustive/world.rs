@@ -110,18 +110,21 @@ impl World {
     }
 
     pub(crate) fn ask(self: &Arc<Self>, now: Moment) -> Found<u64, Failed, Flight> {
-        let start = |takeoff| Ok(self.start(takeoff));
-        self.life.ask(now, REVISION, start)
+        self.starting(|started| self.life.ask(now, REVISION, self.prepare(started)))
     }
 
     pub(crate) fn refresh_if_due(self: &Arc<Self>, now: Moment) {
-        let start = |takeoff| Ok(self.start(takeoff));
-        self.life.refresh_if_due(now, || REVISION, start);
+        self.starting(|started| {
+            let prepare = self.prepare(started);
+            self.life.refresh_if_due(now, || REVISION, prepare);
+        });
     }
 
     pub(crate) fn reject(self: &Arc<Self>, rejected: u64, now: Moment) -> Rejection<u64, Flight> {
-        let start = |takeoff| Ok(self.start(takeoff));
-        self.life.reject(rejected, now, REVISION, start)
+        self.starting(|started| {
+            let prepare = self.prepare(started);
+            self.life.reject(rejected, now, REVISION, prepare)
+        })
     }
 
     /// Sets the header of a request, as a layer does.
@@ -181,18 +184,33 @@ impl World {
         }
     }
 
-    fn start(self: &Arc<Self>, takeoff: Takeoff) -> Flight {
-        let flight = self.air.take_off(takeoff);
+    /// Makes a flight under the life's lock, as the engine does.
+    fn prepare<'a>(
+        &'a self,
+        started: &'a mut Option<Flight>,
+    ) -> impl FnOnce(Takeoff) -> Result<Flight, Failed> + 'a {
+        |takeoff| Ok(started.insert(self.air.take_off(takeoff)).clone())
+    }
+
+    /// Does what may start a flight, and spawns that flight's thread when the life's lock is free again.
+    fn starting<R>(self: &Arc<Self>, act: impl FnOnce(&mut Option<Flight>) -> R) -> R {
+        let mut started = None;
+        let result = act(&mut started);
+        if let Some(flight) = started {
+            self.spawn(flight);
+        }
+        result
+    }
+
+    fn spawn(self: &Arc<Self>, flight: Flight) {
         let ending = flight
             .number()
             .checked_sub(self.before + 1)
             .and_then(|index| self.endings.get(usize::try_from(index).unwrap()));
         if let Some(&ending) = ending {
-            let (world, flight) = (Arc::clone(self), flight.clone());
-            // Spawned under the life's lock, as the engine's is.
+            let world = Arc::clone(self);
             thread::spawn(move || world.fly(&flight, ending));
         }
-        flight
     }
 
     fn fly(&self, flight: &Flight, ending: Ending) {

@@ -101,9 +101,10 @@ impl World {
         while lost < ELECTIONS {
             let known = self.known();
             let now = self.now();
-            let found = self
-                .life
-                .ask(now, REVISION, |takeoff| Ok(self.start(takeoff)));
+            let found = self.starting(|started| {
+                let prepare = self.prepare(started);
+                self.life.ask(now, REVISION, prepare)
+            });
             let (flight, takeoff) = match found {
                 Found::Good(snapshot) => {
                     self.check(&snapshot, known, now);
@@ -133,8 +134,10 @@ impl World {
         let before = view.generation;
         let now = self.now();
         let refresh = || {
-            let start = |takeoff| Ok(self.start(takeoff));
-            self.life.refresh_if_due(now, || REVISION, start);
+            self.starting(|started| {
+                let prepare = self.prepare(started);
+                self.life.refresh_if_due(now, || REVISION, prepare);
+            });
         };
         if view.is_good(&self.life, &self.copies, now, refresh) {
             assert!(view.generation >= before, "a view went back");
@@ -150,8 +153,11 @@ impl World {
     pub(crate) fn reject(self: &Arc<Self>, generation: u64) {
         let known = self.known();
         let now = self.now();
-        let start = |takeoff| Ok(self.start(takeoff));
-        match self.life.reject(generation, now, REVISION, start) {
+        let rejection = self.starting(|started| {
+            let prepare = self.prepare(started);
+            self.life.reject(generation, now, REVISION, prepare)
+        });
+        match rejection {
             Rejection::Newer(newer) => {
                 assert!(newer.generation > generation);
                 self.check(&newer, known, now);
@@ -197,14 +203,28 @@ impl World {
 
     // ===== what flights do =====
 
-    /// Starts a flight in a thread of its own, under the life's lock.
-    fn start(self: &Arc<Self>, takeoff: Takeoff) -> Flight {
-        let flight = self.air.take_off(takeoff);
-        let begun = self.begun.load(Std::SeqCst);
-        self.born.lock().unwrap().push(begun);
-        let (world, own) = (Arc::clone(self), flight.clone());
-        thread::spawn(move || world.fly(&own));
-        flight
+    /// Makes a flight under the life's lock, as the engine does.
+    fn prepare<'a>(
+        &'a self,
+        started: &'a mut Option<Flight>,
+    ) -> impl FnOnce(Takeoff) -> Result<Flight, Failed> + 'a {
+        |takeoff| {
+            let flight = self.air.take_off(takeoff);
+            let begun = self.begun.load(Std::SeqCst);
+            self.born.lock().unwrap().push(begun);
+            Ok(started.insert(flight).clone())
+        }
+    }
+
+    /// Does what may start a flight, and spawns that flight's thread when the life's lock is free again.
+    fn starting<R>(self: &Arc<Self>, act: impl FnOnce(&mut Option<Flight>) -> R) -> R {
+        let mut started = None;
+        let result = act(&mut started);
+        if let Some(flight) = started {
+            let world = Arc::clone(self);
+            thread::spawn(move || world.fly(&flight));
+        }
+        result
     }
 
     fn fly(&self, flight: &Flight) {

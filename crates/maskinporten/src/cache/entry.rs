@@ -21,7 +21,7 @@ use crate::cache::backoff::{self, Pause};
 use crate::cache::breaker::Breaker;
 use crate::cache::by_id;
 use crate::cache::eviction::State;
-use crate::cache::flight::{self, Flight};
+use crate::cache::flight::{Flight, Launch};
 use crate::cache::headers::{Fresh, Headers};
 use crate::cache::holders::Holders;
 use crate::cache::life::{self, Found, Holds, Life, Rejection, Setback, Standing, Takeoff};
@@ -356,12 +356,11 @@ impl Entry {
     /// Starts the renewal of an ageing token, unless one runs or has just failed.
     pub(crate) fn refresh_if_due(&self, now: Moment) {
         let revision = || self.revision();
-        let mut started = None;
-        let start = |takeoff| self.start(takeoff, now, &mut started);
-        self.life.refresh_if_due(now, revision, start);
-        // Under no lock: a subscriber is somebody else's code.
-        if let Some(flight) = started {
-            flight.follow_caller();
+        let mut launch = None;
+        let prepare = |takeoff| self.prepare(takeoff, now, &mut launch);
+        self.life.refresh_if_due(now, revision, prepare);
+        if let Some(launch) = launch {
+            launch.send().follow_caller();
         }
     }
 
@@ -483,11 +482,11 @@ impl Entry {
 
     fn ask(&self, counted: &mut Counted) -> Found<AccessToken, Error, Flight> {
         let now = self.clock.now();
-        let mut started = None;
-        let start = |takeoff| self.start(takeoff, now, &mut started);
-        let found = self.life.ask(now, self.revision(), start);
+        let mut launch = None;
+        let prepare = |takeoff| self.prepare(takeoff, now, &mut launch);
+        let found = self.life.ask(now, self.revision(), prepare);
+        let started = launch.map(Launch::send);
         counted.note(&found, started.is_some(), now);
-        // Under no lock: a subscriber is somebody else's code.
         match (&found, &started) {
             (Found::Awaited(flight, _), _) | (Found::Good(_), Some(flight)) => {
                 flight.follow_caller();
@@ -499,17 +498,17 @@ impl Entry {
 
     fn reject(&self, rejected: u64) -> Rejection<AccessToken, Flight> {
         let now = self.clock.now();
-        let mut started = None;
-        let start = |takeoff| self.start(takeoff, now, &mut started);
+        let mut launch = None;
+        let prepare = |takeoff| self.prepare(takeoff, now, &mut launch);
         // Before the flight can read it: the one that starts now, or the one that is in the air.
         let was_rejected = self.errand.rejected.swap(true, Ordering::Relaxed);
-        let rejection = self.life.reject(rejected, now, self.revision(), start);
+        let rejection = self.life.reject(rejected, now, self.revision(), prepare);
         if !matches!(rejection, Rejection::Awaited(_)) {
             self.errand.rejected.store(was_rejected, Ordering::Relaxed);
         }
-        // Once for however many met it, and under no lock.
-        if let Some(flight) = started {
-            flight.follow_caller();
+        // Once for however many met it.
+        if let Some(launch) = launch {
+            launch.send().follow_caller();
             tracing::warn!(
                 target: "maskinporten::token",
                 generation = rejected,
@@ -519,12 +518,16 @@ impl Entry {
         rejection
     }
 
-    /// Sends a flight, and leaves it in `started`.
-    fn start(&self, takeoff: Takeoff, now: Moment, started: &mut Option<Flight>) -> Result<Flight> {
+    /// Makes a flight under the life's lock, and leaves it in `launch` to be sent when that lock is free.
+    fn prepare(
+        &self,
+        takeoff: Takeoff,
+        now: Moment,
+        launch: &mut Option<Launch>,
+    ) -> Result<Flight> {
         let entry = Weak::clone(&self.me);
-        let flight = flight::start(entry, Arc::clone(&self.errand), takeoff, now)?;
-        *started = Some(flight.clone());
-        Ok(flight)
+        let prepared = Launch::prepare(entry, Arc::clone(&self.errand), takeoff, now)?;
+        Ok(launch.insert(prepared).flight())
     }
 }
 
@@ -779,5 +782,31 @@ impl Errand {
 
     pub(crate) fn clock(&self) -> &AnyClock {
         &self.clock
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::provider::TokenHandle;
+    use crate::source::FixedToken;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_flight_that_is_cancelled_before_it_is_sent_brings_nothing() {
+        let source = FixedToken::new("token", Duration::from_secs(60)).unwrap();
+        let (entry, _) = TokenHandle::from_source(source).unwrap().into_parts();
+        let send = |cancels: bool| {
+            let (now, mut launch) = (entry.clock.now(), None);
+            let prepare = |takeoff| entry.prepare(takeoff, now, &mut launch);
+            let found = entry.life.ask(now, entry.revision(), prepare);
+            assert!(matches!(found, Found::Awaited(..)));
+            if cancels {
+                entry.invalidate();
+            }
+            launch.unwrap().send().outcome(&entry.clock)
+        };
+        assert!(send(true).await.is_none());
+        assert!(matches!(send(false).await, Some(Ok(Some(_)))));
     }
 }

@@ -10,10 +10,11 @@
 //! - What it has to wait for before it may ask (another token, its turn) is not counted on its
 //!   deadline, and has one of its own.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -45,7 +46,6 @@ type Outcome = Result<Option<Arc<Snapshot>>>;
 pub(crate) struct Flight {
     outcome: watch::Receiver<Option<Outcome>>,
     course: Arc<Course>,
-    task: AbortHandle,
 }
 
 /// What a flight and those who wait for it know of its course.
@@ -56,6 +56,9 @@ struct Course {
     /// stands still drops nothing.
     clearance: OnceLock<Clearance>,
     trail: Trail,
+    is_cancelled: AtomicBool,
+    // Taken for one read or write by functions that are not async; a task is spawned and aborted after it.
+    task: Mutex<Option<AbortHandle>>,
 }
 
 /// Held by a flight's task, and dropped with it, whether it has begun or not.
@@ -71,58 +74,109 @@ impl Drop for EndsTrail {
 #[derive(Default)]
 struct Overdue(AtomicU64);
 
-/// Sends a task for a entry's token.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the room that spawns, on the runtime it finds here and now"
-)]
-pub(crate) fn start(
+/// A flight that has its place in a life, and no task yet.
+///
+/// It is made under the life's lock, and sent when that lock is free again: a runtime may have hooks and a
+/// subscriber that hear of every task.
+pub(crate) struct Launch {
+    runtime: Handle,
     entry: Weak<Entry>,
     errand: Arc<Errand>,
     takeoff: Takeoff,
-    now: Moment,
-) -> Result<Flight> {
-    let runtime = runtime()?;
-    let (sender, receiver) = watch::channel(None);
-    let course = Arc::new(Course::default());
-    course.overdue_at.set(now, DEADLINE);
-    let seen = EndsTrail(Arc::clone(&course));
-    let task = runtime.spawn(async move {
-        // Made here, under no lock: a subscriber is somebody else's code.
-        let span = trail::span(&errand, takeoff);
-        seen.0.trail.begin(&span);
-        let flight = async {
-            if takeoff.renews() {
-                tracing::debug!(
-                    target: "maskinporten::token",
-                    authority = errand.tally().kind().authority(),
-                    "the token is renewed ahead of its end"
-                );
+    sender: watch::Sender<Option<Outcome>>,
+    ends_trail: EndsTrail,
+    flight: Flight,
+}
+
+impl Launch {
+    /// A flight for an entry's token, on the runtime that is here and now.
+    pub(crate) fn prepare(
+        entry: Weak<Entry>,
+        errand: Arc<Errand>,
+        takeoff: Takeoff,
+        now: Moment,
+    ) -> Result<Self> {
+        let runtime = runtime()?;
+        let (sender, outcome) = watch::channel(None);
+        let course = Arc::new(Course::default());
+        course.overdue_at.set(now, DEADLINE);
+        Ok(Self {
+            runtime,
+            entry,
+            errand,
+            takeoff,
+            sender,
+            ends_trail: EndsTrail(Arc::clone(&course)),
+            flight: Flight { outcome, course },
+        })
+    }
+
+    /// As its waiters see it. Until it is sent they wait for that too.
+    pub(crate) fn flight(&self) -> Flight {
+        self.flight.clone()
+    }
+
+    /// Spawns its task.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the room that spawns, on the runtime it finds here and now"
+    )]
+    pub(crate) fn send(self) -> Flight {
+        let Self {
+            runtime,
+            entry,
+            errand,
+            takeoff,
+            sender,
+            ends_trail,
+            flight,
+        } = self;
+        let task = runtime.spawn(run(entry, errand, takeoff, sender, ends_trail));
+        *flight.course.task.lock() = Some(task.abort_handle());
+        // Whoever cancelled it before found no task to abort.
+        if flight.course.is_cancelled.load(Ordering::Relaxed) {
+            flight.abort();
+        }
+        flight
+    }
+}
+
+async fn run(
+    entry: Weak<Entry>,
+    errand: Arc<Errand>,
+    takeoff: Takeoff,
+    sender: watch::Sender<Option<Outcome>>,
+    seen: EndsTrail,
+) {
+    // Made here, under no lock: a subscriber is somebody else's code.
+    let span = trail::span(&errand, takeoff);
+    seen.0.trail.begin(&span);
+    let flight = async {
+        if takeoff.renews() {
+            tracing::debug!(
+                target: "maskinporten::token",
+                authority = errand.tally().kind().authority(),
+                "the token is renewed ahead of its end"
+            );
+        }
+        let fetched = fly(&errand, takeoff, &seen.0).await;
+        trail::record(&fetched);
+        // Whoever could use it may be gone by now, and those who still wait may want another: the
+        // channel closes without an outcome then.
+        let landed = entry.upgrade().and_then(|entry| match fetched {
+            Ok((token, asked)) => entry.publish(takeoff, token, asked).map(Ok),
+            Err(error) => {
+                errand.tell_of(&error);
+                entry.fail(takeoff, error).map(Err)
             }
-            let fetched = fly(&errand, takeoff, &seen.0).await;
-            trail::record(&fetched);
-            // Whoever could use it may be gone by now, and those who still wait may want another: the
-            // channel closes without an outcome then.
-            let landed = entry.upgrade().and_then(|entry| match fetched {
-                Ok((token, asked)) => entry.publish(takeoff, token, asked).map(Ok),
-                Err(error) => {
-                    errand.tell_of(&error);
-                    entry.fail(takeoff, error).map(Err)
-                }
-            });
-            if let Some(outcome) = landed {
-                // Nobody may be waiting any more: the entry has it all the same.
-                sender.send_replace(Some(outcome));
-            }
-            errand.tally().landed();
-        };
-        flight.instrument(span).await;
-    });
-    Ok(Flight {
-        outcome: receiver,
-        course,
-        task: task.abort_handle(),
-    })
+        });
+        if let Some(outcome) = landed {
+            // Nobody may be waiting any more: the entry has it all the same.
+            sender.send_replace(Some(outcome));
+        }
+        errand.tally().landed();
+    };
+    flight.instrument(span).await;
 }
 
 fn runtime() -> Result<Handle> {
@@ -251,7 +305,15 @@ impl InFlight for Flight {
     }
 
     fn cancel(&self) {
-        self.task.abort();
+        self.course.is_cancelled.store(true, Ordering::Relaxed);
+    }
+
+    fn abort(&self) {
+        // The lock orders this and the note that it was cancelled with `Launch::send`: one of the two aborts it.
+        let task = self.course.task.lock().take();
+        if let Some(task) = task {
+            task.abort();
+        }
         if let Some(clearance) = self.course.clearance.get() {
             clearance.give_back();
         }

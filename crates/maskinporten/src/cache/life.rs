@@ -3,8 +3,9 @@
 //! - What is known of a token is in one place, behind one lock. Beside it stand two numbers that a
 //!   request reads without the lock: the generation of the token that may be used, and the moment from
 //!   which an ageing one is worth the lock.
-//! - Nothing here knows the time, a task or a network: a caller brings `now`, and whatever starts a
-//!   flight. All of it can therefore be explored, every interleaving of its threads included.
+//! - Nothing here knows the time, a task or a network: a caller brings `now`, and `prepare`, which makes a
+//!   flight under the lock. The flight's task is spawned by the caller when the lock is free again. All of it
+//!   can therefore be explored, every interleaving of its threads included.
 //! - An *epoch* ends when the token is declared void. What a flight of an earlier epoch brings is
 //!   nobody's, and neither is what one brings that was given up for lost and replaced.
 
@@ -41,8 +42,11 @@ pub(crate) trait InFlight: Clone {
     /// Whether an outcome can still come.
     fn is_alive(&self, now: Moment) -> bool;
 
-    /// Ends it without an outcome.
+    /// Notes that its outcome is not wanted: a flag and no more, since it is called under a life's lock.
     fn cancel(&self);
+
+    /// Ends its task, once it was cancelled. Called under no lock.
+    fn abort(&self);
 }
 
 /// One token with its window: never changed once published.
@@ -180,7 +184,7 @@ pub(crate) enum Rejection<T, F> {
 }
 
 /// What an eviction leaves, to be dropped under no lock.
-pub(crate) struct Retired<T, E, F> {
+pub(crate) struct Retired<T, E, F: InFlight> {
     /// Whether its token could still be used.
     pub(crate) was_good: bool,
     _removed: Removed<T, E, F>,
@@ -239,9 +243,10 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
         Locked {
             control: self.control.lock(),
             removed: Removed {
-                token: None,
-                flight: None,
+                cancelled: None,
+                landed: None,
                 failure: None,
+                token: None,
             },
         }
     }
@@ -263,7 +268,7 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
         &self,
         now: Moment,
         revision: u64,
-        start: impl FnOnce(Takeoff) -> Result<F, E>,
+        prepare: impl FnOnce(Takeoff) -> Result<F, E>,
     ) -> Found<T, E, F> {
         let mut control = self.lock();
         if control.closed {
@@ -273,14 +278,14 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
             let current = Arc::clone(current);
             if now >= current.window.soft && self.is_due(now) {
                 // Where nothing can be started the token is still good, so nothing is lost.
-                let _ = self.join(&mut control, now, revision, start);
+                let _ = self.join(&mut control, now, revision, prepare);
             }
             return Found::Good(current);
         }
         if let Some(failure) = control.remembered(now, revision) {
             return Found::Failed(failure.error.clone());
         }
-        match self.join(&mut control, now, revision, start) {
+        match self.join(&mut control, now, revision, prepare) {
             Ok((flight, takeoff)) => Found::Awaited(flight, takeoff),
             Err(error) => Found::Failed(error),
         }
@@ -291,7 +296,7 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
         &self,
         now: Moment,
         revision: impl FnOnce() -> u64,
-        start: impl FnOnce(Takeoff) -> Result<F, E>,
+        prepare: impl FnOnce(Takeoff) -> Result<F, E>,
     ) {
         if !self.is_due(now) {
             return;
@@ -301,7 +306,7 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
         let mut control = self.lock();
         // Looked at again: whoever held the lock may have done what is due.
         if !control.closed && self.is_due(now) {
-            let _ = self.join(&mut control, now, revision, start);
+            let _ = self.join(&mut control, now, revision, prepare);
         }
     }
 
@@ -312,7 +317,7 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
         rejected: u64,
         now: Moment,
         revision: u64,
-        start: impl FnOnce(Takeoff) -> Result<F, E>,
+        prepare: impl FnOnce(Takeoff) -> Result<F, E>,
     ) -> Rejection<T, F> {
         let mut control = self.lock();
         let Some(current) = control.current.as_ref().filter(|_| !control.closed) else {
@@ -343,7 +348,7 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
             Some(flight) => flight.clone(),
             // A server that has just failed is left alone for this too.
             None if control.remembered(now, revision).is_some() => return Rejection::Kept,
-            None => match self.join(&mut control, now, revision, start) {
+            None => match self.join(&mut control, now, revision, prepare) {
                 Ok((flight, _)) => flight,
                 Err(_) => return Rejection::Kept,
             },
@@ -429,31 +434,24 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
         control: &mut Locked<'_, T, E, F>,
         now: Moment,
         revision: u64,
-        start: impl FnOnce(Takeoff) -> Result<F, E>,
+        prepare: impl FnOnce(Takeoff) -> Result<F, E>,
     ) -> Result<(F, Takeoff), E> {
         self.look_again_at(now.after(LOOK_AFTER));
         if let Some(flight) = control.flying(now) {
             return Ok((flight.clone(), control.takeoff(now, revision)));
         }
-        if let Some(lost) = control.flight.take() {
-            lost.cancel();
-            control.removed.flight = Some(lost);
-        }
+        control.cancel_flight();
         control.forced.pending = false;
         control.flights += 1;
         let takeoff = control.takeoff(now, revision);
-        let flight = start(takeoff)?;
+        let flight = prepare(takeoff)?;
         control.flight = Some(flight.clone());
         Ok((flight, takeoff))
     }
 
     fn clear(&self, control: &mut Locked<'_, T, E, F>) -> Option<F> {
-        let flight = control.flight.take();
-        if let Some(flight) = &flight {
-            flight.cancel();
-        }
+        let flight = control.cancel_flight().cloned();
         control.epoch += 1;
-        control.removed.flight = flight.clone();
         control.removed.token = control.current.take();
         control.forget_failure();
         control.forced = Forced::default();
@@ -602,25 +600,41 @@ pub(crate) struct Setback<E> {
 
 /// A life's state under its lock.
 ///
-/// What is taken out of it is dropped when the lock is free again: an error has a cause of a user's, whose
-/// `Drop` may call the client, and a token is wiped byte by byte.
-struct Locked<'a, T, E, F> {
+/// What is taken out of it is dealt with when the lock is free again: a flight is aborted, which wakes those
+/// in line after it; an error is dropped whose cause is a user's value; a token is wiped byte by byte.
+struct Locked<'a, T, E, F: InFlight> {
     // Fields are dropped in this order.
     control: MutexGuard<'a, Control<T, E, F>>,
     removed: Removed<T, E, F>,
 }
 
 /// What a life's state no longer holds: at most one of each, since none is taken out twice under one lock.
-struct Removed<T, E, F> {
-    token: Option<Arc<Snapshot<T>>>,
-    flight: Option<F>,
+struct Removed<T, E, F: InFlight> {
+    cancelled: Option<F>,
+    landed: Option<F>,
     failure: Option<Failure<E>>,
+    token: Option<Arc<Snapshot<T>>>,
 }
 
-impl<T, E, F> Locked<'_, T, E, F> {
+impl<T, E, F: InFlight> Drop for Removed<T, E, F> {
+    fn drop(&mut self) {
+        if let Some(flight) = &self.cancelled {
+            flight.abort();
+        }
+    }
+}
+
+impl<T, E, F: InFlight> Locked<'_, T, E, F> {
+    /// Cancels the flight that there is, dead or alive.
+    fn cancel_flight(&mut self) -> Option<&F> {
+        let flight = self.control.flight.take()?;
+        flight.cancel();
+        Some(self.removed.cancelled.insert(flight))
+    }
+
     /// Ends the flight that has landed. Tells whether it was for the sake of a rejected token.
     fn end_flight(&mut self) -> bool {
-        self.removed.flight = self.control.flight.take();
+        self.removed.landed = self.control.flight.take();
         std::mem::take(&mut self.control.forced.pending)
     }
 
@@ -635,7 +649,7 @@ impl<T, E, F> Locked<'_, T, E, F> {
     }
 }
 
-impl<T, E, F> Deref for Locked<'_, T, E, F> {
+impl<T, E, F: InFlight> Deref for Locked<'_, T, E, F> {
     type Target = Control<T, E, F>;
 
     fn deref(&self) -> &Self::Target {
@@ -643,7 +657,7 @@ impl<T, E, F> Deref for Locked<'_, T, E, F> {
     }
 }
 
-impl<T, E, F> DerefMut for Locked<'_, T, E, F> {
+impl<T, E, F: InFlight> DerefMut for Locked<'_, T, E, F> {
     fn deref_mut(&mut self) -> &mut Self::Target {
         &mut self.control
     }
