@@ -37,13 +37,18 @@ impl FreshUntil {
     /// coarse readings lag by, less than a token's margin of a second at its hard end.
     const TOLERANCE: u64 = 500_000_000;
 
-    /// A moment ahead of `now`, as readings after `reading` will see it.
+    /// A moment, as readings after `reading` will see it; behind every reading if it is not ahead of `now`, also
+    /// behind those that another thread took earlier.
     ///
     /// `reading` is taken before `now`: the time between the two makes the moment nearer, never farther.
     pub(crate) fn at(moment: Moment, now: Moment, reading: CoarseReading) -> Self {
         let CoarseReading { steady, wall } = reading;
+        let until = match nanoseconds(now.until(moment)) {
+            0 => 0,
+            ahead => steady.saturating_add(ahead),
+        };
         Self {
-            until: steady.saturating_add(nanoseconds(now.until(moment))),
+            until,
             apart: wall.wrapping_sub(steady),
         }
     }
@@ -79,5 +84,16 @@ mod tests {
         // Set back by ten seconds, or to before the epoch of the other.
         check(9 * second, 4 * second, false);
         check(9 * second, 0, false);
+    }
+
+    #[test]
+    fn a_moment_that_is_passed_is_behind_earlier_readings_too() {
+        let at = |second| Moment::PAST.after(std::time::Duration::from_secs(second));
+        let exact = |second| CoarseReading::exact(at(second));
+        for (now, is_ahead) in [(9, true), (10, false), (12, false)] {
+            let fresh = FreshUntil::at(at(10), at(now), exact(now));
+            assert_eq!(fresh.is_ahead(exact(9)), is_ahead, "{now}");
+            assert!(!fresh.is_ahead(exact(11)), "{now}");
+        }
     }
 }
