@@ -114,7 +114,7 @@ pub use origin::{IntoOrigins, Origin, Target};
 mod authorize;
 pub use authorize::{
     Acquire, Authorizer, Challenge, Decision, ExistingHeader, HeaderToken, RejectedToken,
-    Replacement, SentToken,
+    Replacement, SentToken, WarmUp, WarmUpSummary, WarmedUp,
 };
 
 mod health;

@@ -4,6 +4,7 @@ mod expected;
 mod hops;
 mod organisations;
 mod threads;
+mod warm_up;
 pub(crate) use organisations::organisations;
 
 use std::collections::HashSet;

@@ -10,6 +10,7 @@
 //! | `contexts.rs` | the bounded table from a request's context to its entry in the cache |
 //! | `acquire.rs` | waits where there is no token, or a rejected one is replaced |
 //! | `sent.rs` | carries which token was sent, and reads the response |
+//! | `warm_up.rs` | fetches the tokens of many contexts before their first requests |
 
 mod acquire;
 mod contexts;
@@ -17,6 +18,7 @@ mod origins;
 mod policy;
 mod sent;
 mod shard;
+mod warm_up;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -37,6 +39,7 @@ pub use acquire::{Acquire, HeaderToken, Replacement};
 use policy::{Contexts, Given, Policy, Ruling};
 pub use sent::{Challenge, RejectedToken, SentToken};
 use shard::{Found, Shard, Shards};
+pub use warm_up::{WarmUp, WarmUpSummary, WarmedUp};
 
 /// What becomes of an `Authorization` header that a request already has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -164,7 +164,8 @@ impl Policy {
         Err(error)
     }
 
-    fn check_context(&self, context: Option<&TokenContext>, given: Given) -> Result<()> {
+    /// Refuses a context that is missing, names no one, or was not expected.
+    pub(super) fn check_context(&self, context: Option<&TokenContext>, given: Given) -> Result<()> {
         let missing = match (self.contexts, context) {
             (Contexts::Unexpected, Some(_)) if given == Given::InExtensions => {
                 let message = "the request has a token context, and none was expected";

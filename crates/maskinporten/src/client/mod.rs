@@ -229,7 +229,8 @@ impl MaskinportenClient {
     /// Fetches every token that a layer, an authorizer or a handle of this client stands for, so that
     /// their first requests do not wait. For a service to call before it says that it is ready.
     ///
-    /// - Tokens that were only asked for by hand are left as they are.
+    /// - Tokens that were only asked for by hand are left as they are, and so are those of contexts:
+    ///   [`Authorizer::warm_up_for`] fetches these.
     /// - A token that is still good counts.
     /// - It has no deadline of its own: each fetch has its own, and so may the caller. Dropping the
     ///   future leaves what it has started to go on.
