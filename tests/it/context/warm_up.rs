@@ -90,7 +90,7 @@ async fn after_it_no_first_request_of_an_organisation_waits() {
         service.oneshot(get_in(context)).await.unwrap();
     }
     assert_eq!(began.elapsed(), Duration::ZERO);
-    // Once more, and nothing is fetched.
+    // The second time nothing is fetched.
     raw.authorizer().warm_up_for(&contexts).finish().await;
     assert_eq!(
         (sim.journal().grants(), sim.journal().exchanges()),
@@ -166,7 +166,7 @@ async fn dropping_it_starts_no_further_fetch_and_harms_nobody() {
 
     assert!(waiting.await.unwrap().is_ok());
     sleep(Duration::from_secs(5)).await;
-    // The first two, and the one that somebody else has asked for.
+    // The first two, and the one that another caller has asked for.
     assert_eq!(source.asked.load(Ordering::SeqCst), 3);
     let began = Instant::now();
     let summary = authorizer.warm_up_for(&contexts[..3]).finish().await;

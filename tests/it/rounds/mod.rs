@@ -42,7 +42,7 @@ async fn of_two_thousand_organisations_every_call_is_a_hit_from_the_second_round
         check_all_hit(&rounds[1..], 2_000);
         assert_eq!(client.stats().maskinporten.evicted, 0);
         check_counted(&client);
-        // They were renewed meanwhile, and nobody waited for it.
+        // They were renewed meanwhile, without a wait.
         assert!(client.stats().maskinporten.requests.ok > 2 * 2_000);
     }
 }

@@ -27,7 +27,7 @@ const CONCURRENCY: usize = 8;
 /// - A failure of one context stops no other.
 /// - Dropping it starts no further fetch and harms no caller. A fetch that is under way goes on, and its
 ///   token is kept.
-/// - It has no deadline of its own. Each fetch has one.
+/// - Each fetch has a deadline; the whole has none.
 #[must_use = "nothing is fetched until it is awaited"]
 pub struct WarmUp {
     authorizer: Authorizer,
@@ -71,8 +71,8 @@ impl Authorizer {
     /// - A token that is still good counts, and is not fetched again.
     /// - A [`TokenContext::skip`] needs no token: it is left out, and is in no number.
     /// - A context with which each request would be refused is a failure, and nothing is fetched for it: one
-    ///   that asks for scopes beyond the allowed ones, is bound to an origin that is not listed, or names
-    ///   nobody under [`require_context`](Self::require_context).
+    ///   that asks for scopes beyond the allowed ones, is bound to an origin that is not listed, or has
+    ///   no name of an organisation, system user or consent under [`require_context`](Self::require_context).
     /// - For more contexts than [`max_identities`] the first tokens are evicted before the last are there.
     ///
     /// [`max_identities`]: crate::MaskinportenClientBuilder::max_identities
@@ -122,7 +122,7 @@ impl Authorizer {
 impl WarmUp {
     /// Waits for so many tokens at once, at least one. The default is 8.
     ///
-    /// The client has a limit of its own for its token server: beyond that, tokens only queue earlier.
+    /// The client limits how many it fetches at once: beyond that, tokens only queue earlier.
     pub fn concurrency(mut self, at_once: usize) -> Self {
         self.at_once = at_once.max(1);
         self

@@ -161,7 +161,7 @@ impl Held {
         }))
     }
 
-    /// Holds an entry; none where it was retired: another has to be looked up.
+    /// Holds an entry. Gives nothing where it was retired: another has to be looked up.
     pub(crate) fn try_new(entry: &Arc<Entry>) -> Option<Self> {
         entry.holders.hold().then(|| Self(Arc::clone(entry)))
     }

@@ -6,12 +6,12 @@
 //! remembers the hashes of those that left unused. The main queue is a ring with a hand (CLOCK).
 //!
 //! A supplier goes through all its customers, again and again. Where there are more of them than are kept,
-//! the usual policies keep nothing of such a cycle:
+//! the usual policies keep nothing of such a cycle, or little:
 //!
-//! - LRU evicts each entry just before it is asked for again: 0 hits.
-//! - SIEVE, and S3-FIFO as published, evict from the main queue to make room for newcomers; a cycle over a
-//!   little more than the capacity, whose newcomers are all found among the ghosts, pushes out what it is
-//!   about to ask for.
+//! - LRU and SIEVE evict each entry before it is asked for again: 0 hits.
+//! - S3-FIFO as published: 0 hits from twice the capacity on, since no entry is used while it is in the small
+//!   queue and the main queue stays empty. In a shorter cycle newcomers are found among the ghosts, and push
+//!   out of the main queue what is asked for next: at 1.5 times the capacity, 33 to 66 % from round to round.
 //!
 //! The changes:
 //!
@@ -25,7 +25,7 @@
 //!    One eviction in [`UNPROVEN_EACH`] examines a main entry too, so that what was never used at all cannot
 //!    hold the main queue either.
 //!
-//! An entry in use is never evicted. It is parked, beside the capacity, and looked at again later.
+//! An entry in use is never evicted. It is parked, in addition to the capacity, and looked at again later.
 //!
 //! An insertion takes constant time: see the limits at [`Limits`].
 
@@ -85,8 +85,7 @@ struct Node<K> {
 struct Limits {
     /// How many entries in use it passes over.
     passed_over: u32,
-    /// How many parked entries it takes up again. More than one for each that was parked, so that the map
-    /// shrinks back.
+    /// How many parked entries it decides about. An insertion parks one or two, so the map shrinks back.
     resumed: u32,
     /// In how many main entries it looks for a spent one.
     searched: u32,

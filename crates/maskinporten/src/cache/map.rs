@@ -121,7 +121,8 @@ impl<S: BuildHasher + Clone> Map<S> {
     }
 
     fn shard(&self, hash: u64) -> &RwLock<Shard<S>> {
-        &self.shards[hash as usize % SHARDS]
+        // Not by the lowest bits, by which the map in the shard finds its buckets.
+        &self.shards[(hash >> 32) as usize % SHARDS]
     }
 
     /// Has the policy take an entry in, and removes what it evicts for it.

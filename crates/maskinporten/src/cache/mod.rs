@@ -53,7 +53,7 @@ pub(crate) struct Identity {
 
 /// How many tokens of each kind are kept by default: those of a supplier with thousands of customers.
 ///
-/// One takes less than 2.5 kB beside the token's own bytes, so both kinds take less than 50 MB beside those.
+/// One takes less than 2.5 kB without the token's own bytes, so both kinds take less than 50 MB and the tokens.
 pub(crate) const CAPACITY: usize = 10_000;
 
 /// The entries of one client. Source and exchange are the same for all, so kind and request identify one.

@@ -116,7 +116,7 @@ impl MaskinportenClientBuilder {
     /// each. The default is 10 000.
     ///
     /// An identity is everything that one token is asked for with: scopes, resources, organisation, system
-    /// user. It takes less than 2.5 kB beside the token's own bytes, about 1.5 kB where few are in use at once.
+    /// user. It takes less than 2.5 kB of memory in addition to the token's own bytes.
     ///
     /// - Those in use are kept in addition: that a layer or a handle stands for, that a caller waits for, that
     ///   is being fetched, or whose token another one is made of.

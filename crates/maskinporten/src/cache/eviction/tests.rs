@@ -81,7 +81,7 @@ impl Cache {
         hits.iter().filter(|hit| **hit).count() as f64 / hits.len() as f64
     }
 
-    /// How many are kept beside those in use.
+    /// How many are kept without those that are parked.
     fn len(&self) -> usize {
         self.eviction.small.len() + self.eviction.main.ring.len()
     }
