@@ -18,6 +18,7 @@ use moment::nanoseconds;
 /// - Validity is counted on a clock that never goes back and counts while the machine sleeps, so
 ///   that neither suspend nor a corrected wall clock can make a token look younger or older.
 /// - Wall time is read for claims, and for what people are shown.
+/// - A clock may call the client that it was given to: it is read under no lock.
 ///
 /// [`SystemClock`] is the default; tests bring [`TokioClock`], or one of their own.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {

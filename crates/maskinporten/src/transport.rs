@@ -190,9 +190,9 @@ trait Carry: Send + Sync {
 }
 
 struct Carrier<S, ReqBody, ResBody> {
-    // Many Tower services are `Send` and not `Sync`, so they are cloned one at a time. A clone is foreign code:
-    // whoever waits for its turn waits as a task, within its request's limit, and blocks no thread. The lock
-    // lasts for that clone and is not held across an await.
+    // Many Tower services are `Send` and not `Sync`, so clones are made one at a time. `clone` is foreign code:
+    // a request that waits for it waits as a task, within its limit, and blocks no thread. The lock lasts for
+    // one clone and is not held across an await.
     service: Mutex<S>,
     bodies: PhantomData<fn(ReqBody) -> ResBody>,
 }

@@ -291,7 +291,8 @@ struct Landing {
 struct Noted<T> {
     /// As the token is to remember it.
     outcome: Result<T>,
-    /// The error that others are given from now on, and for how long nobody asks, where it has just opened.
+    /// The error that others are given from now on, and the pause until the next probe, where it has just
+    /// opened.
     opened: Option<(Error, Duration)>,
     /// The state before, where it is another now.
     before: Option<State>,
@@ -299,7 +300,7 @@ struct Noted<T> {
 
 impl<T> Noted<T> {
     /// The state stays as it is.
-    fn nothing(outcome: Result<T>) -> Self {
+    fn unchanged(outcome: Result<T>) -> Self {
         Self {
             outcome,
             opened: None,
@@ -309,10 +310,11 @@ impl<T> Noted<T> {
 }
 
 impl Book {
+    /// Notes how a flight ended.
     fn note<T>(&mut self, at: Landing, outcome: Result<T>) -> Noted<T> {
         let failure = match outcome {
             // Whoever remembered it was not asked, so nothing is known that was not before.
-            Err(error) if error.retry_at().is_some() => return Noted::nothing(Err(error)),
+            Err(error) if error.retry_at().is_some() => return Noted::unchanged(Err(error)),
             Err(error) if concerns_everybody(&error) => error,
             // A server that refuses one token's request is there, and knows the client.
             answered => {
@@ -329,7 +331,7 @@ impl Book {
                     failed.push(at.token);
                 }
                 if failed.len() < FAILURES {
-                    return Noted::nothing(Err(failure));
+                    return Noted::unchanged(Err(failure));
                 }
                 0
             }
@@ -338,7 +340,7 @@ impl Book {
             }
             // It took off before the breaker opened, and says nothing new.
             State::Open { error, .. } => {
-                return Noted::nothing(Err(failure.remembered_like(error)));
+                return Noted::unchanged(Err(failure.remembered_like(error)));
             }
         };
         // A refusal of the client itself is remembered for longer; Altinn's may be about each token.

@@ -379,7 +379,7 @@ impl Entry {
         let (now, wall) = (self.clock.now(), self.clock.wall());
         let setback = setback(takeoff, error.clone(), now, wall);
         let remembered = self.life.give_up(takeoff, now, setback);
-        // Where it is not remembered, whoever asks again has it asked for at once.
+        // Where it is not remembered, the next caller may ask at once.
         remembered.unwrap_or_else(|| error.with_retry_at(wall))
     }
 

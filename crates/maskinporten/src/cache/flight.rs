@@ -76,8 +76,8 @@ struct Overdue(AtomicU64);
 
 /// A flight that has its place in a life, and no task yet.
 ///
-/// It is made under the life's lock, and sent when that lock is free again: a runtime may have hooks and a
-/// subscriber that hear of every task.
+/// It is made under the life's lock, and sent when that lock is free again: a runtime calls hooks, and a
+/// subscriber where tokio is traced, for each task that it spawns.
 pub(crate) struct Launch {
     runtime: Handle,
     entry: Weak<Entry>,
@@ -133,7 +133,7 @@ impl Launch {
         } = self;
         let task = runtime.spawn(run(entry, errand, takeoff, sender, ends_trail));
         *flight.course.task.lock() = Some(task.abort_handle());
-        // Whoever cancelled it before found no task to abort.
+        // What cancelled it before this found no task to abort.
         if flight.course.is_cancelled.load(Ordering::Relaxed) {
             flight.abort();
         }
@@ -141,6 +141,7 @@ impl Launch {
     }
 }
 
+/// A flight's task.
 async fn run(
     entry: Weak<Entry>,
     errand: Arc<Errand>,
@@ -148,7 +149,11 @@ async fn run(
     sender: watch::Sender<Option<Outcome>>,
     seen: EndsTrail,
 ) {
-    // Made here, under no lock: a subscriber is somebody else's code.
+    // It may have been cancelled before it was spawned.
+    if seen.0.is_cancelled.load(Ordering::Relaxed) {
+        return;
+    }
+    // Made here, where no lock is held: a subscriber is foreign code.
     let span = trail::span(&errand, takeoff);
     seen.0.trail.begin(&span);
     let flight = async {
@@ -161,8 +166,8 @@ async fn run(
         }
         let fetched = fly(&errand, takeoff, &seen.0).await;
         trail::record(&fetched);
-        // Whoever could use it may be gone by now, and those who still wait may want another: the
-        // channel closes without an outcome then.
+        // The entry may be gone by now, and callers that still wait may want another token: the channel
+        // closes without an outcome then.
         let landed = entry.upgrade().and_then(|entry| match fetched {
             Ok((token, asked)) => entry.publish(takeoff, token, asked).map(Ok),
             Err(error) => {
@@ -171,7 +176,7 @@ async fn run(
             }
         });
         if let Some(outcome) = landed {
-            // Nobody may be waiting any more: the entry has it all the same.
+            // The entry has it, also where no caller waits any more.
             sender.send_replace(Some(outcome));
         }
         errand.tally().landed();
@@ -257,7 +262,7 @@ async fn fetch(
 
 impl Flight {
     /// Notes that the span in which this is called waits for the flight, or goes on without waiting. Called
-    /// under no lock: a subscriber is somebody else's code.
+    /// under no lock: a subscriber is foreign code.
     pub(crate) fn follow_caller(&self) {
         self.course.trail.follow_caller();
     }
@@ -309,7 +314,7 @@ impl InFlight for Flight {
     }
 
     fn abort(&self) {
-        // The lock orders this and the note that it was cancelled with `Launch::send`: one of the two aborts it.
+        // Either this finds the task, or `Launch::send` takes the lock later and sees that it was cancelled.
         let task = self.course.task.lock().take();
         if let Some(task) = task {
             task.abort();

@@ -80,7 +80,8 @@ pub(crate) struct Life<T, E, F> {
     /// When a request that finds the token ageing next tries to start its renewal, in nanoseconds:
     /// one relaxed read spares all others the lock while a renewal runs or has just failed.
     refresh_at: AtomicU64,
-    // Taken for a few reads and writes by functions that are not async, so never across an await.
+    // Taken for a few reads and writes by functions that are not async, so never across an await. Nothing
+    // foreign is called under it: what is taken out of it is dropped after it (`Locked`).
     control: Mutex<Control<T, E, F>>,
 }
 
@@ -301,7 +302,7 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
         if !self.is_due(now) {
             return;
         }
-        // Asked for before the lock is taken: it is somebody else's code.
+        // Asked for before the lock is taken: a source is foreign code.
         let revision = revision();
         let mut control = self.lock();
         // Looked at again: whoever held the lock may have done what is due.
@@ -544,9 +545,9 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
         Some(self.remember(&mut control, takeoff, now, setback))
     }
 
-    /// Remembers that one flight after another brought nothing at all, and gives the error; or that of
-    /// another failure, where one is remembered already. None where that is no longer the case: another
-    /// flight is in the air, or all was declared void.
+    /// Remembers that one flight after another was lost, and gives the error; or the error of another failure,
+    /// where one is remembered already. `None` where nothing is to be remembered any more: another flight is
+    /// in the air, or all was declared void.
     pub(crate) fn give_up(&self, takeoff: Takeoff, now: Moment, setback: Setback<E>) -> Option<E> {
         let mut control = self.lock();
         if let Some(failure) = control.remembered(now, takeoff.revision) {
@@ -590,7 +591,7 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
 /// A failure as it is to be remembered: all of it is known before the lock is taken.
 pub(crate) struct Setback<E> {
     pub(crate) error: E,
-    /// Until when nobody asks again: see [`Takeoff::remembered_until`].
+    /// Until when it is given to all who ask: see [`Takeoff::remembered_until`].
     pub(crate) until: Moment,
     /// Whether it makes the next pause longer.
     pub(crate) counts: bool,

@@ -110,7 +110,7 @@ struct Task {
 #[derive(Default)]
 enum TaskState {
     #[default]
-    None,
+    Idle,
     /// One is being spawned.
     Starting,
     Started(JoinHandle<()>),
@@ -207,9 +207,7 @@ impl Live {
         let now = self.parts.clock.now();
         // Where runtimes come and go, the time since the last look counts.
         let due = watch.looks.lock().done_at.after(watch.interval);
-        let Some(before) = self.start(watch, now, now.until(due), Task::is_needed) else {
-            return;
-        };
+        let before = self.start(watch, now, now.until(due), Task::is_needed);
         if before.is_some_and(has_panicked) {
             let name = watch.source.name();
             self.troubled(
@@ -219,8 +217,8 @@ impl Live {
         }
     }
 
-    /// Starts the task, on the runtime that is here and now, in place of the one there may be, where it is
-    /// needed. It looks for the first time after `first_in`. Gives the one before, where one was started.
+    /// Starts the task where it is needed, on the runtime that is here and now. It looks for the first time
+    /// after `first_in`. Gives the task that it replaces.
     #[expect(
         clippy::disallowed_methods,
         reason = "this is the room that watches, on the runtime it finds here and now"
@@ -231,7 +229,7 @@ impl Live {
         now: Moment,
         first_in: Duration,
         is_needed: impl FnOnce(&Task, Moment) -> bool,
-    ) -> Option<Option<JoinHandle<()>>> {
+    ) -> Option<JoinHandle<()>> {
         let runtime = Handle::try_current().ok()?;
         let before = {
             let mut task = watch.task.lock();
@@ -260,15 +258,16 @@ impl Live {
         });
         let superseded = {
             let mut task = watch.task.lock();
-            match task.closed {
-                true => Some(started),
-                false => task.state.replace(TaskState::Started(started)),
+            if task.closed {
+                Some(started)
+            } else {
+                task.state.replace(TaskState::Started(started))
             }
         };
         if let Some(superseded) = superseded {
             superseded.abort();
         }
-        Some(before)
+        before
     }
 
     /// Notes that the task is alive, and when it will be again.
@@ -503,7 +502,7 @@ impl Live {
         let ended = {
             let mut task = self.watch.as_ref()?.task.lock();
             task.closed = true;
-            task.state.replace(TaskState::None)?
+            task.state.replace(TaskState::Idle)?
         };
         ended.abort();
         Some(ended)
@@ -519,10 +518,10 @@ impl Live {
 }
 
 impl Task {
-    /// Whether none looks, or one that is given up for lost.
+    /// Whether there is none that looks, or only one that is given up for lost.
     fn is_needed(&self, now: Moment) -> bool {
         let runs = match &self.state {
-            TaskState::None => false,
+            TaskState::Idle => false,
             TaskState::Starting => true,
             TaskState::Started(task) => !task.is_finished(),
         };
@@ -535,7 +534,7 @@ impl TaskState {
     fn replace(&mut self, state: Self) -> Option<JoinHandle<()>> {
         match std::mem::replace(self, state) {
             Self::Started(task) => Some(task),
-            Self::None | Self::Starting => None,
+            Self::Idle | Self::Starting => None,
         }
     }
 }

@@ -166,6 +166,7 @@ fn read(path: &Path, what: &str, advice: &'static Advice) -> Result<Bytes> {
 ///
 /// A volume of Kubernetes is not told of: it is of one pod alone and open to all in it by default.
 fn tell_if_loose(path: &Path, what: &'static str, metadata: &Metadata) {
+    // Taken for one look-up by a function that is not async; it is logged after it.
     static TOLD: Mutex<Option<HashSet<PathBuf>>> = Mutex::new(None);
 
     if !is_loose(metadata) || is_mounted(path) {
@@ -175,7 +176,6 @@ fn tell_if_loose(path: &Path, what: &'static str, metadata: &Metadata) {
         .lock()
         .get_or_insert_with(HashSet::new)
         .insert(path.to_owned());
-    // Under no lock: a subscriber is somebody else's code.
     if is_news {
         tracing::warn!(
             target: "maskinporten::settings",

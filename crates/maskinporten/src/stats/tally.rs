@@ -53,7 +53,8 @@ pub(crate) struct Tally {
     set_at_once: [CachePadded<SetAtOnce>; STRIPES],
     /// All other look-ups, by their place in [`Lookup::ALL`].
     lookups: [AtomicU64; Lookup::ALL.len()],
-    // Taken for one addition by functions that are not async.
+    // Taken for one addition or copy by functions that are not async; clocks are read before it, and a recorder
+    // is called after it.
     requests: Mutex<Requests>,
     rejected: AtomicU64,
     replays: AtomicU64,
@@ -61,6 +62,7 @@ pub(crate) struct Tally {
     /// How often it is told that a caller had no token.
     complaints: Quiet,
     /// The hits and stale ones that were published.
+    // Taken to sum up by a function that is not async; a recorder is called after it.
     #[cfg(feature = "metrics")]
     published: Mutex<(u64, u64)>,
     /// Publishes what its client has and holds.
@@ -251,7 +253,6 @@ impl Tally {
             *published = (now.hit, now.stale);
             grown
         };
-        // Under no lock: a recorder is somebody else's code.
         metrics::looked_up(self.kind, Lookup::Hit, hit);
         metrics::looked_up(self.kind, Lookup::Stale, stale);
     }
