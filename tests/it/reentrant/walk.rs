@@ -49,7 +49,7 @@ struct Walk {
     is_source: bool,
 }
 
-/// Walks a client through its life, with whatever `reentry` does in between.
+/// Walks a client through its life, with what `reentry` does in between.
 pub(super) async fn walk(reentry: &Reentry, is_source: bool) {
     let recorder = Recorder(reentry.clone());
     let _recorder = metrics::set_default_local_recorder(&recorder);
@@ -86,9 +86,10 @@ impl Walk {
             .clock(Hands::new(reentry))
             .max_identities(8)
             .transport(Transport::new(server.handle()));
-        let builder = match is_source {
-            true => builder.source(Source::of(&server)),
-            false => builder.credentials(Credentials::load(script.clone()).await.unwrap()),
+        let builder = if is_source {
+            builder.source(Source::of(&server))
+        } else {
+            builder.credentials(Credentials::load(script.clone()).await.unwrap())
         };
         let client = builder.build().unwrap();
         let provider = Provider {
@@ -101,7 +102,7 @@ impl Walk {
             client: client.clone(),
             authorizer: authorizer.clone(),
         }));
-        // Once more, now that there is something to call back into.
+        // Again, now that there is something to call back into.
         let _ = Authorizer::new(&provider, TokenKind::Altinn, SCOPES, API).unwrap();
         Self {
             reentry: reentry.clone(),
@@ -155,7 +156,7 @@ impl Walk {
         Awoken::new(&self.reentry, token).await.map(drop)
     }
 
-    /// Lets flights that nobody waits for go as far as they can.
+    /// Lets flights without a waiter go as far as they can.
     async fn settle(&self) {
         for _ in 0..30 {
             yield_now().await;
@@ -413,7 +414,7 @@ impl Walk {
     }
 
     fn publish(&self) {
-        self.reentry.stage("what is known is told");
+        self.reentry.stage("what is known is published and printed");
         self.client.publish_metrics();
         drop((self.client.health(), self.client.stats()));
         let mut paper = Paper(self.reentry.clone());
@@ -450,8 +451,8 @@ impl Walk {
         self.reentry.stage("credentials keep changing");
         self.script.says(Says::Flickers);
         sleep(SEEN + seconds(4)).await;
-        let is_told = self.client.health().settings_error.is_some();
-        self.check(is_told, "credentials that keep changing are told of");
+        let is_known = self.client.health().settings_error.is_some();
+        self.check(is_known, "health names credentials that keep changing");
 
         self.reentry.stage("credentials cannot be read");
         for why in ["the script is out", "the script is out", "it is out still"] {
