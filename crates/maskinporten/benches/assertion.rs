@@ -1,6 +1,4 @@
-//! What a token request costs its thread beside the signature in it.
-//!
-//! Pairs of batches, interleaved: one of token requests, one of bare signatures.
+//! P8: what a token request costs the thread that signs, against the bare RSA-2048 signature in it.
 //!
 //! - *A token request* is all that a client does, on one thread, for a token that it holds no more: a
 //!   flight is started, `jti` drawn, the claims written, encoded and signed, the form built, sent and
@@ -9,13 +7,16 @@
 //!   own work, never with less.
 //! - *A bare signature* is aws-lc-rs's RS256 by a held key over a message of the assertion's length,
 //!   into a buffer that is there.
+//! - Instructions are judged. Time is printed and not judged: the faster a processor multiplies, the more
+//!   the rest weighs. It is the median of interleaved pairs of batches.
 //! - The hop is what signing on the blocking pool ([`LocalSigner`], the default) takes longer than a
-//!   bare signature: the waiting of one task, and not work of the thread.
+//!   bare signature: the waiting of one task, and not work of the thread. It is printed too.
 //!
-//! Nanoseconds for one of each, as JSON: `{"pairs":[[request,bare],…],"hop_ns":[…]}`.
-//! `cargo xtask promises P8` runs this and judges what it prints.
+//! ```text
+//! assertion                         judges P8
+//! assertion count request|bare N    makes so many, for valgrind
+//! ```
 
-#![allow(clippy::disallowed_methods, reason = "a benchmark reads its watch")]
 #![allow(
     clippy::unwrap_used,
     reason = "a benchmark that cannot start has nothing to say"
@@ -27,7 +28,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
@@ -37,77 +38,136 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use maskinporten::{
-    BoxFuture, Clock, KeyReference, LocalSigner, MaskinportenClient, Result, Signer,
-    SigningAlgorithm, SigningKey, SystemClock, TokenRequest, Transport,
+    BoxFuture, Clock, KeyReference, LocalSigner, MaskinportenClient, Signer, SigningAlgorithm,
+    SigningKey, SystemClock, TokenRequest, Transport,
 };
-use serde_json::json;
-use tokio::runtime::Builder;
+use maskinporten_measure::{self as measure, Bound, Figure, Report, Result, Unit};
+use serde_json::{Value, json};
+use tokio::runtime::{Builder, Runtime};
 use tower_service::Service;
 
-const PAIRS: usize = 101;
+const ASSERTION: Bound = Bound::at_most(1.05, Unit::Ratio);
+/// aws-lc-rs blinds each signature and draws another blinding for every 32: both runs have whole ones.
+const SIGNATURES: [usize; 2] = [32, 96];
+
+const PAIRS: usize = 51;
 const BATCH: usize = 20;
 
 /// A published test key, of 2048 bits: it opens nothing.
 const KEY: &str = include_str!("../../../tests/vectors/keys/rsa-2048-pkcs8.pem");
 
 fn main() {
-    let (signer, clock) = (Inline::new(), Leaping::default());
-    let server = Immediate::new();
-    let answered = Arc::clone(&server.answered);
-    let (length, hours) = (Arc::clone(&signer.length), Arc::clone(&clock.hours));
-    let client = MaskinportenClient::builder()
-        .signer("https://test.maskinporten.no/", "client", signer)
-        .transport(Transport::new(server))
-        .clock(clock)
-        .build()
-        .unwrap();
-    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
-    let request = TokenRequest::scopes(["krr:read"]).unwrap();
-    let fetch = || {
-        runtime.block_on(async {
-            for _ in 0..BATCH {
-                // The token of the last request is spent.
-                hours.fetch_add(1, Ordering::Relaxed);
-                black_box(client.access_token(&request).await.unwrap());
+    let arguments = measure::arguments();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        [] => judge(),
+        ["count", subject, times] => {
+            let (requests, times) = (Requests::new(), times.parse().unwrap());
+            // Both set up the same and sign once, so that the two runs differ by the counted work alone.
+            requests.fetch(1);
+            let bare = Bare::new(requests.message_length());
+            match *subject {
+                "request" => requests.fetch(times),
+                "bare" => bare.sign(times),
+                _ => panic!("request or bare"),
             }
-        });
-    };
-    fetch();
+        }
+        _ => panic!("see the top of this file for the arguments"),
+    }
+}
 
-    let bare = Bare::new(length.load(Ordering::Relaxed));
+fn judge() {
+    let mut report = Report::new("P8");
+    let what = "assertion ÷ its bare signature, instructions";
+    report.measured(what, ASSERTION, instructions());
+}
+
+fn instructions() -> Result<Figure> {
+    let counted = |subject| measure::instructions(&["count", subject], SIGNATURES);
+    let (request, bare) = (counted("request")?, counted("bare")?);
+    let (time, samples) = time()?;
+    let note = format!("{request:.0} ÷ {bare:.0}; not judged: {time}");
+    Ok(Figure::new(request / bare)
+        .with_note(note)
+        .with_samples(samples))
+}
+
+/// The ratio in time, and the hop to the signing thread.
+fn time() -> Result<(String, Value)> {
+    let requests = Requests::new();
+    requests.fetch(BATCH);
+    let bare = Bare::new(requests.message_length());
+    let timed = |batch: &dyn Fn()| measure::nanoseconds_each(BATCH, batch);
+    let bare_batch = || timed(&|| bare.sign(BATCH));
+
+    let pairs = measure::pairs(PAIRS, || timed(&|| requests.fetch(BATCH)), bare_batch);
+    // Each of them was asked for: none was still held.
+    let answered = requests.answered.load(Ordering::Relaxed);
+    assert_eq!(answered, (1 + PAIRS) * BATCH);
+    let ratio = measure::median(pairs.iter().map(|[request, bare]| request / bare))?;
+
     let hopping = LocalSigner::new(SigningKey::from_pem(KEY, "key").unwrap());
-    let hop = || {
-        runtime.block_on(async {
+    let sign = || {
+        requests.runtime.block_on(async {
             for _ in 0..BATCH {
                 black_box(hopping.sign(bare.message.clone()).await.unwrap());
             }
         });
     };
-    hop();
-
-    let (mut pairs, mut hops) = (Vec::new(), Vec::new());
-    for at in 0..PAIRS {
-        // Each goes first in turn.
-        let (requested, signed) = if at % 2 == 0 {
-            let requested = timed(fetch);
-            (requested, timed(|| bare.sign(BATCH)))
-        } else {
-            let signed = timed(|| bare.sign(BATCH));
-            (timed(fetch), signed)
-        };
-        pairs.push([requested, signed]);
-        hops.push(timed(hop) - timed(|| bare.sign(BATCH)));
-    }
-    // Each of them was asked for: none was still held.
-    assert_eq!(answered.load(Ordering::Relaxed), (1 + PAIRS) * BATCH);
-    println!("{}", json!({ "pairs": pairs, "hop_ns": hops }));
+    sign();
+    let hops = measure::pairs(PAIRS, || timed(&sign), bare_batch);
+    let hop = measure::median(hops.iter().map(|[hopping, bare]| hopping - bare))? / 1e3;
+    let note = format!("{ratio:.3} in time, hop to the signing thread and back {hop:.1} µs");
+    Ok((note, json!({"pairs_ns": pairs, "hop_pairs_ns": hops})))
 }
 
-/// Nanoseconds for one of a batch.
-fn timed(batch: impl FnOnce()) -> f64 {
-    let start = Instant::now();
-    batch();
-    start.elapsed().as_secs_f64() * 1e9 / BATCH as f64
+// ===== the token requests =====
+
+/// A client on a runtime of one thread, whose tokens are spent when the next is asked for.
+struct Requests {
+    runtime: Runtime,
+    client: MaskinportenClient,
+    request: TokenRequest,
+    hours: Arc<AtomicU64>,
+    length: Arc<AtomicUsize>,
+    answered: Arc<AtomicUsize>,
+}
+
+impl Requests {
+    fn new() -> Self {
+        let (signer, clock, server) = (Inline::new(), Leaping::default(), Immediate::new());
+        let (length, hours) = (Arc::clone(&signer.length), Arc::clone(&clock.hours));
+        let answered = Arc::clone(&server.answered);
+        let client = MaskinportenClient::builder()
+            .signer("https://test.maskinporten.no/", "client", signer)
+            .transport(Transport::new(server))
+            .clock(clock)
+            .build()
+            .unwrap();
+        Self {
+            runtime: Builder::new_current_thread().enable_time().build().unwrap(),
+            client,
+            request: TokenRequest::scopes(["krr:read"]).unwrap(),
+            hours,
+            length,
+            answered,
+        }
+    }
+
+    fn fetch(&self, times: usize) {
+        self.runtime.block_on(async {
+            for _ in 0..times {
+                // The token of the last request is spent.
+                self.hours.fetch_add(1, Ordering::Relaxed);
+                black_box(self.client.access_token(&self.request).await.unwrap());
+            }
+        });
+    }
+
+    /// How long what was signed last is.
+    fn message_length(&self) -> usize {
+        self.length.load(Ordering::Relaxed)
+    }
 }
 
 // ===== the signers =====
@@ -137,7 +197,7 @@ impl Signer for Inline {
         self.key.key_reference()
     }
 
-    fn sign(&self, input: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>>> {
+    fn sign(&self, input: Vec<u8>) -> BoxFuture<'_, maskinporten::Result<Vec<u8>>> {
         self.length.store(input.len(), Ordering::Relaxed);
         Box::pin(ready(self.key.sign(&input)))
     }

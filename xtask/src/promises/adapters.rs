@@ -1,10 +1,10 @@
 //! P1 over real clients: what the layer adds to a call of each client that it is made for.
 
+use maskinporten_measure::{Bound, Finding, Unit, median};
 use serde_json::Value;
 
 use super::Result;
-use super::finding::{Bound, Finding, Unit};
-use super::samples::{median, number, triples};
+use super::samples::{number, triples};
 
 const CLIENTS: [&str; 4] = ["hyper-util", "reqwest", "reqwest-middleware", "tonic"];
 
@@ -58,7 +58,7 @@ fn allocations(samples: &Value, client: &str) -> Result<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::failures;
+    use super::super::failures;
     use super::*;
     use serde_json::json;
 

@@ -1,9 +1,9 @@
 //! P5, the other half: a day of faults at random.
 
+use maskinporten_measure::{Bound, Finding, Unit};
 use serde_json::Value;
 
 use super::Result;
-use super::finding::{Bound, Finding, Unit};
 use super::outage::{NO_WAIT, NONE, SOME};
 use super::samples::{list, number};
 
@@ -49,7 +49,7 @@ pub(super) fn judge(samples: &Value) -> Result<Vec<Finding>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::failures;
+    use super::super::failures;
     use super::*;
     use serde_json::json;
 

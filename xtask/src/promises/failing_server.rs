@@ -1,9 +1,9 @@
 //! P3, the other half: many callers at once on a cold slot before a server that gives no token.
 
+use maskinporten_measure::{Bound, Finding, Unit};
 use serde_json::Value;
 
 use super::Result;
-use super::finding::{Bound, Finding, Unit};
 use super::samples::{number, text};
 
 /// How many callers the promise speaks of; a run with fewer shows nothing.
@@ -78,7 +78,7 @@ fn judge_case(samples: &Value, case: &Case) -> Result<[Finding; 5]> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::failures;
+    use super::super::failures;
     use super::*;
     use serde_json::json;
 

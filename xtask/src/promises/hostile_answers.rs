@@ -1,8 +1,8 @@
 //! P11: every hostile answer of a token server ends in time, with little memory and as it should.
 
+use maskinporten_measure::{Bound, Finding, Unit};
 use serde_json::Value;
 
-use super::finding::{Bound, Finding, Unit};
 use super::samples::{list, number, text};
 use super::{Measured, Result, Workspace};
 
@@ -148,7 +148,7 @@ fn judge_worst(
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::failures;
+    use super::super::failures;
     use super::*;
     use serde_json::json;
 

@@ -1,8 +1,8 @@
 //! P7: many identities of one client: what looking one up and keeping one costs.
 
+use maskinporten_measure::{Bound, Finding, Unit};
 use serde_json::Value;
 
-use super::finding::{Bound, Finding, Unit};
 use super::program::Program;
 use super::samples::number;
 use super::{Measured, Result, Workspace};
@@ -46,7 +46,7 @@ fn judge(samples: &Value) -> Result<Vec<Finding>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::failures;
+    use super::super::failures;
     use super::*;
     use serde_json::json;
 

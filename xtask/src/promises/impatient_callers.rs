@@ -1,8 +1,8 @@
 //! P4: callers one after another, each of whom gives up before the server can have answered.
 
+use maskinporten_measure::{Bound, Finding, Unit};
 use serde_json::Value;
 
-use super::finding::{Bound, Finding, Unit};
 use super::samples::number;
 use super::{Measured, Result, Workspace};
 
@@ -43,7 +43,7 @@ fn judge(samples: &Value) -> Result<Vec<Finding>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::failures;
+    use super::super::failures;
     use super::*;
     use serde_json::json;
 

@@ -1,8 +1,8 @@
 //! P5: the token server is gone for a time shorter than what is left of the token.
 
+use maskinporten_measure::{Bound, Finding, Unit};
 use serde_json::Value;
 
-use super::finding::{Bound, Finding, Unit};
 use super::samples::{list, number, text};
 use super::{Measured, Result, Workspace, day_of_faults};
 
@@ -95,7 +95,7 @@ fn worst(outages: &[Value]) -> Result<Option<String>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::failures;
+    use super::super::failures;
     use super::*;
     use serde_json::json;
 

@@ -1,13 +1,12 @@
-//! The measuring programs: bench targets without a harness, built as users build and run directly; and
-//! what one of them measures from outside.
+//! The measuring programs: bench targets without a harness, built as users build and run directly.
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
 use crate::cargo::Workspace;
-use crate::{Result, command, system};
+use crate::{Result, command};
 
 /// A program that has been built.
 #[derive(Debug)]
@@ -58,15 +57,13 @@ impl<'a> Program<'a> {
             .map_err(|error| format!("{} printed no JSON: {error}", self.path.display()).into())
     }
 
-    /// How many instructions a run of the program takes, the same to the digit on every machine
-    /// that runs the same code.
-    pub(super) fn instructions(&self, args: &str) -> Result<u64> {
-        system::ensure("valgrind")?;
-        let options = "--tool=callgrind --callgrind-out-file=/dev/null";
-        let mut valgrind = self.workspace.program("valgrind", options);
-        let output = command::capture(valgrind.arg(&self.path).args(args.split_whitespace()))?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        collected(&said).ok_or_else(|| format!("valgrind named no total:\n{said}").into())
+    /// What the program prints, and why it failed where it did.
+    pub(super) fn lines(&self) -> Result<(String, Option<String>)> {
+        let mut command = self.workspace.program(&self.path, "");
+        let output = command.stderr(Stdio::inherit()).output()?;
+        let failure = (!output.status.success())
+            .then(|| format!("{} ended with {}", self.path.display(), output.status));
+        Ok((String::from_utf8(output.stdout)?, failure))
     }
 }
 
@@ -78,14 +75,6 @@ fn executable(messages: &str, bench: &str) -> Option<PathBuf> {
     messages
         .filter(|message| message["target"]["name"] == bench)
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-}
-
-/// The total on callgrind's line `==1234== Collected : 56789`.
-fn collected(said: &str) -> Option<u64> {
-    let (_, total) = said
-        .lines()
-        .find_map(|line| line.split_once("Collected :"))?;
-    total.trim().parse().ok()
 }
 
 #[cfg(test)]
@@ -105,14 +94,5 @@ mod tests {
             Some("/t/cold_slot".into())
         );
         assert_eq!(executable(messages, "assertion"), None);
-    }
-
-    #[test]
-    fn the_total_of_callgrind_is_read() {
-        let said = "==7== Events    : Ir\n==7== Collected : 1234567\n==7== \n==7== I   refs:      1,234,567\n";
-
-        assert_eq!(collected(said), Some(1_234_567));
-        assert_eq!(collected("==7== Collected : none"), None);
-        assert_eq!(collected("valgrind: not found"), None);
     }
 }

@@ -1,8 +1,8 @@
 //! What was found, as a table for people and as JSON for programs.
 
+use maskinporten_measure::{Finding, Verdict};
 use serde_json::{Value, json};
 
-use super::finding::{Finding, Verdict};
 use super::{Measured, Promise};
 
 /// Width of a note; with its indent it ends inside 100 columns.
@@ -112,14 +112,15 @@ fn finding_json(finding: &Finding) -> Value {
         "bound": finding.bound.map(|bound| bound.to_string()),
         "verdict": finding.verdict.to_string().to_lowercase(),
         "note": finding.note,
+        "samples": finding.samples,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::PROMISES;
-    use super::super::finding::{Bound, Unit};
     use super::*;
+    use maskinporten_measure::{Bound, Unit};
 
     fn results() -> Vec<(&'static Promise, Measured)> {
         let kept = Finding::judged("time", 1.2, Bound::at_most(1.35, Unit::Ratio));

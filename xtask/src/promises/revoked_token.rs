@@ -1,8 +1,8 @@
 //! P6: many requests are under way when their token is revoked.
 
+use maskinporten_measure::{Bound, Finding, Unit};
 use serde_json::Value;
 
-use super::finding::{Bound, Finding, Unit};
 use super::samples::number;
 use super::{Measured, Result, Workspace};
 
@@ -66,7 +66,7 @@ fn judge_kind(samples: &Value, kind: &Kind) -> Result<[Finding; 4]> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::failures;
+    use super::super::failures;
     use super::*;
     use serde_json::json;
 

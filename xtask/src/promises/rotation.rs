@@ -1,8 +1,8 @@
 //! P9: the credentials change under requests.
 
+use maskinporten_measure::{Bound, Finding, Unit};
 use serde_json::Value;
 
-use super::finding::{Bound, Finding, Unit};
 use super::samples::number;
 use super::{Measured, Result, Workspace};
 

@@ -4,24 +4,13 @@ use serde_json::Value;
 
 use crate::Result;
 
-/// Two quantities measured side by side, in the order the program printed them.
-pub(super) type Pair = [f64; 2];
-
-/// Three of them.
+/// Three quantities measured side by side, in the order the program printed them.
 pub(super) type Triple = [f64; 3];
 
 /// The number at `pointer`.
 pub(super) fn number(json: &Value, pointer: &str) -> Result<f64> {
     let number = json.pointer(pointer).and_then(Value::as_f64);
     Ok(number.ok_or_else(|| format!("the program printed no number at {pointer}"))?)
-}
-
-/// The numbers at `pointer`.
-pub(super) fn numbers(json: &Value, pointer: &str) -> Result<Vec<f64>> {
-    let numbers = json
-        .pointer(pointer)
-        .and_then(|list| list.as_array()?.iter().map(Value::as_f64).collect());
-    Ok(numbers.ok_or_else(|| format!("the program printed no numbers at {pointer}"))?)
 }
 
 /// The text at `pointer`.
@@ -37,55 +26,23 @@ pub(super) fn list<'a>(json: &'a Value, pointer: &str) -> Result<&'a [Value]> {
     Ok(list.ok_or_else(|| format!("the program printed no list at {pointer}"))?)
 }
 
-/// The pairs at `pointer`; fewer than `least` measure nothing on a machine that others use too.
-pub(super) fn pairs(json: &Value, pointer: &str, least: usize) -> Result<Vec<Pair>> {
-    groups(json, pointer, least, "pairs")
-}
-
-/// The triples at `pointer`, as [`pairs`].
+/// The triples at `pointer`; fewer than `least` measure nothing on a machine that others use too.
 pub(super) fn triples(json: &Value, pointer: &str, least: usize) -> Result<Vec<Triple>> {
-    groups(json, pointer, least, "triples")
-}
-
-fn groups<const N: usize>(
-    json: &Value,
-    pointer: &str,
-    least: usize,
-    name: &str,
-) -> Result<Vec<[f64; N]>> {
-    let groups = json
+    let triples = json
         .pointer(pointer)
-        .and_then(|list| list.as_array()?.iter().map(group).collect());
-    let groups: Vec<[f64; N]> =
-        groups.ok_or_else(|| format!("the program printed no {name} at {pointer}"))?;
-    if groups.len() < least {
-        return Err(format!(
-            "only {} {name} at {pointer}, {least} are needed",
-            groups.len()
-        )
-        .into());
+        .and_then(|list| list.as_array()?.iter().map(triple).collect());
+    let triples: Vec<Triple> =
+        triples.ok_or_else(|| format!("the program printed no triples at {pointer}"))?;
+    if triples.len() < least {
+        let found = triples.len();
+        return Err(format!("only {found} triples at {pointer}, {least} are needed").into());
     }
-    Ok(groups)
+    Ok(triples)
 }
 
-fn group<const N: usize>(json: &Value) -> Option<[f64; N]> {
+fn triple(json: &Value) -> Option<Triple> {
     let numbers: Option<Vec<f64>> = json.as_array()?.iter().map(Value::as_f64).collect();
     numbers?.try_into().ok()
-}
-
-/// The middle one of `values`, or the mean of the two in the middle.
-pub(super) fn median(values: impl IntoIterator<Item = f64>) -> Result<f64> {
-    let mut values: Vec<f64> = values.into_iter().collect();
-    if values.is_empty() || values.iter().any(|value| !value.is_finite()) {
-        return Err("the samples hold no numbers to take a median of".into());
-    }
-    values.sort_by(f64::total_cmp);
-    let half = values.len() / 2;
-    if values.len() % 2 == 1 {
-        Ok(values[half])
-    } else {
-        Ok(f64::midpoint(values[half - 1], values[half]))
-    }
 }
 
 #[cfg(test)]
@@ -94,43 +51,29 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_median_is_in_the_middle() {
-        assert_eq!(median([3.0, 1.0, 2.0]).unwrap(), 2.0);
-        assert_eq!(median([4.0, 1.0, 2.0, 3.0]).unwrap(), 2.5);
-    }
-
-    #[test]
-    fn there_is_no_median_of_nothing_or_of_what_is_no_number() {
-        assert!(median([]).is_err());
-        assert!(median([1.0, f64::NAN]).is_err());
-        assert!(median([1.0 / 0.0]).is_err());
-    }
-
-    #[test]
-    fn pairs_are_found_where_they_are() {
-        let json = json!({"ways": {"kept": {"pairs": [[1, 2.5], [3, 4]]}}});
+    fn triples_are_found_where_they_are() {
+        let json = json!({"clients": {"tonic": {"rounds": [[1, 2.5, 3], [4, 5, 6]]}}});
 
         assert_eq!(
-            pairs(&json, "/ways/kept/pairs", 2).unwrap(),
-            [[1.0, 2.5], [3.0, 4.0]]
+            triples(&json, "/clients/tonic/rounds", 2).unwrap(),
+            [[1.0, 2.5, 3.0], [4.0, 5.0, 6.0]]
         );
-        assert!(pairs(&json, "/ways/shared/pairs", 2).is_err());
+        assert!(triples(&json, "/clients/reqwest/rounds", 2).is_err());
     }
 
     #[test]
-    fn too_few_pairs_measure_nothing() {
-        let error = pairs(&json!({"pairs": [[1, 2]]}), "/pairs", 50)
+    fn too_few_triples_measure_nothing() {
+        let error = triples(&json!({"rounds": [[1, 2, 3]]}), "/rounds", 50)
             .unwrap_err()
             .to_string();
 
-        assert_eq!(error, "only 1 pairs at /pairs, 50 are needed");
+        assert_eq!(error, "only 1 triples at /rounds, 50 are needed");
     }
 
     #[test]
-    fn what_is_no_pair_is_an_error() {
-        assert!(pairs(&json!({"pairs": [[1, 2], [3]]}), "/pairs", 1).is_err());
-        assert!(pairs(&json!({"pairs": [["1", 2]]}), "/pairs", 1).is_err());
-        assert!(numbers(&json!({"hop_ns": [1, null]}), "/hop_ns").is_err());
+    fn what_is_no_triple_or_no_number_is_an_error() {
+        assert!(triples(&json!({"rounds": [[1, 2, 3], [3]]}), "/rounds", 1).is_err());
+        assert!(triples(&json!({"rounds": [["1", 2, 3]]}), "/rounds", 1).is_err());
         assert!(number(&json!({"callers": "many"}), "/callers").is_err());
     }
 

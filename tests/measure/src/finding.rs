@@ -1,25 +1,30 @@
-//! One figure beside its bound, and what follows from the two.
+//! One figure with its bound, and the verdict that follows from the two.
 
 use std::fmt;
 
+use serde_json::Value;
+
 /// One row of the report.
-#[derive(Debug, PartialEq)]
-pub(super) struct Finding {
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finding {
     /// What was measured.
-    pub(super) what: String,
+    pub what: String,
     /// What it measured; nothing where it could not be.
-    pub(super) figure: Option<f64>,
+    pub figure: Option<f64>,
     /// What it may measure.
-    pub(super) bound: Option<Bound>,
+    pub bound: Option<Bound>,
     /// What follows.
-    pub(super) verdict: Verdict,
-    /// What the reader should know beside it.
-    pub(super) note: Option<String>,
+    pub verdict: Verdict,
+    /// What the reader should know as well.
+    pub note: Option<String>,
+    /// What the figure was computed from, for `--json`.
+    pub samples: Option<Value>,
 }
 
 impl Finding {
-    /// Holds `figure` against `bound`.
-    pub(super) fn judged(what: impl Into<String>, figure: f64, bound: Bound) -> Self {
+    /// Compares `figure` with `bound`.
+    #[must_use]
+    pub fn judged(what: impl Into<String>, figure: f64, bound: Bound) -> Self {
         let verdict = if bound.holds(figure) {
             Verdict::Kept
         } else {
@@ -31,53 +36,59 @@ impl Finding {
             bound: Some(bound),
             verdict,
             note: None,
+            samples: None,
         }
     }
 
     /// There is no figure, and so the promise is not kept.
-    pub(super) fn unmeasured(what: &str, reason: &str) -> Self {
-        let note = Some(reason.to_owned());
+    #[must_use]
+    pub fn unmeasured(what: impl Into<String>, reason: impl Into<String>) -> Self {
         Self {
-            what: what.to_owned(),
+            what: what.into(),
             figure: None,
             bound: None,
             verdict: Verdict::Unmeasured,
-            note,
+            note: Some(reason.into()),
+            samples: None,
         }
     }
 
-    /// There is a figure, but this machine cannot show what it was to show.
-    pub(super) fn not_judged(self, reason: String) -> Self {
+    /// This machine cannot show what was to be shown; the figure, if there is one, is only printed.
+    #[must_use]
+    pub fn not_judged(self, reason: impl Into<String>) -> Self {
         Self {
             verdict: Verdict::NotJudged,
-            note: Some(reason),
+            note: Some(reason.into()),
             ..self
         }
     }
 
-    /// The same with a remark beside it.
-    pub(super) fn with_note(self, note: String) -> Self {
+    /// The same with a remark.
+    #[must_use]
+    pub fn with_note(self, note: impl Into<String>) -> Self {
         Self {
-            note: Some(note),
+            note: Some(note.into()),
             ..self
         }
     }
 
     /// Whether the promise fails with it.
-    pub(super) fn is_failure(&self) -> bool {
+    #[must_use]
+    pub fn is_failure(&self) -> bool {
         matches!(self.verdict, Verdict::Broken | Verdict::Unmeasured)
     }
 
     /// The figure in the unit of its bound, or nothing.
-    pub(super) fn figure_text(&self) -> String {
-        let text = |bound: Bound| Some(bound.unit.show(self.figure?));
+    #[must_use]
+    pub fn figure_text(&self) -> String {
+        let text = |bound: Bound| Some(bound.show(self.figure?));
         self.bound.and_then(text).unwrap_or_default()
     }
 }
 
 /// What follows from a figure and its bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub enum Verdict {
     /// The figure is within the bound.
     Kept,
     /// The figure is beyond the bound.
@@ -88,14 +99,22 @@ pub(super) enum Verdict {
     Unmeasured,
 }
 
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+impl Verdict {
+    pub(crate) const ALL: [Self; 4] = [Self::Kept, Self::Broken, Self::NotJudged, Self::Unmeasured];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
             Self::Kept => "kept",
             Self::Broken => "BROKEN",
             Self::NotJudged => "not judged",
             Self::Unmeasured => "UNMEASURED",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
     }
 }
 
@@ -103,14 +122,14 @@ impl fmt::Display for Verdict {
 
 /// What a figure may be.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Bound {
-    limit: Limit,
-    value: f64,
-    unit: Unit,
+pub struct Bound {
+    pub(crate) limit: Limit,
+    pub(crate) value: f64,
+    pub(crate) unit: Unit,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Limit {
+pub(crate) enum Limit {
     AtMost,
     Below,
     AtLeast,
@@ -119,11 +138,13 @@ enum Limit {
 
 /// What a figure counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unit {
+pub enum Unit {
     /// One quantity by another of its kind.
     Ratio,
     /// Whole things.
     Count,
+    /// Instructions of the processor.
+    Instructions,
     /// Time.
     Milliseconds,
     /// Memory.
@@ -134,43 +155,36 @@ pub(super) enum Unit {
 
 impl Bound {
     /// No more than `value`.
-    pub(super) const fn at_most(value: f64, unit: Unit) -> Self {
-        Self {
-            limit: Limit::AtMost,
-            value,
-            unit,
-        }
+    #[must_use]
+    pub const fn at_most(value: f64, unit: Unit) -> Self {
+        Self::new(Limit::AtMost, value, unit)
     }
 
     /// Less than `value`.
-    pub(super) const fn below(value: f64, unit: Unit) -> Self {
-        Self {
-            limit: Limit::Below,
-            value,
-            unit,
-        }
+    #[must_use]
+    pub const fn below(value: f64, unit: Unit) -> Self {
+        Self::new(Limit::Below, value, unit)
     }
 
     /// No less than `value`.
-    pub(super) const fn at_least(value: f64, unit: Unit) -> Self {
-        Self {
-            limit: Limit::AtLeast,
-            value,
-            unit,
-        }
+    #[must_use]
+    pub const fn at_least(value: f64, unit: Unit) -> Self {
+        Self::new(Limit::AtLeast, value, unit)
     }
 
     /// This and nothing else.
-    pub(super) const fn exactly(value: f64, unit: Unit) -> Self {
-        Self {
-            limit: Limit::Exactly,
-            value,
-            unit,
-        }
+    #[must_use]
+    pub const fn exactly(value: f64, unit: Unit) -> Self {
+        Self::new(Limit::Exactly, value, unit)
     }
 
-    /// Whether `figure` is within; a figure that is no number never is.
-    pub(super) fn holds(self, figure: f64) -> bool {
+    const fn new(limit: Limit, value: f64, unit: Unit) -> Self {
+        Self { limit, value, unit }
+    }
+
+    /// Whether `figure` is within; NaN never is.
+    #[must_use]
+    pub fn holds(self, figure: f64) -> bool {
         match self.limit {
             Limit::AtMost => figure <= self.value,
             Limit::Below => figure < self.value,
@@ -178,37 +192,71 @@ impl Bound {
             Limit::Exactly => figure == self.value,
         }
     }
+
+    /// How far `figure` is beyond, in its unit; negative where it is within.
+    pub(crate) fn excess(self, figure: f64) -> f64 {
+        match self.limit {
+            Limit::AtMost | Limit::Below => figure - self.value,
+            Limit::AtLeast => self.value - figure,
+            Limit::Exactly => (figure - self.value).abs(),
+        }
+    }
+
+    pub(crate) fn show(self, figure: f64) -> String {
+        self.unit.show(figure)
+    }
 }
 
 impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign = match self.limit {
-            Limit::AtMost => '≤',
-            Limit::Below => '<',
-            Limit::AtLeast => '≥',
-            Limit::Exactly => '=',
-        };
-        f.pad(&format!("{sign} {}", self.unit.show(self.value)))
+        f.pad(&format!("{} {}", self.limit.sign(), self.show(self.value)))
+    }
+}
+
+impl Limit {
+    pub(crate) const ALL: [Self; 4] = [Self::AtMost, Self::Below, Self::AtLeast, Self::Exactly];
+
+    pub(crate) fn sign(self) -> &'static str {
+        match self {
+            Self::AtMost => "≤",
+            Self::Below => "<",
+            Self::AtLeast => "≥",
+            Self::Exactly => "=",
+        }
     }
 }
 
 impl Unit {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Ratio,
+        Self::Count,
+        Self::Instructions,
+        Self::Milliseconds,
+        Self::Kibibytes,
+        Self::Bytes,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ratio => "ratio",
+            Self::Count => "count",
+            Self::Instructions => "instructions",
+            Self::Milliseconds => "milliseconds",
+            Self::Kibibytes => "kibibytes",
+            Self::Bytes => "bytes",
+        }
+    }
+
     fn show(self, figure: f64) -> String {
         match self {
             Self::Ratio => format!("{figure:.2}"),
             Self::Count => format!("{figure}"),
+            Self::Instructions => format!("{figure:.0}"),
             Self::Milliseconds => format!("{figure:.1} ms"),
             Self::Kibibytes => format!("{figure:.0} KiB"),
             Self::Bytes => format!("{figure:.0} B"),
         }
     }
-}
-
-/// What a promise fails with, for the tests of its judge.
-#[cfg(test)]
-pub(super) fn failures(findings: &[Finding]) -> Vec<&str> {
-    let failures = findings.iter().filter(|finding| finding.is_failure());
-    failures.map(|finding| finding.what.as_str()).collect()
 }
 
 #[cfg(test)]
@@ -237,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_keeps_no_promise() {
+    fn nan_keeps_no_promise() {
         check(Bound::at_most(1.25, Unit::Ratio), f64::NAN, Verdict::Broken);
         check(Bound::at_least(1.8, Unit::Ratio), f64::NAN, Verdict::Broken);
     }
@@ -247,7 +295,7 @@ mod tests {
         let slow = Finding::judged("x", 1.2, Bound::at_least(1.8, Unit::Ratio));
 
         assert!(slow.is_failure());
-        assert!(!slow.not_judged("one core".to_owned()).is_failure());
+        assert!(!slow.not_judged("one core").is_failure());
         assert!(Finding::unmeasured("x", "no valgrind").is_failure());
     }
 
