@@ -10,13 +10,15 @@
 //! - Among 1 000 and 5 000 the figures are multiples of a static header with the same context inserted:
 //!   in time, the memory that so many contexts and tokens take counts as well.
 //! - Allocations are those beyond the static header's: a context in a request is in a box of its caller's.
+//! - A caller's own sensitive `Authorization` makes the layer ask whether it is a token of the library's: among
+//!   5 000 kept tokens that must take no longer than among 64.
 //! - Two threads share all contexts and one service; each goes through all contexts, from another start.
 //!   The control is a static header and contexts for each thread and shares nothing.
 //! - Each figure is the worst of the three [ways](Way) of use; the note has all of them.
 //!
 //! ```text
 //! organisations                                  judges P14
-//! organisations count   KIND ORGANISATIONS WAY context|own|static|bare CALLS
+//! organisations count   KIND ORGANISATIONS WAY context|displacing|own|static|bare CALLS
 //! organisations time    KIND ORGANISATIONS WAY   pairs of nanoseconds a call, as JSON
 //! organisations threads KIND ORGANISATIONS WAY   pairs of calls a second, as JSON
 //! ```
@@ -31,7 +33,8 @@ mod call;
 use std::hint::black_box;
 use std::time::Duration;
 
-use http::Request;
+use http::header::AUTHORIZATION;
+use http::{HeaderValue, Request};
 use maskinporten_measure::{self as measure, Bound, Figure, Report, Result, Speedup, Unit};
 use serde_json::{Value, json};
 use tower::{Layer, Service, ServiceExt};
@@ -50,6 +53,8 @@ const MAX_IDENTITIES: usize = 10_000;
 
 const ABOVE_OWN_TOKEN: Bound = Bound::at_most(500.0, Unit::Instructions);
 const BY_STATIC: Bound = Bound::at_most(2.5, Unit::Ratio);
+
+const DISPLACING: Bound = Bound::at_most(1.1, Unit::Ratio);
 
 const TIME_PROCESSES: usize = 7;
 const TIME_PAIRS: usize = 51;
@@ -107,6 +112,23 @@ fn judge() {
             report.measured(what, TWO_THREADS, speedup);
         }
     }
+    let what = "instructions where a caller's sensitive header is displaced, 5000 tokens kept ÷ 64";
+    report.measured(what, DISPLACING, displacing());
+}
+
+/// What recognising a caller's own header takes among many kept tokens, as a multiple of among few.
+fn displacing() -> Result<Figure> {
+    let among = |organisations| {
+        let (kind, way) = (Kind::ConsumerOrg, Way::ALL[0]);
+        let case = Case {
+            kind,
+            organisations,
+            way,
+        };
+        case.instructions("displacing")
+    };
+    let (many, few) = (among(MANY[1])?, among(FEW)?);
+    Ok(Figure::new(many / few).with_note(format!("{many:.0} ÷ {few:.0}")))
 }
 
 /// The worst figure of the three ways.
@@ -289,10 +311,20 @@ impl Case {
         let insert = inserting(&contexts, 0);
         black_box(match subject {
             "context" => run(&mut ours(&contexts), way, calls, request(), insert),
+            "displacing" => {
+                let mut theirs = HeaderValue::from_static("Bearer their-own");
+                theirs.set_sensitive(true);
+                let (mut insert, theirs) = (insert, theirs);
+                let insert = |request: &mut Request<()>| {
+                    insert(request);
+                    request.headers_mut().insert(AUTHORIZATION, theirs.clone());
+                };
+                run(&mut ours(&contexts), way, calls, request(), insert)
+            }
             "own" => run(&mut ours(&contexts), way, calls, request(), |_| {}),
             "static" => run(&mut fixed(), way, calls, request(), insert),
             "bare" => run(&mut fixed(), way, calls, request(), |_| {}),
-            _ => panic!("context, own, static or bare"),
+            _ => panic!("context, displacing, own, static or bare"),
         });
     }
 

@@ -108,6 +108,15 @@ const PROMISES: &[Promise] = &[
             Ok(measured)
         },
     },
+    Promise {
+        id: "P17",
+        text: "organisations in rounds find their tokens, also where there are twice too many",
+        measure: |workspace| {
+            let mut measured = Measured::default();
+            measured.add_judged(workspace, "maskinporten-tests", "rounds", "P17");
+            Ok(measured)
+        },
+    },
 ];
 
 /// One claim and the function that measures it.
@@ -253,7 +262,7 @@ mod tests {
     #[test]
     fn no_name_means_every_promise() {
         let every = [
-            "P1", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "P11", "P13", "P14",
+            "P1", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "P11", "P13", "P14", "P17",
         ];
         assert_eq!(chosen(&[]), every);
         assert_eq!(chosen(&["--json"]), every);
@@ -270,7 +279,7 @@ mod tests {
 
         assert_eq!(
             error,
-            "unknown promise P99; known are P1, P3, P4, P5, P6, P7, P8, P9, P11, P13, P14"
+            "unknown promise P99; known are P1, P3, P4, P5, P6, P7, P8, P9, P11, P13, P14, P17"
         );
     }
 
