@@ -1,4 +1,4 @@
-//! A request that sets a header: what `Entry::fresh` and `Entry::lend_anew` do with the engine's own parts.
+//! A request that sets a header: what `EntryShard::fresh` and `EntryShard::lend_anew` do with the engine's own parts.
 
 #![allow(dead_code, reason = "each binary explores what it can")]
 
@@ -23,8 +23,13 @@ pub(crate) struct Copies {
 
 impl Copies {
     pub(crate) fn new() -> Self {
+        let headers = Headers::new();
+        // Made before there are threads: the model checker does not know `OnceLock`, which orders it else.
+        for stripe in [0, 1] {
+            headers.place(stripe);
+        }
         Self {
-            headers: Headers::new(),
+            headers,
             mark: Arc::default(),
         }
     }
@@ -71,7 +76,7 @@ impl View {
     ) -> bool {
         let reading = CoarseReading::exact(now);
         let generation = life.generation();
-        if let Some(fresh) = copies.headers.fresh(self.stripe, generation, reading) {
+        if let Some(fresh) = copies.headers.place(self.stripe).fresh(generation, reading) {
             let value = fresh.value().cloned();
             (self.generation, self.token) = (generation, value.unwrap().token);
             return true;
@@ -80,9 +85,8 @@ impl View {
             token: *token,
             _mark: Arc::clone(&copies.mark),
         };
-        let looked = copies
-            .headers
-            .look(life, self.stripe, (reading, now), copy, copy);
+        let place = copies.headers.place(self.stripe);
+        let looked = place.look(life, (reading, now), copy, copy);
         let Some(looked) = looked else {
             return false;
         };

@@ -9,25 +9,22 @@
 //!   newcomer replaces a row of its set. A context without a row costs a look-up in the map, nothing else.
 
 use std::mem;
-use std::sync::Arc;
 
-use crate::cache::Entry;
+use crate::cache::EntryShard;
 use crate::request::TokenContext;
 
-/// How many rows a hash may be in: their hashes are one cache line.
+/// How many rows a set has: their hashes are one cache line.
 const WAYS: usize = 8;
 
 /// How many sets there are at first and at most.
 const SETS: usize = 8;
 const SETS_AT_MOST: usize = 4_096;
 
-/// The table grows for a newcomer to a full set only if at least 3 of 8 rows are in use: else it is chance.
-const GROWS_FROM: usize = 3;
+/// The table grows for a newcomer whose sets are full only if one row in so many is in use: else it is chance.
+const GROWS_FROM: usize = 2;
 
 pub(super) struct ContextTable {
-    /// The hash of each row; no hash is 0.
-    hashes: Box<[u64]>,
-    rows: Box<[Option<Box<Row>>]>,
+    sets: Box<[Set]>,
     used: usize,
     /// Which row of a full set is replaced next.
     next: usize,
@@ -35,9 +32,18 @@ pub(super) struct ContextTable {
     put: usize,
 }
 
+/// The rows of one set. Hashes and pointers are two cache lines that processors fetch together.
+#[derive(Default)]
+#[repr(align(128))]
+struct Set {
+    /// The hash of each row that is in use; no hash is 0.
+    hashes: [u64; WAYS],
+    rows: [Option<Box<Row>>; WAYS],
+}
+
 struct Row {
     context: TokenContext,
-    entry: Arc<Entry>,
+    entry: EntryShard,
 }
 
 impl ContextTable {
@@ -48,10 +54,9 @@ impl ContextTable {
 
     fn with_sets(sets: usize) -> Self {
         let mut rows = Vec::new();
-        rows.resize_with(sets * WAYS, || None);
+        rows.resize_with(sets, Set::default);
         Self {
-            hashes: vec![0; sets * WAYS].into_boxed_slice(),
-            rows: rows.into_boxed_slice(),
+            sets: rows.into_boxed_slice(),
             used: 0,
             next: 0,
             put: 0,
@@ -60,90 +65,122 @@ impl ContextTable {
 
     /// The entry of a context that was put here.
     #[inline]
-    pub(super) fn find(&self, context: &TokenContext) -> Option<&Arc<Entry>> {
+    pub(super) fn find(&self, context: &TokenContext) -> Option<&EntryShard> {
         let hash = hash_of(context);
-        let first = self.first_of(hash)?;
-        let set = self.hashes.get(first..first + WAYS)?;
-        for (at, found) in set.iter().enumerate() {
+        let [first, second] = self.places_of(hash)?;
+        let found = self.sets[first].find(hash, context);
+        found.or_else(|| self.sets[second].find(hash, context))
+    }
+
+    /// Notes the entry of a context.
+    pub(super) fn put(&mut self, context: &TokenContext, entry: EntryShard) {
+        if self.put >= self.rows() {
+            self.rebuild(self.sets.len());
+        }
+        self.put += 1;
+        let hash = hash_of(context);
+        let mut row = Box::new(Row {
+            context: context.clone(),
+            entry,
+        });
+        loop {
+            row = match self.place(hash, row) {
+                Ok(()) => return,
+                Err(row) => row,
+            };
+            let sets = self.sets.len();
+            if sets == SETS_AT_MOST || (sets > 0 && self.used * GROWS_FROM < self.rows()) {
+                self.displace(hash, row);
+                return;
+            }
+            self.rebuild(if sets == 0 { SETS } else { sets * 2 });
+        }
+    }
+
+    fn rows(&self) -> usize {
+        self.sets.len() * WAYS
+    }
+
+    /// Places a row without displacing one that is of use: in its own place, in an empty one, or in that of an
+    /// entry that was retired. Gives it back if both of its sets are full.
+    fn place(&mut self, hash: u64, row: Box<Row>) -> Result<(), Box<Row>> {
+        let Some(sets) = self.places_of(hash) else {
+            return Err(row);
+        };
+        let is_same = |found: &Row| found.context == row.context;
+        let is_retired = |found: &Row| found.entry.is_retired();
+        let place_in = |set: &Set, is_its: &dyn Fn(&Row) -> bool| {
+            let mut rows = set.rows.iter();
+            rows.position(|found| found.as_deref().is_some_and(is_its))
+        };
+        let its_own = sets.map(|set| place_in(&self.sets[set], &is_same));
+        let empty = sets.map(|set| self.sets[set].rows.iter().position(Option::is_none));
+        let retired = sets.map(|set| place_in(&self.sets[set], &is_retired));
+        let found = [its_own, empty, retired].into_iter().find_map(|places| {
+            let places = sets.into_iter().zip(places);
+            places
+                .into_iter()
+                .find_map(|(set, place)| Some((set, place?)))
+        });
+        match found {
+            Some((set, at)) => {
+                self.set_row(set, at, hash, row);
+                Ok(())
+            }
+            None => Err(row),
+        }
+    }
+
+    /// Places a row in the place of another one.
+    fn displace(&mut self, hash: u64, row: Box<Row>) {
+        if let Some([set, _]) = self.places_of(hash) {
+            self.next = (self.next + 1) % WAYS;
+            self.set_row(set, self.next, hash, row);
+        }
+    }
+
+    fn set_row(&mut self, set: usize, at: usize, hash: u64, row: Box<Row>) {
+        let set = &mut self.sets[set];
+        set.hashes[at] = hash;
+        if set.rows[at].replace(row).is_none() {
+            self.used += 1;
+        }
+    }
+
+    /// Moves the rows of entries that are in the map still to a table of so many sets. A row that finds both of
+    /// its sets full is dropped.
+    fn rebuild(&mut self, sets: usize) {
+        let old = mem::replace(self, Self::with_sets(sets));
+        for set in old.sets {
+            for (hash, row) in set.hashes.into_iter().zip(set.rows) {
+                if let Some(row) = row.filter(|row| !row.entry.is_retired()) {
+                    let _full = self.place(hash, row);
+                }
+            }
+        }
+    }
+
+    /// The two sets that a row may be in. With a choice of two, both are full only in a table that is.
+    #[inline]
+    fn places_of(&self, hash: u64) -> Option<[usize; 2]> {
+        // A power of two, or none.
+        let mask = self.sets.len().checked_sub(1)?;
+        Some([hash as usize & mask, (hash >> 32) as usize & mask])
+    }
+}
+
+impl Set {
+    #[inline]
+    fn find(&self, hash: u64, context: &TokenContext) -> Option<&EntryShard> {
+        for (at, found) in self.hashes.iter().enumerate() {
             if *found == hash
-                && let Some(row) = &self.rows[first + at]
+                && let Some(row) = &self.rows[at]
                 && row.context == *context
             {
                 return Some(&row.entry);
             }
         }
         None
-    }
-
-    /// Notes the entry of a context.
-    pub(super) fn put(&mut self, context: &TokenContext, entry: &Arc<Entry>) {
-        if self.put >= self.hashes.len() {
-            self.rebuild(self.hashes.len() / WAYS);
-        }
-        self.put += 1;
-        let hash = hash_of(context);
-        let row = Row {
-            context: context.clone(),
-            entry: Arc::clone(entry),
-        };
-        let at = loop {
-            if let Some(at) = self.place_for(hash, context) {
-                break at;
-            }
-            let sets = self.hashes.len() / WAYS;
-            let grows = sets < SETS_AT_MOST && self.used * 8 >= self.hashes.len() * GROWS_FROM;
-            if !grows {
-                self.next = (self.next + 1) % WAYS;
-                break self.first_of(hash).unwrap_or_default() + self.next;
-            }
-            self.rebuild(if sets == 0 { SETS } else { sets * 2 });
-        };
-        self.place(at, hash, Box::new(row));
-    }
-
-    /// Where a row may go without displacing one that is of use: its own place, an empty one, or that of an
-    /// entry that was retired.
-    fn place_for(&self, hash: u64, context: &TokenContext) -> Option<usize> {
-        let first = self.first_of(hash)?;
-        let set = first..first + WAYS;
-        let is_same = |row: &Row| row.context == *context;
-        let is_of =
-            |at: usize, test: &dyn Fn(&Row) -> bool| self.rows[at].as_deref().is_some_and(test);
-        let mut places = set.clone();
-        let same = places.find(|at| self.hashes[*at] == hash && is_of(*at, &is_same));
-        let free = |at: &usize| {
-            self.rows[*at].is_none() || is_of(*at, &|row: &Row| row.entry.is_retired())
-        };
-        same.or_else(|| set.clone().find(free))
-    }
-
-    fn place(&mut self, at: usize, hash: u64, row: Box<Row>) {
-        self.hashes[at] = hash;
-        if self.rows[at].replace(row).is_none() {
-            self.used += 1;
-        }
-    }
-
-    /// Moves the rows of entries that are in the map still to a table of so many sets. A row that finds its
-    /// set full is dropped.
-    fn rebuild(&mut self, sets: usize) {
-        let old = mem::replace(self, Self::with_sets(sets));
-        for (hash, row) in old.hashes.into_iter().zip(old.rows) {
-            let Some(row) = row.filter(|row| !row.entry.is_retired()) else {
-                continue;
-            };
-            if let Some(at) = self.place_for(hash, &row.context) {
-                self.place(at, hash, row);
-            }
-        }
-    }
-
-    #[inline]
-    fn first_of(&self, hash: u64) -> Option<usize> {
-        let sets = self.hashes.len() / WAYS;
-        // A power of two, or none.
-        let mask = sets.checked_sub(1)?;
-        Some((hash as usize & mask) * WAYS)
     }
 }
 
@@ -156,6 +193,7 @@ fn hash_of(context: &TokenContext) -> u64 {
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
+    use std::sync::Arc;
     use std::time::Duration;
 
     use proptest::prelude::*;
@@ -207,7 +245,7 @@ mod tests {
                 match step {
                     Step::Put(number) => {
                         let entry = entry();
-                        table.put(&context(number, hashes), entry.entry());
+                        table.put(&context(number, hashes), entry.entry().shard(0));
                         let found = table.find(&context(number, hashes));
                         prop_assert!(found.is_some_and(|found| found.id() == entry.id()));
                         model.insert(number, Some(entry));
@@ -227,15 +265,15 @@ mod tests {
                         }
                     }
                 }
-                let used = table.rows.iter().flatten().count();
+                let used = table.sets.iter().flat_map(|set| &set.rows).flatten().count();
                 prop_assert_eq!(used, table.used);
-                prop_assert!(table.rows.len() <= SETS_AT_MOST * WAYS);
+                prop_assert!(table.sets.len() <= SETS_AT_MOST);
             }
         }
     }
 
     #[test]
-    fn nearly_every_one_of_thousands_of_contexts_keeps_its_row() {
+    fn every_one_of_thousands_of_contexts_keeps_its_row() {
         let entry = entry();
         let contexts: Vec<_> = (0..5_000)
             .map(|number| {
@@ -247,15 +285,15 @@ mod tests {
         let mut table = ContextTable::new();
         for context in contexts.iter().chain(&contexts) {
             if table.find(context).is_none() {
-                table.put(context, entry.entry());
+                table.put(context, entry.entry().shard(0));
             }
         }
 
         let found = contexts
             .iter()
             .filter(|context| table.find(context).is_some());
-        assert!(found.count() >= 4_900);
-        assert!(table.rows.len() <= 32_768);
+        assert_eq!(found.count(), 5_000);
+        assert!(table.rows() <= 16_384);
     }
 
     #[test]
@@ -263,11 +301,11 @@ mod tests {
         let mut table = ContextTable::new();
         for number in 0..10_000 {
             let held = entry();
-            table.put(&context(number, u64::MAX), held.entry());
+            table.put(&context(number, u64::MAX), held.entry().shard(0));
             let entry = Arc::clone(held.entry());
             drop(held);
             assert!(entry.retire(entry.clock().now()).is_some());
         }
-        assert!(table.rows.len() <= 128, "{}", table.rows.len());
+        assert!(table.rows() <= 128, "{}", table.rows());
     }
 }

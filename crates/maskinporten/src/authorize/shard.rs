@@ -14,7 +14,7 @@ use super::contexts::ContextTable;
 use super::origins::{self, Interned};
 use super::policy::{Contexts, Policy};
 use super::{Acquire, SentToken};
-use crate::cache::{CachePadded, Entry, Held, Lent, STRIPES};
+use crate::cache::{CachePadded, EntryShard, Held, Lent, STRIPES};
 use crate::clock::{AnyClock, CoarseReading};
 use crate::error::Result;
 use crate::header;
@@ -39,7 +39,7 @@ pub(super) struct Shard {
     expects_contexts: bool,
     origins: NonZeroU32,
     clock: AnyClock,
-    entry: Held,
+    own: EntryShard,
     tally: Arc<Tally>,
     // Only ever tried, so no thread waits for it: a request that finds it taken looks the entry up in the map.
     contexts: Mutex<ContextTable>,
@@ -95,7 +95,7 @@ impl Shard {
             expects_contexts: policy.contexts != Contexts::Unexpected,
             origins: interned.number,
             clock: policy.entry.clock().clone(),
-            entry: policy.entry.clone(),
+            own: policy.entry.entry().shard(stripe),
             tally: Arc::clone(policy.entry.tally()),
             contexts: Mutex::new(ContextTable::new()),
             policy: Arc::clone(policy),
@@ -129,8 +129,8 @@ impl Shard {
         // Dropped under no lock: its destructor may be a user's.
         let mut displaced = None;
         let (is_set, generation) = {
-            let Some((fresh, generation)) = self.entry.fresh(self.stripe, reading) else {
-                return self.set(headers, self.lend_anew(&self.entry)?);
+            let Some((fresh, generation)) = self.own.fresh(reading) else {
+                return self.set(headers, self.lend_anew(&self.own)?);
             };
             (
                 header::set(headers, fresh.value()?, &mut displaced),
@@ -141,7 +141,7 @@ impl Shard {
             return None;
         }
         self.count(Lookup::Hit);
-        Some(self.sent(&self.entry, generation))
+        Some(self.sent(&self.own, generation))
     }
 
     /// Sets and counts a header, unless a sensitive one is in the way.
@@ -183,22 +183,20 @@ impl Shard {
         let contexts = self.contexts.try_lock()?;
         let entry = contexts.find(context)?;
         if let Some(ready) = self.fresh(entry, reading) {
-            entry.visit();
             return Some(ready);
         }
-        let entry = Arc::clone(entry);
+        let entry = entry.clone();
         // What follows may start a fetch.
         drop(contexts);
         if entry.is_retired() {
             return None;
         }
-        entry.visit();
         self.lend_anew(&entry)
     }
 
     #[inline]
-    fn fresh(&self, entry: &Entry, reading: CoarseReading) -> Option<Ready> {
-        let (fresh, generation) = entry.fresh(self.stripe, reading)?;
+    fn fresh(&self, entry: &EntryShard, reading: CoarseReading) -> Option<Ready> {
+        let (fresh, generation) = entry.fresh(reading)?;
         Some(Ready {
             value: fresh.value()?.clone(),
             sent: self.sent(entry, generation),
@@ -207,8 +205,8 @@ impl Shard {
     }
 
     #[cold]
-    fn lend_anew(&self, entry: &Entry) -> Option<Ready> {
-        let lent = entry.lend_anew(self.stripe)?;
+    fn lend_anew(&self, entry: &EntryShard) -> Option<Ready> {
+        let lent = entry.lend_anew()?;
         let Lent {
             value,
             generation,
@@ -222,7 +220,7 @@ impl Shard {
     }
 
     #[inline]
-    fn sent(&self, entry: &Entry, generation: u64) -> SentToken {
+    fn sent(&self, entry: &EntryShard, generation: u64) -> SentToken {
         SentToken {
             entry: entry.id(),
             origins: self.origins,
@@ -232,7 +230,7 @@ impl Shard {
 
     /// The layer's own token, or the wait for it.
     pub(super) fn own(&self) -> Found {
-        self.lend_or_wait(&self.entry)
+        self.lend_or_wait(&self.own, &self.policy.entry)
     }
 
     /// The token that an allowed context asks for, or the wait for it.
@@ -244,19 +242,20 @@ impl Shard {
         if let Some(ready) = self.known(context) {
             return Ok(Found::Ready(ready));
         }
-        let entry = self.policy.entry_in(context)?;
+        let held = self.policy.entry_in(context)?;
+        let entry = held.entry().shard(self.stripe);
         if let Some(mut contexts) = self.contexts.try_lock() {
-            contexts.put(context, entry.entry());
+            contexts.put(context, entry.clone());
         }
-        Ok(self.lend_or_wait(&entry))
+        Ok(self.lend_or_wait(&entry, &held))
     }
 
-    fn lend_or_wait(&self, entry: &Held) -> Found {
+    fn lend_or_wait(&self, entry: &EntryShard, held: &Held) -> Found {
         let reading = self.clock.coarse();
         let ready = self.fresh(entry, reading);
         match ready.or_else(|| self.lend_anew(entry)) {
             Some(ready) => Found::Ready(ready),
-            None => Found::Pending(Acquire::new(entry.clone(), self.origins)),
+            None => Found::Pending(Acquire::new(held.clone(), self.origins)),
         }
     }
 }

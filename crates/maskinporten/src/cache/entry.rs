@@ -22,9 +22,10 @@ use crate::cache::breaker::Breaker;
 use crate::cache::by_id;
 use crate::cache::eviction::State;
 use crate::cache::flight::{Flight, Launch};
-use crate::cache::headers::{Fresh, Headers};
+use crate::cache::headers::{Fresh, Headers, Place};
 use crate::cache::holders::Holders;
 use crate::cache::life::{self, Found, Holds, Life, Rejection, Setback, Standing, Takeoff};
+use crate::cache::stripe::CachePadded;
 use crate::cache::window::Window;
 use crate::clock::{AnyClock, CoarseReading, Moment};
 use crate::error::{Error, ErrorKind, Result};
@@ -75,6 +76,15 @@ pub(crate) struct Entry {
     visited: AtomicBool,
     /// Whether anybody has asked for its own sake, and not only for what is made of it.
     wanted: AtomicBool,
+}
+
+/// An entry as the threads of one stripe use it. It keeps the entry's memory, and does not hold the entry.
+///
+/// The place of the copy and the number are those of the entry: a hit follows fewer pointers.
+pub(crate) struct EntryShard {
+    place: Arc<CachePadded<Place<HeaderValue>>>,
+    id: u64,
+    entry: Arc<Entry>,
 }
 
 /// A header that was lent, and which token it is of.
@@ -289,6 +299,66 @@ impl Held {
     }
 }
 
+// ===== impl EntryShard =====
+
+impl EntryShard {
+    /// The entry's [number](Entry::id).
+    #[inline]
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(crate) fn is_retired(&self) -> bool {
+        self.entry.is_retired()
+    }
+
+    /// The header, locked, and its generation, if there is a fresh copy: the path of most requests. No user's
+    /// code is called while it is held.
+    #[inline]
+    pub(crate) fn fresh(&self, reading: CoarseReading) -> Option<(Fresh<'_, HeaderValue>, u64)> {
+        let generation = self.entry.life.generation();
+        let fresh = self.place.fresh(generation, reading)?;
+        Some((fresh, generation))
+    }
+
+    /// The header of a token that may be used now, fresh or ageing. Starts no fetch where there is none: a
+    /// request that waits does that.
+    #[cold]
+    pub(crate) fn lend_anew(&self) -> Option<Lent> {
+        let entry = &*self.entry;
+        // Read under no lock: a clock may be a user's.
+        let readings = entry.clock.coarse_and_now();
+        let looked = self.place.look(
+            &entry.life,
+            readings,
+            |token| token.bearer().lend(),
+            |token| token.bearer().value().clone(),
+        )?;
+        if looked.is_ageing {
+            entry.refresh_if_due(readings.1);
+        }
+        Some(Lent {
+            value: looked.value,
+            generation: looked.generation,
+            lookup: if looked.is_ageing {
+                Lookup::Stale
+            } else {
+                Lookup::Hit
+            },
+        })
+    }
+}
+
+impl Clone for EntryShard {
+    fn clone(&self) -> Self {
+        Self {
+            place: Arc::clone(&self.place),
+            id: self.id,
+            entry: Arc::clone(&self.entry),
+        }
+    }
+}
+
 // ===== impl Entry =====
 
 impl Entry {
@@ -313,44 +383,13 @@ impl Entry {
         &self.tally
     }
 
-    /// The header, locked, and its generation, if the stripe has a fresh copy: the path of most requests. No
-    /// user's code is called while it is held.
-    #[inline]
-    pub(crate) fn fresh(
-        &self,
-        stripe: usize,
-        reading: CoarseReading,
-    ) -> Option<(Fresh<'_, HeaderValue>, u64)> {
-        let generation = self.life.generation();
-        let fresh = self.headers.fresh(stripe, generation, reading)?;
-        Some((fresh, generation))
-    }
-
-    /// The header of a token that may be used now, fresh or ageing. Starts no fetch where there is none: a
-    /// request that waits does that.
-    #[cold]
-    pub(crate) fn lend_anew(&self, stripe: usize) -> Option<Lent> {
-        // Read under no lock: a clock may be a user's.
-        let readings = self.clock.coarse_and_now();
-        let looked = self.headers.look(
-            &self.life,
-            stripe,
-            readings,
-            |token| token.bearer().lend(),
-            |token| token.bearer().value().clone(),
-        )?;
-        if looked.is_ageing {
-            self.refresh_if_due(readings.1);
+    /// The entry as the threads of a stripe use it.
+    pub(crate) fn shard(self: &Arc<Self>, stripe: usize) -> EntryShard {
+        EntryShard {
+            place: Arc::clone(self.headers.place(stripe)),
+            id: self.id,
+            entry: Arc::clone(self),
         }
-        Some(Lent {
-            value: looked.value,
-            generation: looked.generation,
-            lookup: if looked.is_ageing {
-                Lookup::Stale
-            } else {
-                Lookup::Hit
-            },
-        })
     }
 
     /// Starts the renewal of an ageing token, unless one runs or has just failed.
@@ -429,9 +468,10 @@ impl Entry {
         }
     }
 
-    /// Whether it was looked up since this was last asked.
+    /// Whether it was looked up, or its header set by a layer, since this was last asked.
     pub(crate) fn take_visited(&self) -> bool {
-        self.visited.swap(false, Ordering::Relaxed)
+        let was_set = self.headers.take_used();
+        self.visited.swap(false, Ordering::Relaxed) || was_set
     }
 
     pub(crate) fn request(&self) -> &TokenRequest {

@@ -7,11 +7,11 @@
 //!   wiped with the last request that carries it.
 //! - Nothing here knows a clock: a caller brings its readings.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use super::life::{InFlight, Life};
 use super::stripe::{CachePadded, STRIPES};
-use super::sync::{Mutex, MutexGuard};
+use super::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 use super::window::Window;
 use crate::clock::{CoarseReading, FreshUntil, Moment};
 
@@ -24,15 +24,20 @@ struct CachedHeader<V> {
     value: V,
 }
 
-/// The copies of one entry. A place is allocated when a thread of its stripe first puts a copy there.
+/// The copies of one entry. A place is allocated when a thread of its stripe first needs one.
 pub(crate) struct Headers<V> {
-    stripes: [OnceLock<Box<Stripe<V>>>; STRIPES],
+    places: [OnceLock<Arc<CachePadded<Place<V>>>>; STRIPES],
 }
 
-// The lock is only tried by requests, held for a clone or a swap of one value, and waited for by `clear`
-// alone: no clock, no subscriber and no destructor of a user's runs under it. The locks of `parking_lot` know
-// no poisoning: a place holds one whole token or none, also after a panic.
-type Stripe<V> = CachePadded<Mutex<Option<CachedHeader<V>>>>;
+/// The place of one stripe's copy.
+pub(crate) struct Place<V> {
+    // The lock is only tried by requests, held for a clone or a swap of one value, and waited for by `clear`
+    // alone: no clock, no subscriber and no destructor of a user's runs under it. The locks of `parking_lot`
+    // know no poisoning: a place holds one whole token or none, also after a panic.
+    cached: Mutex<Option<CachedHeader<V>>>,
+    /// Whether it was used since eviction last asked.
+    used: AtomicBool,
+}
 
 /// A stripe's copy, which no other thread of the stripe looks at for as long as this lives.
 pub(crate) struct Fresh<'a, V>(MutexGuard<'a, Option<CachedHeader<V>>>);
@@ -63,26 +68,56 @@ enum Seen<V> {
     Busy,
 }
 
-impl<V: Clone> Headers<V> {
+impl<V> Headers<V> {
     pub(crate) fn new() -> Self {
         Self {
-            stripes: Default::default(),
+            places: Default::default(),
         }
     }
 
-    /// The stripe's copy, locked, if it is of this generation and fresh at this reading: the path of most
-    /// requests. No user's code is called while it is held.
+    /// The place of a stripe's copy.
+    pub(crate) fn place(&self, stripe: usize) -> &Arc<CachePadded<Place<V>>> {
+        let make = || {
+            Arc::new(CachePadded(Place {
+                cached: Mutex::new(None),
+                used: AtomicBool::new(false),
+            }))
+        };
+        self.places[stripe].get_or_init(make)
+    }
+
+    /// Drops every copy of another generation than the current one. Called after that has changed.
+    pub(crate) fn clear(&self, current: u64) {
+        for place in self.places.iter().filter_map(OnceLock::get) {
+            let mut cached = place.cached.lock();
+            let displaced = cached.take_if(|cached| cached.generation != current);
+            drop(cached);
+            drop(displaced);
+        }
+    }
+
+    /// Whether any copy was used since this was last asked.
+    pub(crate) fn take_used(&self) -> bool {
+        let places = self.places.iter().filter_map(OnceLock::get);
+        places.fold(false, |used, place| {
+            place.used.swap(false, Ordering::Relaxed) || used
+        })
+    }
+}
+
+impl<V: Clone> Place<V> {
+    /// The copy, locked, if it is of this generation and fresh at this reading: the path of most requests. No
+    /// user's code is called while it is held.
     #[inline]
-    pub(crate) fn fresh(
-        &self,
-        stripe: usize,
-        generation: u64,
-        reading: CoarseReading,
-    ) -> Option<Fresh<'_, V>> {
-        let fresh = Fresh(self.stripes[stripe].get()?.0.try_lock()?);
+    pub(crate) fn fresh(&self, generation: u64, reading: CoarseReading) -> Option<Fresh<'_, V>> {
+        let fresh = Fresh(self.cached.try_lock()?);
         let cached = fresh.0.as_ref()?;
-        let usable = cached.generation == generation && cached.fresh.is_ahead(reading);
-        usable.then_some(fresh)
+        if cached.generation != generation || !cached.fresh.is_ahead(reading) {
+            return None;
+        }
+        // On the line of the lock, which this thread has just written.
+        self.used.store(true, Ordering::Relaxed);
+        Some(fresh)
     }
 
     /// Looks at the token where there is no fresh copy, and keeps one for the next request of the stripe. None
@@ -93,20 +128,16 @@ impl<V: Clone> Headers<V> {
     pub(crate) fn look<T, E: Clone, F: InFlight>(
         &self,
         life: &Life<T, E, F>,
-        stripe: usize,
         (reading, now): (CoarseReading, Moment),
         lend: impl FnOnce(&T) -> V,
         share: impl FnOnce(&T) -> V,
     ) -> Option<Looked<V>> {
+        self.used.store(true, Ordering::Relaxed);
         let generation = life.generation();
-        let (value, window, generation) = match self.seen(stripe, generation) {
+        let (value, window, generation) = match self.seen(generation) {
             // Also where the clocks have moved apart: they are trusted again from here on.
             Seen::Copy(value, window) => {
-                self.set_fresh(
-                    stripe,
-                    generation,
-                    FreshUntil::at(window.soft, now, reading),
-                );
+                self.set_fresh(generation, FreshUntil::at(window.soft, now, reading));
                 (value, window, generation)
             }
             Seen::Nothing => {
@@ -118,7 +149,7 @@ impl<V: Clone> Headers<V> {
                     value: lend(&snapshot.token),
                 };
                 let value = copy.value.clone();
-                self.put(stripe, copy, || life.generation());
+                self.put(copy, || life.generation());
                 (value, snapshot.window, snapshot.generation)
             }
             Seen::Busy => {
@@ -134,22 +165,9 @@ impl<V: Clone> Headers<V> {
         })
     }
 
-    /// Drops every copy of another generation than the current one. Called after that has changed.
-    pub(crate) fn clear(&self, current: u64) {
-        for place in self.stripes.iter().filter_map(OnceLock::get) {
-            let mut cached = place.0.lock();
-            let displaced = cached.take_if(|cached| cached.generation != current);
-            drop(cached);
-            drop(displaced);
-        }
-    }
-
-    /// The stripe's copy of this generation, fresh or not.
-    fn seen(&self, stripe: usize, generation: u64) -> Seen<V> {
-        let Some(place) = self.stripes[stripe].get() else {
-            return Seen::Nothing;
-        };
-        let Some(cached) = place.0.try_lock() else {
+    /// The copy of this generation, fresh or not.
+    fn seen(&self, generation: u64) -> Seen<V> {
+        let Some(cached) = self.cached.try_lock() else {
             return Seen::Busy;
         };
         match &*cached {
@@ -160,11 +178,9 @@ impl<V: Clone> Headers<V> {
         }
     }
 
-    /// Notes until when the stripe's copy of this generation is fresh.
-    fn set_fresh(&self, stripe: usize, generation: u64, fresh: FreshUntil) {
-        if let Some(mut cached) = self.stripes[stripe]
-            .get()
-            .and_then(|place| place.0.try_lock())
+    /// Notes until when the copy of this generation is fresh.
+    fn set_fresh(&self, generation: u64, fresh: FreshUntil) {
+        if let Some(mut cached) = self.cached.try_lock()
             && let Some(cached) = cached.as_mut()
             && cached.generation == generation
         {
@@ -172,11 +188,10 @@ impl<V: Clone> Headers<V> {
         }
     }
 
-    /// Keeps a copy, if its token is still the current one. `current` is asked under the stripe's lock: a
-    /// copy of a token that is declared void meanwhile is either refused here or dropped by [`clear`](Self::clear).
-    fn put(&self, stripe: usize, copy: CachedHeader<V>, current: impl Fn() -> u64) {
-        let place = self.stripes[stripe].get_or_init(|| Box::new(CachePadded(Mutex::new(None))));
-        let Some(mut cached) = place.0.try_lock() else {
+    /// Keeps a copy, if its token is still the current one. `current` is asked under the stripe's lock: a copy of
+    /// a token that is declared void meanwhile is either refused here or dropped by [`Headers::clear`].
+    fn put(&self, copy: CachedHeader<V>, current: impl Fn() -> u64) {
+        let Some(mut cached) = self.cached.try_lock() else {
             return;
         };
         let displaced = if copy.generation == current() {
