@@ -13,7 +13,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use http::header::{AUTHORIZATION, Entry, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue};
 use parking_lot::Mutex;
 use zeroize::Zeroizing;
@@ -121,36 +121,18 @@ impl AsRef<[u8]> for Lent {
     }
 }
 
-/// Sets the header, in place of any that is there: one value leaves, never two. False if there was one, which
-/// is left in `displaced`: whether it stays displaced is for [`stays_displaced`] to say.
+/// Sets the header if there is none. Nothing of the map is changed, and the value dropped, if there is one.
 ///
-/// The only place that inserts by a reference to the name, so that the map's code for it is made
-/// once, for this name, and needs no call.
+/// The only place that asks by a reference to the name, so that the map's code for it is made once, for this
+/// name, and needs no call.
 #[inline(never)]
-pub(crate) fn set(
-    headers: &mut HeaderMap,
-    bearer: &HeaderValue,
-    displaced: &mut Option<HeaderValue>,
-) -> bool {
-    match headers.insert(&AUTHORIZATION, bearer.clone()) {
-        None => true,
-        there => {
-            *displaced = there;
-            false
+pub(crate) fn set_if_absent(headers: &mut HeaderMap, bearer: HeaderValue) -> bool {
+    match headers.entry(&AUTHORIZATION) {
+        Entry::Vacant(place) => {
+            place.insert(bearer);
+            true
         }
-    }
-}
-
-/// Whether a header that was displaced stays so. A sensitive one may be a token of ours: it is put back, and has
-/// to be looked at.
-#[cold]
-pub(crate) fn stays_displaced(headers: &mut HeaderMap, displaced: Option<HeaderValue>) -> bool {
-    match displaced {
-        Some(displaced) if displaced.is_sensitive() => {
-            headers.insert(AUTHORIZATION, displaced);
-            false
-        }
-        _ => true,
+        Entry::Occupied(_) => false,
     }
 }
 

@@ -1,12 +1,12 @@
 //! [`TokenProvider`]: the one question a layer may ask.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use http::HeaderValue;
 
 use crate::advice;
-use crate::cache::{self, Breaker, Held, Identity};
+use crate::cache::{self, Breaker, ContextTables, Held, Identity};
 use crate::clock::AnyClock;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
@@ -71,6 +71,9 @@ pub(crate) trait Keeper: Send + Sync {
 
     /// Which environment the tokens are of, where that is known.
     fn environment(&self) -> Option<Environment>;
+
+    /// Has a layer's tables swept of entries that are evicted from now on.
+    fn note_tables(&self, kind: TokenKind, tables: Weak<dyn ContextTables>);
 }
 
 impl TokenHandle {
@@ -155,6 +158,10 @@ impl MadeFor {
             }
             _ => Ok(()),
         }
+    }
+
+    pub(crate) fn note_tables(&self, tables: Weak<dyn ContextTables>) {
+        self.keeper.note_tables(self.kind, tables);
     }
 
     /// The first scope of a context that is neither the request's own nor allowed.

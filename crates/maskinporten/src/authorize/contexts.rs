@@ -3,8 +3,9 @@
 //! - Each stripe of a layer's threads has one, so that a request with a context on a cached token takes no lock
 //!   that another stripe takes, allocates nothing, and writes to no cache line that another stripe reads.
 //! - A row is found by the context's prepared hash, and used only if the contexts are equal in full.
-//! - A row holds an entry without holding it in the map: an entry that was evicted is marked retired, lends
-//!   nothing, and its row is overwritten. No token is in here, only the way to one.
+//! - A row keeps an entry's memory without holding it in the map. An entry that was evicted is marked retired and
+//!   lends nothing; its row is overwritten, or [swept out](ContextTable::sweep) when more have been evicted. No
+//!   token is in here, only the way to one.
 //! - The table grows with use to 32 768 rows (16 bytes each, and about 200 for each row in use); beyond that a
 //!   newcomer replaces a row of its set. A context without a row costs a look-up in the map, nothing else.
 
@@ -28,8 +29,6 @@ pub(super) struct ContextTable {
     used: usize,
     /// Which row of a full set is replaced next.
     next: usize,
-    /// How many rows were put in since retired entries were swept out.
-    put: usize,
 }
 
 /// The rows of one set. Hashes and pointers are two cache lines that processors fetch together.
@@ -41,7 +40,7 @@ struct Set {
     rows: [Option<Box<Row>>; WAYS],
 }
 
-struct Row {
+pub(super) struct Row {
     context: TokenContext,
     entry: EntryShard,
 }
@@ -59,7 +58,6 @@ impl ContextTable {
             sets: rows.into_boxed_slice(),
             used: 0,
             next: 0,
-            put: 0,
         }
     }
 
@@ -74,10 +72,6 @@ impl ContextTable {
 
     /// Notes the entry of a context.
     pub(super) fn put(&mut self, context: &TokenContext, entry: EntryShard) {
-        if self.put >= self.rows() {
-            self.rebuild(self.sets.len());
-        }
-        self.put += 1;
         let hash = hash_of(context);
         let mut row = Box::new(Row {
             context: context.clone(),
@@ -95,6 +89,16 @@ impl ContextTable {
             }
             self.rebuild(if sets == 0 { SETS } else { sets * 2 });
         }
+    }
+
+    /// Takes out the entries that were evicted, to be dropped under no lock.
+    pub(super) fn sweep(&mut self) -> Vec<Box<Row>> {
+        let mut swept = Vec::new();
+        for place in self.sets.iter_mut().flat_map(|set| &mut set.rows) {
+            swept.extend(place.take_if(|row| row.entry.is_retired()));
+        }
+        self.used -= swept.len();
+        swept
     }
 
     fn rows(&self) -> usize {

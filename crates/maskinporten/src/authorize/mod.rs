@@ -21,11 +21,12 @@ mod shard;
 mod warm_up;
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use http::{Extensions, HeaderMap, Request, Uri};
 
-use crate::cache::{self, CachePadded};
+use crate::cache::{self, CachePadded, STRIPES};
 use crate::clock::AnyClock;
 use crate::error::{Error, Result};
 use crate::header;
@@ -38,7 +39,7 @@ use crate::scope::ScopeSet;
 pub use acquire::{Acquire, HeaderToken, Replacement};
 use policy::{Contexts, Given, Policy, Ruling};
 pub use sent::{Challenge, RejectedToken, SentToken};
-use shard::{Found, Shard, Shards};
+use shard::{Found, Handle, Shard, Shards};
 pub use warm_up::{WarmUp, WarmUpSummary, WarmedUp};
 
 /// What becomes of an `Authorization` header that a request already has.
@@ -120,12 +121,14 @@ impl Decision {
 /// # }
 /// ```
 pub struct Authorizer {
-    /// The shard of the thread that made this value.
-    shard: Arc<CachePadded<Shard>>,
-    /// Found when a thread of another stripe uses this value: to look for it is a shared write, which a value
-    /// that is cloned for one call and dropped after it never makes.
-    shards: OnceLock<Arc<Shards>>,
+    /// Counted by the threads of the stripe that made this value.
+    handle: Arc<CachePadded<Handle>>,
+    /// Handles for threads of other stripes that clone this value.
+    elsewhere: OnceLock<Box<Elsewhere>>,
+    was_cloned_elsewhere: AtomicBool,
 }
+
+type Elsewhere = [OnceLock<Arc<CachePadded<Handle>>>; STRIPES];
 
 impl Authorizer {
     /// Finds the place of the token that is asked for; nothing is fetched yet.
@@ -179,7 +182,7 @@ impl Authorizer {
     /// [`ErrorKind::Origin`](crate::ErrorKind::Origin) where it is none or may never see a token.
     pub fn assume_origin(self, origin: impl AsRef<str>) -> Result<Self> {
         let origin: Origin = origin.as_ref().parse()?;
-        if let Some(made_for) = &self.shard.policy.made_for {
+        if let Some(made_for) = &self.policy().made_for {
             made_for.check_origin(&origin)?;
         }
         Ok(self.edit(|policy| {
@@ -219,7 +222,7 @@ impl Authorizer {
         I::Item: AsRef<str>,
     {
         let more = ScopeSet::new(scopes)?;
-        let known = self.shard.policy.allowed.iter();
+        let known = self.policy().allowed.iter();
         let known = known.map(ScopeSet::as_str).chain([more.as_str()]);
         let allowed = ScopeSet::new(known)?;
         Ok(self.edit(|policy| policy.allowed = Some(allowed)))
@@ -283,7 +286,7 @@ impl Authorizer {
                 return Decision::Ready(sent);
             }
         }
-        rule(shard, target, context, Given::InExtensions, headers)
+        rule(self, target, context, Given::InExtensions, headers)
     }
 
     /// Decides about a request whose context is given by hand and so cannot get lost: neither
@@ -295,13 +298,7 @@ impl Authorizer {
         context: Option<&TokenContext>,
         headers: &mut HeaderMap,
     ) -> Decision {
-        rule(
-            self.shard_here(),
-            target.into(),
-            context,
-            Given::ByHand,
-            headers,
-        )
+        rule(self, target.into(), context, Given::ByHand, headers)
     }
 
     /// Sets the header on a request to this address, waiting for a token if there is none.
@@ -343,58 +340,74 @@ impl Authorizer {
     /// redirected below this guard, and its token may have gone along.
     pub fn check_final_origin<'a>(&self, sent: SentToken, target: impl Into<Target<'a>>) {
         let target = target.into();
-        if sent != SentToken::NONE && !self.shard.policy.origins.admit(target) {
+        if sent != SentToken::NONE && !self.policy().origins.admit(target) {
             warn_redirected_away(target);
         }
     }
 
     fn of(policy: Policy) -> Self {
-        let shards = Shards::new(Arc::new(policy));
+        Self::with(Shards::new(policy).handle(cache::of_this_thread()))
+    }
+
+    fn with(handle: Arc<CachePadded<Handle>>) -> Self {
         Self {
-            shard: Arc::clone(shards.shard(cache::of_this_thread())),
-            shards: OnceLock::from(shards),
+            handle,
+            elsewhere: OnceLock::new(),
+            was_cloned_elsewhere: AtomicBool::new(false),
         }
     }
 
     fn edit(self, change: impl FnOnce(&mut Policy)) -> Self {
-        let mut policy = Policy::clone(&self.shard.policy);
+        let mut policy = Policy::clone(self.policy());
         change(&mut policy);
         Self::of(policy)
     }
 
-    /// The calling thread's shard.
-    #[inline]
-    fn shard_here(&self) -> &Arc<CachePadded<Shard>> {
-        let stripe = cache::of_this_thread();
-        if self.shard.stripe == stripe {
-            return &self.shard;
-        }
-        let shards = self.shards.get().unwrap_or_else(|| self.find_shards());
-        shards.shard(stripe)
+    fn policy(&self) -> &Policy {
+        &self.handle.shards.policy
     }
 
+    /// The calling thread's shard.
+    #[inline]
+    fn shard_here(&self) -> &Shard {
+        let stripe = cache::of_this_thread();
+        if self.handle.stripe == stripe {
+            &self.handle.shard
+        } else {
+            self.handle.shards.shard(stripe)
+        }
+    }
+
+    /// The handle for clones that threads of another stripe make.
     #[cold]
-    fn find_shards(&self) -> &Arc<Shards> {
-        // Layer and first service may be gone, as where an axum router keeps clones of its state: this
-        // value's clones, and the threads that share it, then have shards of their own.
-        let own = || Shards::new(Arc::clone(&self.shard.policy));
-        let found = || self.shard.shards.upgrade().unwrap_or_else(own);
-        self.shards.get_or_init(found)
+    fn handle_elsewhere(&self, stripe: usize) -> &Arc<CachePadded<Handle>> {
+        if let Some(handles) = self.elsewhere.get() {
+            return handles[stripe].get_or_init(|| self.handle.shards.handle(stripe));
+        }
+        // A value that was handed to another thread is often cloned there once. One that is shared between
+        // threads is cloned again, and then counted where they do not meet.
+        if !self.was_cloned_elsewhere.load(Ordering::Relaxed) {
+            self.was_cloned_elsewhere.store(true, Ordering::Relaxed);
+            return &self.handle;
+        }
+        let handles = self.elsewhere.get_or_init(Box::default);
+        handles[stripe].get_or_init(|| self.handle.shards.handle(stripe))
     }
 }
 
 /// Decides about a request by all there is to ask.
 fn rule(
-    shard: &Shard,
+    authorizer: &Authorizer,
     target: Target<'_>,
     context: Option<&TokenContext>,
     given: Given,
     headers: &mut HeaderMap,
 ) -> Decision {
-    let found = match (shard.policy.rule(target, context, given, headers), context) {
+    let (policy, shard) = (authorizer.policy(), authorizer.shard_here());
+    let found = match (policy.rule(target, context, given, headers), context) {
         (Ok(Ruling::Bare), _) => return Decision::Ready(SentToken::NONE),
-        (Ok(Ruling::InContext), Some(context)) => shard.in_context(context),
-        (Ok(Ruling::Own | Ruling::InContext), _) => Ok(shard.own()),
+        (Ok(Ruling::InContext), Some(context)) => shard.in_context(context, policy),
+        (Ok(Ruling::Own | Ruling::InContext), _) => Ok(shard.own(policy)),
         (Err(error), _) => Err(error),
     };
     match found {
@@ -428,17 +441,18 @@ fn warn_redirected_away(target: Target<'_>) {
 impl Clone for Authorizer {
     #[inline]
     fn clone(&self) -> Self {
-        Self {
-            shard: Arc::clone(self.shard_here()),
-            shards: OnceLock::new(),
-        }
+        let stripe = cache::of_this_thread();
+        let handle = if self.handle.stripe == stripe {
+            &self.handle
+        } else {
+            self.handle_elsewhere(stripe)
+        };
+        Self::with(Arc::clone(handle))
     }
 }
 
 impl fmt::Debug for Authorizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Authorizer")
-            .field(&self.shard.policy)
-            .finish()
+        f.debug_tuple("Authorizer").field(self.policy()).finish()
     }
 }

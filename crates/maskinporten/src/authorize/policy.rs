@@ -1,7 +1,7 @@
 //! [`Policy`]: what becomes of a request, by its address, its context and the header that it has already.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -9,7 +9,7 @@ use http::header::AUTHORIZATION;
 use super::ExistingHeader;
 use super::origins::Origins;
 use crate::advice;
-use crate::cache::Held;
+use crate::cache::{ContextTables, Held};
 use crate::error::{Error, Result};
 use crate::header;
 use crate::origin::{Origin, Target};
@@ -74,6 +74,13 @@ impl Policy {
             allowed: None,
             entry,
             made_for,
+        }
+    }
+
+    /// Has the tables of this layer's contexts swept of evicted entries.
+    pub(super) fn note_tables(&self, tables: Weak<dyn ContextTables>) {
+        if let Some(made_for) = &self.made_for {
+            made_for.note_tables(tables);
         }
     }
 

@@ -14,7 +14,7 @@ use super::contexts::ContextTable;
 use super::origins::{self, Interned};
 use super::policy::{Contexts, Policy};
 use super::{Acquire, SentToken};
-use crate::cache::{CachePadded, EntryShard, Held, Lent, STRIPES};
+use crate::cache::{CachePadded, ContextTables, EntryShard, Held, Lent, STRIPES};
 use crate::clock::{AnyClock, CoarseReading};
 use crate::error::Result;
 use crate::header;
@@ -24,15 +24,22 @@ use crate::stats::{Lookup, Tally};
 
 /// The shards of one layer, each made when a thread of its stripe first needs it.
 pub(super) struct Shards {
-    pub(super) policy: Arc<Policy>,
+    pub(super) policy: Policy,
     interned: OnceLock<Interned>,
     shards: [OnceLock<Arc<CachePadded<Shard>>>; STRIPES],
 }
 
-/// What the threads of a stripe share. Padded, so that neither the reference counts nor the locks of two shards
-/// are on one cache line: each clone of a service counts up and down here.
-pub(super) struct Shard {
+/// What service values hold of a layer: a reference count for the threads of one stripe, which clone and drop
+/// them without writing to a cache line that a thread of another stripe writes.
+pub(super) struct Handle {
     pub(super) stripe: usize,
+    pub(super) shard: Arc<CachePadded<Shard>>,
+    pub(super) shards: Arc<Shards>,
+}
+
+/// What the threads of a stripe share. Padded, so that the locks of two shards are not on one cache line.
+pub(super) struct Shard {
+    stripe: usize,
     /// What most requests need of the policy, without the way there.
     plain: Option<Origin>,
     requires_context: bool,
@@ -43,10 +50,6 @@ pub(super) struct Shard {
     tally: Arc<Tally>,
     // Only ever tried, so no thread waits for it: a request that finds it taken looks the entry up in the map.
     contexts: Mutex<ContextTable>,
-    pub(super) policy: Arc<Policy>,
-    pub(super) shards: Weak<Shards>,
-    /// Keeps the layer's origins interned.
-    _interned: Interned,
 }
 
 /// A header for a request, and which token it is. The request is counted once the header is set.
@@ -62,10 +65,19 @@ pub(super) enum Found {
     Pending(Acquire),
 }
 
+/// What is known of a context in the table of a shard.
+enum Known {
+    Ready(Ready),
+    /// Its entry has no token at hand, or there is no row.
+    Nothing,
+    /// Another thread of the stripe is looking at the table just now.
+    Busy,
+}
+
 // ===== impl Shards =====
 
 impl Shards {
-    pub(super) fn new(policy: Arc<Policy>) -> Arc<Self> {
+    pub(super) fn new(policy: Policy) -> Arc<Self> {
         Arc::new(Self {
             policy,
             interned: OnceLock::new(),
@@ -76,19 +88,26 @@ impl Shards {
     /// The shard of a stripe of threads.
     #[inline]
     pub(super) fn shard(self: &Arc<Self>, stripe: usize) -> &Arc<CachePadded<Shard>> {
-        self.shards[stripe].get_or_init(|| Arc::new(CachePadded(Shard::new(self, stripe))))
+        self.shards[stripe].get_or_init(|| Arc::new(CachePadded(self.make_shard(stripe))))
     }
-}
 
-// ===== impl Shard =====
+    pub(super) fn handle(self: &Arc<Self>, stripe: usize) -> Arc<CachePadded<Handle>> {
+        Arc::new(CachePadded(Handle {
+            stripe,
+            shard: Arc::clone(self.shard(stripe)),
+            shards: Arc::clone(self),
+        }))
+    }
 
-impl Shard {
     #[cold]
-    fn new(shards: &Arc<Shards>, stripe: usize) -> Self {
-        let policy = &shards.policy;
-        let intern = || origins::intern(&policy.origins);
-        let interned = shards.interned.get_or_init(intern).clone();
-        Self {
+    fn make_shard(self: &Arc<Self>, stripe: usize) -> Shard {
+        let policy = &self.policy;
+        let interned = self.interned.get_or_init(|| {
+            let tables: Weak<dyn ContextTables> = Arc::<Self>::downgrade(self);
+            policy.note_tables(tables);
+            origins::intern(&policy.origins)
+        });
+        Shard {
             stripe,
             plain: policy.plain().cloned(),
             requires_context: policy.contexts == Contexts::Required,
@@ -98,12 +117,29 @@ impl Shard {
             own: policy.entry.entry().shard(stripe),
             tally: Arc::clone(policy.entry.tally()),
             contexts: Mutex::new(ContextTable::new()),
-            policy: Arc::clone(policy),
-            shards: Arc::downgrade(shards),
-            _interned: interned,
         }
     }
+}
 
+impl ContextTables for Shards {
+    fn sweep(&self, stripe: usize) -> bool {
+        let Some(shard) = self.shards[stripe].get() else {
+            return false;
+        };
+        // A table that is in use just now is swept the next time.
+        let swept = shard
+            .contexts
+            .try_lock()
+            .map(|mut contexts| contexts.sweep());
+        // Dropped under no lock: entries may be the last of theirs.
+        drop(swept);
+        true
+    }
+}
+
+// ===== impl Shard =====
+
+impl Shard {
     /// Whether a request to this address is to the origin that most requests go to.
     #[inline]
     pub(super) fn is_plain(&self, uri: &Uri) -> bool {
@@ -117,38 +153,24 @@ impl Shard {
         plain.is_some_and(|origin| origin.admits(target))
     }
 
-    /// Sets the layer's own token on a request to the [plain](Self::is_plain) origin, if it is cached and no
-    /// sensitive header is in the way: the path of nearly every request.
+    /// Sets the layer's own token on a request to the [plain](Self::is_plain) origin, if it is cached and the
+    /// request has no such header yet: the path of nearly every request.
     #[inline]
     pub(super) fn set_own(&self, headers: &mut HeaderMap) -> Option<SentToken> {
         if self.requires_context {
             return None;
         }
-        // Read under no lock: a clock may be a user's.
-        let reading = self.clock.coarse();
-        // Dropped under no lock: its destructor may be a user's.
-        let mut displaced = None;
-        let (is_set, generation) = {
-            let Some((fresh, generation)) = self.own.fresh(reading) else {
-                return self.set(headers, self.lend_anew(&self.own)?);
-            };
-            (
-                header::set(headers, fresh.value()?, &mut displaced),
-                generation,
-            )
+        let ready = match self.fresh(&self.own, self.clock.coarse()) {
+            Some(ready) => ready,
+            None => self.lend_anew(&self.own)?,
         };
-        if !is_set && !header::stays_displaced(headers, displaced) {
-            return None;
-        }
-        self.count(Lookup::Hit);
-        Some(self.sent(&self.own, generation))
+        self.set(headers, ready)
     }
 
-    /// Sets and counts a header, unless a sensitive one is in the way.
+    /// Sets and counts a header, if the request has none yet.
+    #[inline]
     pub(super) fn set(&self, headers: &mut HeaderMap, ready: Ready) -> Option<SentToken> {
-        let mut displaced = None;
-        let is_set = header::set(headers, &ready.value, &mut displaced);
-        if !is_set && !header::stays_displaced(headers, displaced) {
+        if !header::set_if_absent(headers, ready.value) {
             return None;
         }
         self.count(ready.lookup);
@@ -174,24 +196,32 @@ impl Shard {
         if asks_more {
             return None;
         }
-        self.known(context)
+        match self.known(context) {
+            Known::Ready(ready) => Some(ready),
+            Known::Nothing | Known::Busy => None,
+        }
     }
 
     /// The header of a context whose entry is in the table, and which is therefore allowed here.
-    fn known(&self, context: &TokenContext) -> Option<Ready> {
+    fn known(&self, context: &TokenContext) -> Known {
+        // Read under no lock: a clock may be a user's.
         let reading = self.clock.coarse();
-        let contexts = self.contexts.try_lock()?;
-        let entry = contexts.find(context)?;
+        let Some(contexts) = self.contexts.try_lock() else {
+            return Known::Busy;
+        };
+        let Some(entry) = contexts.find(context) else {
+            return Known::Nothing;
+        };
         if let Some(ready) = self.fresh(entry, reading) {
-            return Some(ready);
+            return Known::Ready(ready);
         }
         let entry = entry.clone();
         // What follows may start a fetch.
         drop(contexts);
         if entry.is_retired() {
-            return None;
+            return Known::Nothing;
         }
-        self.lend_anew(&entry)
+        self.lend_anew(&entry).map_or(Known::Nothing, Known::Ready)
     }
 
     #[inline]
@@ -229,8 +259,8 @@ impl Shard {
     }
 
     /// The layer's own token, or the wait for it.
-    pub(super) fn own(&self) -> Found {
-        self.lend_or_wait(&self.own, &self.policy.entry)
+    pub(super) fn own(&self, policy: &Policy) -> Found {
+        self.lend_or_wait(&self.own, &policy.entry)
     }
 
     /// The token that an allowed context asks for, or the wait for it.
@@ -238,21 +268,23 @@ impl Shard {
     /// # Errors
     ///
     /// Why there is no such token.
-    pub(super) fn in_context(&self, context: &TokenContext) -> Result<Found> {
-        if let Some(ready) = self.known(context) {
+    pub(super) fn in_context(&self, context: &TokenContext, policy: &Policy) -> Result<Found> {
+        let known = self.known(context);
+        if let Known::Ready(ready) = known {
             return Ok(Found::Ready(ready));
         }
-        let held = self.policy.entry_in(context)?;
+        let held = policy.entry_in(context)?;
         let entry = held.entry().shard(self.stripe);
-        if let Some(mut contexts) = self.contexts.try_lock() {
+        if matches!(known, Known::Nothing)
+            && let Some(mut contexts) = self.contexts.try_lock()
+        {
             contexts.put(context, entry.clone());
         }
         Ok(self.lend_or_wait(&entry, &held))
     }
 
     fn lend_or_wait(&self, entry: &EntryShard, held: &Held) -> Found {
-        let reading = self.clock.coarse();
-        let ready = self.fresh(entry, reading);
+        let ready = self.fresh(entry, self.clock.coarse());
         match ready.or_else(|| self.lend_anew(entry)) {
             Some(ready) => Found::Ready(ready),
             None => Found::Pending(Acquire::new(held.clone(), self.origins)),

@@ -161,7 +161,7 @@ impl WarmUp {
             let Some(context) = self.waiting.next() else {
                 break;
             };
-            match self.authorizer.shard.policy.entry_ahead(&context) {
+            match self.authorizer.policy().entry_ahead(&context) {
                 Err(error) => return Poll::Ready(Some(self.note(context, Err(error)))),
                 Ok(entry) => self.under_way.push(Fetch {
                     context,

@@ -19,6 +19,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::entry::{Entry, Held, Retired};
 use super::eviction::{Entries, Eviction, State};
+use super::sweep::Sweeper;
 use crate::clock::Moment;
 use crate::request::TokenRequest;
 
@@ -39,6 +40,7 @@ pub(super) struct Map<S = RandomState> {
     // Taken for insertions and evictions only. An insertion takes constant time under it.
     policy: Mutex<Eviction<Arc<Entry>>>,
     reports: Mutex<Reports>,
+    pub(super) sweeper: Sweeper,
 }
 
 type Shard<S> = HashMap<TokenRequest, Arc<Entry>, S>;
@@ -59,6 +61,7 @@ impl<S: BuildHasher + Clone> Map<S> {
             capacity,
             policy: Mutex::new(Eviction::new(capacity)),
             reports: Mutex::default(),
+            sweeper: Sweeper::new(capacity),
         }
     }
 
@@ -133,12 +136,16 @@ impl<S: BuildHasher + Clone> Map<S> {
         };
         self.policy.lock().insert(entry, hash, &mut evicting);
         let mut good = 0;
+        let evicted = evicting.evicted.len();
         for (entry, retired) in evicting.evicted {
             self.remove(&entry);
             if retired.was_good() {
                 entry.tally().evicted();
                 good += 1;
             }
+        }
+        if evicted > 0 {
+            self.sweeper.evicted(evicted);
         }
         if good > 0 {
             self.report(good, now);

@@ -19,14 +19,15 @@ mod holders;
 mod life;
 mod map;
 mod stripe;
+mod sweep;
 mod sync;
 mod trail;
 mod window;
 
 use std::fmt;
 use std::hash::RandomState;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use crate::clock::{AnyClock, Moment};
 use crate::request::{TokenKind, TokenRequest};
@@ -40,6 +41,7 @@ pub(crate) use by_id::find;
 pub(crate) use entry::{Entry, EntryShard, Held, Lent, Origin, Snapshot};
 pub(crate) use life::{NO_TOKEN, Standing};
 pub(crate) use stripe::{CachePadded, STRIPES, of_this_thread};
+pub(crate) use sweep::ContextTables;
 pub(crate) use trail::record_key;
 
 /// All that tells one token from another.
@@ -92,6 +94,11 @@ impl Cache {
     /// The entry of a request, where there is one.
     pub(crate) fn find(&self, kind: TokenKind, request: &TokenRequest) -> Option<Held> {
         self.of(kind).find(request)
+    }
+
+    /// Has a layer's tables of this kind's entries swept of those that are evicted.
+    pub(crate) fn note_tables(&self, kind: TokenKind, tables: Weak<dyn ContextTables>) {
+        self.of(kind).sweeper.note(tables);
     }
 
     /// Every entry there is, Maskinporten's first.

@@ -2,10 +2,10 @@
 
 mod builder;
 
-use std::sync::Arc;
 #[cfg(feature = "metrics")]
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 #[cfg(feature = "metrics")]
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use http::{HeaderValue, Uri};
 
 use crate::advice;
 use crate::authorize::Authorizer;
-use crate::cache::{Breaker, Cache, Held, Identity, Origin};
+use crate::cache::{Breaker, Cache, ContextTables, Held, Identity, Origin};
 use crate::clock::AnyClock;
 #[cfg(feature = "metrics")]
 use crate::clock::Moment;
@@ -361,6 +361,10 @@ impl Keeper for Inner {
 
     fn environment(&self) -> Option<Environment> {
         self.environment
+    }
+
+    fn note_tables(&self, kind: TokenKind, tables: Weak<dyn ContextTables>) {
+        self.cache.note_tables(kind, tables);
     }
 }
 
