@@ -660,6 +660,28 @@ async fn threads_that_share_a_clone_stay_out_of_each_others_way_when_layer_and_f
     assert!((0..5).any(|_| pair() == 0));
 }
 
+#[tokio::test]
+async fn clones_that_are_made_on_one_thread_and_called_on_others_allocate_nothing_when_the_layer_is_gone()
+ {
+    let client = world::fixed("token");
+    client.access_token(SCOPES).await.unwrap();
+    // As `ServiceBuilder` does: the layer is dropped when the service is made.
+    let service = layer(&client).layer(Echo);
+    // As a loop that spawns a task for each call: cloned here, called there.
+    let counts = (0..3).map(|_| {
+        let mut clones: Vec<_> = (0..20).map(|_| service.clone()).collect();
+        let calls = move || {
+            allocations_of(10, |request| {
+                let mut clone = clones.pop().unwrap();
+                clone.call(request)
+            })
+        };
+        thread::spawn(calls).join().unwrap()
+    });
+
+    assert_eq!(counts.collect::<Vec<_>>(), [0, 0, 0]);
+}
+
 #[test]
 fn the_future_is_hardly_larger_than_the_inner_services() {
     fn sizes<S: Service<Request<B>>, B>() -> (usize, usize) {
