@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::cache::headers::Headers;
+use crate::cache::headers::{Headers, Place};
 use crate::clock::{CoarseReading, Moment};
 use crate::flight::Life;
 
@@ -18,17 +18,16 @@ pub(crate) struct Value {
 /// The copies of one token's header, and how many there are.
 pub(crate) struct Copies {
     headers: Headers<Value>,
+    /// Found once, as by an `EntryShard`.
+    places: [Arc<Place<Value>>; 2],
     mark: Arc<()>,
 }
 
 impl Copies {
     pub(crate) fn new() -> Self {
         let headers = Headers::new();
-        // Made before there are threads: the model checker does not know `OnceLock`, which orders it else.
-        for stripe in [0, 1] {
-            headers.place(stripe);
-        }
         Self {
+            places: [0, 1].map(|stripe| headers.place(stripe)),
             headers,
             mark: Arc::default(),
         }
@@ -76,7 +75,8 @@ impl View {
     ) -> bool {
         let reading = CoarseReading::exact(now);
         let generation = life.generation();
-        if let Some(fresh) = copies.headers.place(self.stripe).fresh(generation, reading) {
+        let place = &copies.places[self.stripe];
+        if let Some(fresh) = place.fresh(generation, reading) {
             let value = fresh.value().cloned();
             (self.generation, self.token) = (generation, value.unwrap().token);
             return true;
@@ -85,7 +85,6 @@ impl View {
             token: *token,
             _mark: Arc::clone(&copies.mark),
         };
-        let place = copies.headers.place(self.stripe);
         let looked = place.look(life, (reading, now), copy, copy);
         let Some(looked) = looked else {
             return false;

@@ -182,6 +182,23 @@ fn the_wrapped_service_is_reached_changed_and_given_back() {
 
 // ===== a header that is there already =====
 
+#[tokio::test]
+async fn to_set_a_header_now_or_never_changes_no_header_where_it_sets_none() {
+    let client = world::fixed("ours");
+    client.access_token(SCOPES).await.unwrap();
+    let authorizer = client.authorizer(SCOPES, API).unwrap();
+    let mut request = Request::get(API).body(()).unwrap();
+    for (value, is_sensitive) in [("Basic secret", true), ("Basic other", false)] {
+        let mut value = HeaderValue::from_static(value);
+        value.set_sensitive(is_sensitive);
+        request.headers_mut().append(AUTHORIZATION, value);
+    }
+    let before = request.headers().clone();
+
+    assert!(authorizer.authorize_now(&mut request).is_none());
+    assert_eq!(request.headers(), &before);
+}
+
 async fn authorizations_with(
     existing: Option<ExistingHeader>,
     present: &[&'static str],

@@ -13,9 +13,14 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use http::{HeaderValue, Request, Uri};
+use maskinporten::{Decision, MaskinportenClient};
 use tokio::runtime::Builder;
 
 use crate::child;
+use crate::world::{self, A, API, SCOPES};
 use reentry::{Kind, Reentry, Way};
 
 /// The longest that one walk may take: it takes less than a second, and some with thousands of calls a few.
@@ -137,4 +142,52 @@ fn a_value_that_is_dropped_may_call_the_client() {
 #[test]
 fn what_is_printed_and_printed_to_may_call_the_client() {
     check(Kind::Print);
+}
+
+/// The owner of a header's bytes, whose `Drop` declares every token void.
+struct Voids(MaskinportenClient);
+
+impl AsRef<[u8]> for Voids {
+    fn as_ref(&self) -> &[u8] {
+        b"Basic Zm9yZWlnbg=="
+    }
+}
+
+impl Drop for Voids {
+    fn drop(&mut self) {
+        self.0.invalidate_all();
+    }
+}
+
+#[test]
+fn each_header_that_a_cached_token_displaces_may_void_the_tokens_when_it_is_dropped() {
+    for displaced in [1, 2] {
+        let (done, is_done) = mpsc::channel();
+        thread::spawn(move || {
+            let client = world::fixed("token");
+            let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(client.access_token(SCOPES)).unwrap();
+            let authorizer = client.authorizer(SCOPES, API).unwrap();
+            let mut request = Request::get(A).body(()).unwrap();
+            // The first copy of the stripe is made here.
+            authorizer.authorize_now(&mut request).unwrap();
+            request.headers_mut().clear();
+            for _ in 0..displaced {
+                let value = Bytes::from_owner(Voids(client.clone()));
+                let value = HeaderValue::from_maybe_shared(value).unwrap();
+                request.headers_mut().append(AUTHORIZATION, value);
+            }
+            assert!(authorizer.authorize_now(&mut request).is_none());
+            let uri = Uri::from_static(A);
+            let decision = authorizer.decide(&uri, None, request.headers_mut());
+            assert!(matches!(
+                decision,
+                Decision::Ready(_) | Decision::Pending(_)
+            ));
+            drop(request);
+            done.send(()).unwrap();
+        });
+        let is_done = is_done.recv_timeout(Duration::from_secs(10));
+        assert!(is_done.is_ok(), "{displaced} displaced: {is_done:?}");
+    }
 }

@@ -301,6 +301,30 @@ mod tests {
     }
 
     #[test]
+    fn a_cycle_over_as_many_contexts_as_are_kept_finds_each_of_them() {
+        let entry = entry();
+        let contexts: Vec<_> = (0..crate::cache::CAPACITY)
+            .map(|number| {
+                TokenContext::new()
+                    .resource(format!("urn:{number}"))
+                    .unwrap()
+            })
+            .collect();
+        let mut table = ContextTable::new();
+        let mut missing = 0;
+        for _ in 0..5 {
+            missing = 0;
+            for context in &contexts {
+                if table.find(context).is_none() {
+                    table.put(context, entry.entry().shard(0));
+                    missing += 1;
+                }
+            }
+        }
+        assert_eq!(missing, 0, "in the fifth round, of {}", contexts.len());
+    }
+
+    #[test]
     fn rows_of_retired_entries_are_swept_out_before_the_table_grows() {
         let mut table = ContextTable::new();
         for number in 0..10_000 {

@@ -456,3 +456,67 @@ impl fmt::Debug for Authorizer {
         f.debug_tuple("Authorizer").field(self.policy()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Weak;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::cache::{Entry, STRIPES};
+    use crate::client::MaskinportenClient;
+    use crate::source::FixedToken;
+
+    /// Uses so many contexts, and gives their entries.
+    fn used(authorizer: &Authorizer, from: usize, count: usize) -> Vec<Weak<Entry>> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let uri = Uri::from_static("https://api.example.no/");
+        let entries = (from..from + count).map(|number| {
+            let context = TokenContext::new().resource(format!("urn:{number}"));
+            let context = context.unwrap();
+            let entry = authorizer.policy().entry_in(&context).unwrap();
+            let entry = Arc::downgrade(entry.entry());
+            let mut headers = HeaderMap::new();
+            let sent = authorizer.authorize_with(&context, &uri, &mut headers);
+            runtime.block_on(sent).unwrap();
+            entry
+        });
+        entries.collect()
+    }
+
+    #[test]
+    fn entries_that_were_evicted_leave_the_memory_of_a_layer_that_many_threads_use() {
+        const KEPT: usize = 500;
+
+        let client = MaskinportenClient::builder()
+            .source(FixedToken::new("token", Duration::from_secs(3_600)).unwrap())
+            .max_identities(KEPT)
+            .build()
+            .unwrap();
+        let authorizer = client.authorizer(["a:b"], "https://api.example.no");
+        let authorizer = authorizer.unwrap();
+        let entries = (0..STRIPES).flat_map(|number| {
+            let authorizer = &authorizer;
+            thread::scope(|threads| {
+                let user = threads.spawn(move || {
+                    // All that are kept, and then some that no other thread uses.
+                    let mut entries = used(authorizer, 0, KEPT);
+                    entries.extend(used(authorizer, 10_000 * (number + 1), 1_500));
+                    entries
+                });
+                user.join().unwrap()
+            })
+        });
+        let entries: Vec<_> = entries.collect();
+
+        let mut living: Vec<_> = entries.iter().filter_map(Weak::upgrade).collect();
+        living.sort_by_key(|entry| entry.id());
+        living.dedup_by_key(|entry| entry.id());
+        let retired = living.iter().filter(|entry| entry.is_retired()).count();
+        assert!(retired <= KEPT, "{retired} evicted entries are in memory");
+    }
+}

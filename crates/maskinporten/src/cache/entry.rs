@@ -25,7 +25,6 @@ use crate::cache::flight::{Flight, Launch};
 use crate::cache::headers::{Fresh, Headers, Place};
 use crate::cache::holders::Holders;
 use crate::cache::life::{self, Found, Holds, Life, Rejection, Setback, Standing, Takeoff};
-use crate::cache::stripe::CachePadded;
 use crate::cache::window::Window;
 use crate::clock::{AnyClock, CoarseReading, Moment};
 use crate::error::{Error, ErrorKind, Result};
@@ -82,7 +81,7 @@ pub(crate) struct Entry {
 ///
 /// The place of the copy and the number are those of the entry: a hit follows fewer pointers.
 pub(crate) struct EntryShard {
-    place: Arc<CachePadded<Place<HeaderValue>>>,
+    place: Arc<Place<HeaderValue>>,
     id: u64,
     entry: Arc<Entry>,
 }
@@ -386,7 +385,7 @@ impl Entry {
     /// The entry as the threads of a stripe use it.
     pub(crate) fn shard(self: &Arc<Self>, stripe: usize) -> EntryShard {
         EntryShard {
-            place: Arc::clone(self.headers.place(stripe)),
+            place: self.headers.place(stripe),
             id: self.id,
             entry: Arc::clone(self),
         }

@@ -7,11 +7,11 @@
 //!   wiped with the last request that carries it.
 //! - Nothing here knows a clock: a caller brings its readings.
 
-use std::sync::{Arc, OnceLock};
+use std::mem;
+use std::sync::Arc;
 
 use super::life::{InFlight, Life};
-use super::stripe::{CachePadded, STRIPES};
-use super::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
+use super::sync::{Mutex, MutexGuard};
 use super::window::Window;
 use crate::clock::{CoarseReading, FreshUntil, Moment};
 
@@ -21,22 +21,30 @@ struct CachedHeader<V> {
     window: Window,
     /// Until when it is used without a look at the exact clock.
     fresh: FreshUntil,
+    /// Whether it was used since eviction last asked.
+    was_used: bool,
     value: V,
 }
 
 /// The copies of one entry. A place is allocated when a thread of its stripe first needs one.
 pub(crate) struct Headers<V> {
-    places: [OnceLock<Arc<CachePadded<Place<V>>>>; STRIPES],
+    // Taken to find a place once for each stripe and layer, and to clear all; by functions that are not async
+    // and call no user's code.
+    places: Mutex<Vec<StripesPlace<V>>>,
 }
 
-/// The place of one stripe's copy.
+struct StripesPlace<V> {
+    stripe: usize,
+    place: Arc<Place<V>>,
+}
+
+/// The place of one stripe's copy, on cache lines of its own: no false sharing with another stripe's.
+#[repr(align(64))]
 pub(crate) struct Place<V> {
     // The lock is only tried by requests, held for a clone or a swap of one value, and waited for by `clear`
     // alone: no clock, no subscriber and no destructor of a user's runs under it. The locks of `parking_lot`
     // know no poisoning: a place holds one whole token or none, also after a panic.
     cached: Mutex<Option<CachedHeader<V>>>,
-    /// Whether it was used since eviction last asked.
-    used: AtomicBool,
 }
 
 /// A stripe's copy, which no other thread of the stripe looks at for as long as this lives.
@@ -71,24 +79,31 @@ enum Seen<V> {
 impl<V> Headers<V> {
     pub(crate) fn new() -> Self {
         Self {
-            places: Default::default(),
+            places: Mutex::new(Vec::new()),
         }
     }
 
     /// The place of a stripe's copy.
-    pub(crate) fn place(&self, stripe: usize) -> &Arc<CachePadded<Place<V>>> {
-        let make = || {
-            Arc::new(CachePadded(Place {
-                cached: Mutex::new(None),
-                used: AtomicBool::new(false),
-            }))
-        };
-        self.places[stripe].get_or_init(make)
+    pub(crate) fn place(&self, stripe: usize) -> Arc<Place<V>> {
+        let mut places = self.places.lock();
+        if let Some(found) = places.iter().find(|found| found.stripe == stripe) {
+            return Arc::clone(&found.place);
+        }
+        let place = Arc::new(Place {
+            cached: Mutex::new(None),
+        });
+        // One more, and not room for as many again: there are seldom more than a few.
+        places.reserve_exact(1);
+        places.push(StripesPlace {
+            stripe,
+            place: Arc::clone(&place),
+        });
+        place
     }
 
     /// Drops every copy of another generation than the current one. Called after that has changed.
     pub(crate) fn clear(&self, current: u64) {
-        for place in self.places.iter().filter_map(OnceLock::get) {
+        for StripesPlace { place, .. } in &*self.places.lock() {
             let mut cached = place.cached.lock();
             let displaced = cached.take_if(|cached| cached.generation != current);
             drop(cached);
@@ -98,10 +113,19 @@ impl<V> Headers<V> {
 
     /// Whether any copy was used since this was last asked.
     pub(crate) fn take_used(&self) -> bool {
-        let places = self.places.iter().filter_map(OnceLock::get);
-        places.fold(false, |used, place| {
-            place.used.swap(false, Ordering::Relaxed) || used
-        })
+        let places = self.places.lock();
+        places
+            .iter()
+            .fold(false, |used, StripesPlace { place, .. }| {
+                let was_used = match place.cached.try_lock() {
+                    Some(mut cached) => cached
+                        .as_mut()
+                        .is_some_and(|cached| mem::take(&mut cached.was_used)),
+                    // It is being used.
+                    None => true,
+                };
+                used || was_used
+            })
     }
 }
 
@@ -110,13 +134,12 @@ impl<V: Clone> Place<V> {
     /// user's code is called while it is held.
     #[inline]
     pub(crate) fn fresh(&self, generation: u64, reading: CoarseReading) -> Option<Fresh<'_, V>> {
-        let fresh = Fresh(self.cached.try_lock()?);
-        let cached = fresh.0.as_ref()?;
+        let mut fresh = Fresh(self.cached.try_lock()?);
+        let cached = fresh.0.as_mut()?;
         if cached.generation != generation || !cached.fresh.is_ahead(reading) {
             return None;
         }
-        // On the line of the lock, which this thread has just written.
-        self.used.store(true, Ordering::Relaxed);
+        cached.was_used = true;
         Some(fresh)
     }
 
@@ -132,7 +155,6 @@ impl<V: Clone> Place<V> {
         lend: impl FnOnce(&T) -> V,
         share: impl FnOnce(&T) -> V,
     ) -> Option<Looked<V>> {
-        self.used.store(true, Ordering::Relaxed);
         let generation = life.generation();
         let (value, window, generation) = match self.seen(generation) {
             // Also where the clocks have moved apart: they are trusted again from here on.
@@ -146,6 +168,7 @@ impl<V: Clone> Place<V> {
                     generation: snapshot.generation,
                     window: snapshot.window,
                     fresh: FreshUntil::at(snapshot.window.soft, now, reading),
+                    was_used: true,
                     value: lend(&snapshot.token),
                 };
                 let value = copy.value.clone();
@@ -185,6 +208,7 @@ impl<V: Clone> Place<V> {
             && cached.generation == generation
         {
             cached.fresh = fresh;
+            cached.was_used = true;
         }
     }
 

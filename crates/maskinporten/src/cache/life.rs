@@ -13,6 +13,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::stripe::CachePadded;
 use super::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 use super::window::Window;
 use crate::clock::Moment;
@@ -75,8 +76,9 @@ impl<T> Snapshot<T> {
 
 /// What is known of one token: `T` the token, `E` why there is none, `F` the flight that fetches it.
 pub(crate) struct Life<T, E, F> {
-    /// The generation of the token that may be used; no token has the number of a void one.
-    generation: AtomicU64,
+    /// The generation of the token that may be used; no token has the number of a void one. It is all of a life
+    /// that a hit reads, on a cache line that callers by hand, who take the lock, do not write.
+    generation: CachePadded<AtomicU64>,
     /// When a request that finds the token ageing next tries to start its renewal, in nanoseconds:
     /// one relaxed read spares all others the lock while a renewal runs or has just failed.
     refresh_at: AtomicU64,
@@ -223,7 +225,7 @@ pub(crate) struct Failing<E> {
 impl<T, E: Clone, F: InFlight> Life<T, E, F> {
     pub(crate) fn new() -> Self {
         Self {
-            generation: AtomicU64::new(NO_TOKEN),
+            generation: CachePadded(AtomicU64::new(NO_TOKEN)),
             refresh_at: AtomicU64::new(0),
             control: Mutex::new(Control {
                 current: None,
