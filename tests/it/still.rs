@@ -6,8 +6,9 @@ use std::future::{pending, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, mpsc};
+use std::sync::{Arc, Barrier, Mutex, OnceLock, mpsc};
 use std::task::{Context, Poll, Waker};
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use base64::Engine;
@@ -18,7 +19,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use maskinporten::{
     AccessToken, BoxFuture, Clock, ErrorKind, MaskinportenClient, Result, SourceIdentity,
-    TokenRequest, TokenSource, TokioClock,
+    TokenRequest, TokenSource, TokioClock, Transport,
 };
 use maskinporten_sim::{Body, Fault, Route};
 use tokio::runtime::{Builder, Runtime};
@@ -309,7 +310,7 @@ impl TokenSource for Looking {
 #[test]
 fn a_sources_revision_is_asked_for_under_no_lock() {
     let (done, is_done) = mpsc::channel();
-    std::thread::spawn(move || {
+    thread::spawn(move || {
         runtime().block_on(async {
             let clock = Scripted::new();
             let own = Arc::new(OnceLock::new());
@@ -373,6 +374,75 @@ fn metadata_that_is_read_on_a_runtime_that_stands_still_costs_others_nothing() {
     drop(still);
     // The "token" endpoint answers with metadata: it was reached.
     assert_eq!(error.kind(), ErrorKind::Protocol, "{error:?}");
+}
+
+/// What a transport's service holds. Its next clone takes as long as it is told to.
+#[derive(Debug, Default)]
+struct Gate(Arc<GateState>);
+
+#[derive(Debug, Default)]
+struct GateState {
+    holds: AtomicBool,
+    is_held: Barriers,
+}
+
+/// Reached when the clone has begun, and when it may end.
+#[derive(Debug)]
+struct Barriers(Barrier, Barrier);
+
+impl Default for Barriers {
+    fn default() -> Self {
+        Self(Barrier::new(2), Barrier::new(2))
+    }
+}
+
+impl Clone for Gate {
+    fn clone(&self) -> Self {
+        if self.0.holds.swap(false, Ordering::SeqCst) {
+            self.0.is_held.0.wait();
+            self.0.is_held.1.wait();
+        }
+        Self(Arc::clone(&self.0))
+    }
+}
+
+#[test]
+fn a_runtime_that_stands_still_while_it_waits_for_its_clone_of_the_transport_costs_others_nothing()
+{
+    let state = Arc::<GateState>::default();
+    let gate = Gate(Arc::clone(&state));
+    let transport = Transport::new(tower::service_fn(move |_: Request<bytes::Bytes>| {
+        let _of_the_service = &gate;
+        async { Ok::<_, std::convert::Infallible>(wire::token("token")) }
+    }));
+    let client = MaskinportenClient::builder()
+        .signer(
+            "https://test.maskinporten.no/",
+            "our-client",
+            world::Unsigned,
+        )
+        .transport(transport)
+        .build()
+        .unwrap();
+
+    state.holds.store(true, Ordering::SeqCst);
+    let slow = thread::spawn({
+        let client = client.clone();
+        move || runtime().block_on(client.access_token(request(0)))
+    });
+    state.is_held.0.wait();
+    // A second one waits for its clone meanwhile. `still` lives then, and nobody drives it any more.
+    let still = runtime();
+    still.block_on(async {
+        let _ = timeout(Duration::from_millis(50), client.access_token(request(1))).await;
+    });
+    state.is_held.1.wait();
+    slow.join().unwrap().unwrap();
+
+    let token = async { timeout(seconds(2), client.access_token(request(2))).await };
+    let token = runtime().block_on(token);
+    drop(still);
+    assert!(matches!(token, Ok(Ok(_))), "{token:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -18,7 +18,7 @@ use bytes::{Buf, BufMut, Bytes};
 use http::{Request, Response, Uri};
 use http_body::Body;
 use http_body_util::BodyExt;
-use tokio::sync::Mutex;
+use parking_lot::Mutex;
 use tower_service::Service;
 use zeroize::Zeroizing;
 
@@ -76,8 +76,10 @@ impl Transport {
     /// A transport over any Tower service that takes and answers `http` messages.
     ///
     /// Each request gets its own clone of `service`, which is polled ready and then called. One clone is
-    /// made at a time; requests that wait for theirs block no thread. Rules for the service:
+    /// made at a time. Requests that wait for theirs block no thread: they try again each time that their
+    /// task is polled. Rules for the service:
     ///
+    /// - Its `clone` is quick. A request that waits for its clone keeps its runtime busy.
     /// - It follows no redirects, repeats nothing, and shows request bodies neither in a log nor in
     ///   its errors, which become the source of ours: bodies hold assertions.
     /// - Its futures run on the Tokio runtime of whoever asks for a token. One that is dropped because
@@ -190,9 +192,8 @@ trait Carry: Send + Sync {
 }
 
 struct Carrier<S, ReqBody, ResBody> {
-    // Many Tower services are `Send` and not `Sync`, so clones are made one at a time. `clone` is foreign code:
-    // a request that waits for it waits as a task, within its limit, and blocks no thread. The lock lasts for
-    // one clone and is not held across an await.
+    // Many Tower services are `Send` and not `Sync`, so clones are made one at a time. Locked by `try_lock` only,
+    // for one clone, and never across an await: `clone` is foreign code, for which no thread is blocked.
     service: Mutex<S>,
     bodies: PhantomData<fn(ReqBody) -> ResBody>,
 }
@@ -209,11 +210,27 @@ where
 {
     fn carry(&self, request: Request<Bytes>) -> Carried<'_> {
         Box::pin(async move {
-            let service = self.service.lock().await.clone();
+            let service = self.service().await;
             let response = oneshot(service, request.map(ReqBody::from)).await;
             let (head, body) = response.map_err(Into::into)?.into_parts();
             Ok(Response::from_parts(head, read(body).await?))
         })
+    }
+}
+
+impl<S: Clone, ReqBody, ResBody> Carrier<S, ReqBody, ResBody> {
+    /// A clone for one request.
+    ///
+    /// A fair lock would be handed over to the task that has waited longest. Where the runtime of that task is
+    /// not driven any more, the lock would never be free again. So each task tries for itself.
+    async fn service(&self) -> S {
+        loop {
+            let service = self.service.try_lock().map(|service| service.clone());
+            if let Some(service) = service {
+                return service;
+            }
+            tokio::task::yield_now().await;
+        }
     }
 }
 
