@@ -25,9 +25,10 @@
 //!    One eviction in [`UNPROVEN_EACH`] examines a main entry too, so that what was never used at all cannot
 //!    hold the main queue either.
 //!
-//! An entry in use is never evicted. It is parked, in addition to the capacity, and looked at again later.
+//! An entry in use is never evicted. It is parked, in addition to the capacity, and looked at again later: at
+//! insertions, and whenever [`Eviction::resume`] is called.
 //!
-//! An insertion takes constant time: see the limits at [`Limits`].
+//! Both take constant time: see the limits at [`Limits`].
 
 use std::collections::{HashMap, VecDeque};
 
@@ -81,7 +82,7 @@ struct Node<K> {
     hash: u64,
 }
 
-/// What one insertion may still do.
+/// What one insertion, or one [`Eviction::resume`], may still do.
 struct Limits {
     /// How many entries in use it passes over.
     passed_over: u32,
@@ -136,7 +137,21 @@ impl<K> Eviction<K> {
                 .or_else(|node| self.main.replace_unused(node, entries));
         }
         self.small.extend(refused.err());
-        self.resume_parked(entries, &mut limits);
+        self.shrink(entries, &mut limits);
+    }
+
+    /// Takes up entries that were in use when it was their turn to leave, and evicts where there are too many.
+    pub(super) fn resume(&mut self, entries: &mut impl Entries<K>) {
+        self.shrink(entries, &mut Limits::default());
+    }
+
+    /// Whether there are entries in addition to the capacity.
+    pub(super) fn has_parked(&self) -> bool {
+        !self.parked.is_empty()
+    }
+
+    fn shrink(&mut self, entries: &mut impl Entries<K>, limits: &mut Limits) {
+        self.resume_parked(entries, limits);
         // Each turn evicts, promotes or parks one, but for a few that are refused.
         while self.small.len() > self.small_share {
             let Some(node) = self.small.pop_front() else {
@@ -144,7 +159,7 @@ impl<K> Eviction<K> {
             };
             match entries.state(&node.key) {
                 State::InUse => self.parked.push_back(node),
-                state => self.settle(node, state, entries, &mut limits),
+                state => self.settle(node, state, entries, limits),
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The map of one kind of tokens: sharded, bounded, with scan-resistant eviction.
 //!
-//! - A look-up reads one shard and writes nothing that a look-up of another identity reads.
+//! - A look-up reads one shard and writes nothing that a look-up of another identity reads. Once a second, where
+//!   there are entries in addition to the capacity, one evicts those that are no longer in use.
 //! - Keys are compared whole. Two requests that only hash alike never share an entry.
 //! - An eviction retires the entry first, then removes it. A look-up in between makes a new one.
 //!
@@ -12,7 +13,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -32,13 +33,20 @@ const SHARDS: usize = 16;
 /// Evictions of good tokens are logged at most this often.
 const REPORTED_EVERY: Duration = Duration::from_secs(60);
 
+/// Look-ups let the map shrink at most this often, so that they seldom write what others read.
+const SHRUNK_EVERY: Duration = Duration::from_secs(1);
+
 /// The entries of one kind. `S` hashes their requests.
 pub(super) struct Map<S = RandomState> {
     shards: [RwLock<Shard<S>>; SHARDS],
     hasher: S,
     capacity: usize,
-    // Taken for insertions and evictions only. An insertion takes constant time under it.
+    // Taken for insertions and evictions only. Each takes constant time under it.
     policy: Mutex<Eviction<Arc<Entry>>>,
+    /// Whether there are entries in addition to the capacity, which were in use when they were to be evicted.
+    has_parked: AtomicBool,
+    /// When a look-up last let it shrink, in nanoseconds.
+    shrunk_at: AtomicU64,
     reports: Mutex<Reports>,
     pub(super) sweeper: Sweeper,
 }
@@ -60,6 +68,8 @@ impl<S: BuildHasher + Clone> Map<S> {
             hasher,
             capacity,
             policy: Mutex::new(Eviction::new(capacity)),
+            has_parked: AtomicBool::new(false),
+            shrunk_at: AtomicU64::new(0),
             reports: Mutex::default(),
             sweeper: Sweeper::new(capacity),
         }
@@ -80,6 +90,7 @@ impl<S: BuildHasher + Clone> Map<S> {
     ) -> Held {
         let hash = self.hasher.hash_one(request);
         if let Some(found) = self.find_hashed(hash, request) {
+            self.shrink_once_a_second(now);
             return found;
         }
         // Made before a lock is taken: the parent of one entry is another one.
@@ -96,8 +107,16 @@ impl<S: BuildHasher + Clone> Map<S> {
         let retired = shard.insert(request.clone(), Arc::clone(made.entry()));
         drop(shard);
         drop(retired);
-        self.make_room(Arc::clone(made.entry()), hash, now);
+        let entry = Arc::clone(made.entry());
+        self.evict_by(now, |policy, evicting| policy.insert(entry, hash, evicting));
         made
+    }
+
+    /// Evicts some of the entries that were in use when it was their turn, and are not any more.
+    pub(super) fn shrink(&self, now: Moment) {
+        if self.has_parked.load(Ordering::Relaxed) {
+            self.evict_by(now, Eviction::resume);
+        }
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Entry>> {
@@ -128,13 +147,34 @@ impl<S: BuildHasher + Clone> Map<S> {
         &self.shards[(hash >> 32) as usize % SHARDS]
     }
 
-    /// Has the policy take an entry in, and removes what it evicts for it.
-    fn make_room(&self, entry: Arc<Entry>, hash: u64, now: Moment) {
+    fn shrink_once_a_second(&self, now: Moment) {
+        if !self.has_parked.load(Ordering::Relaxed) {
+            return;
+        }
+        let last = self.shrunk_at.load(Ordering::Relaxed);
+        if now < Moment::from_nanoseconds(last).after(SHRUNK_EVERY) {
+            return;
+        }
+        let at = now.as_nanoseconds();
+        let swapped =
+            self.shrunk_at
+                .compare_exchange(last, at, Ordering::Relaxed, Ordering::Relaxed);
+        if swapped.is_ok() {
+            self.shrink(now);
+        }
+    }
+
+    /// Has the policy decide, and removes what it evicts.
+    fn evict_by(&self, now: Moment, decide: impl FnOnce(&mut Eviction<Arc<Entry>>, &mut Evicting)) {
         let mut evicting = Evicting {
             now,
             evicted: Vec::new(),
         };
-        self.policy.lock().insert(entry, hash, &mut evicting);
+        let mut policy = self.policy.lock();
+        decide(&mut policy, &mut evicting);
+        self.has_parked
+            .store(policy.has_parked(), Ordering::Relaxed);
+        drop(policy);
         let mut good = 0;
         let evicted = evicting.evicted.len();
         for (entry, retired) in evicting.evicted {

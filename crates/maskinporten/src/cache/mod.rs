@@ -101,6 +101,14 @@ impl Cache {
         self.of(kind).sweeper.note(tables);
     }
 
+    /// Brings it back towards its capacity, by a bounded step.
+    pub(crate) fn shrink(&self) {
+        let now = self.clock.now();
+        // An Altinn entry that is evicted lets go of the Maskinporten entry that it is made of.
+        self.altinn.shrink(now);
+        self.maskinporten.shrink(now);
+    }
+
     /// Every entry there is, Maskinporten's first.
     pub(crate) fn all(&self) -> Vec<Arc<Entry>> {
         let mut all = self.maskinporten.all();

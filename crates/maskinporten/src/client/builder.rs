@@ -14,7 +14,6 @@ use crate::credentials::{Credentials, Live, Parts, Proof};
 use crate::error::{Error, Result};
 #[cfg(feature = "metrics")]
 use crate::metrics;
-#[cfg(feature = "metrics")]
 use crate::request::TokenKind;
 use crate::settings::{AltinnSettings, LegacySettings, MaskinportenSettings};
 use crate::signer::Signer;
@@ -228,16 +227,16 @@ impl MaskinportenClientBuilder {
             published_at: AtomicU64::new(0),
         });
         #[cfg(feature = "metrics")]
-        {
-            metrics::describe();
-            for kind in [TokenKind::Maskinporten, TokenKind::Altinn] {
-                let client = Arc::downgrade(&inner);
-                inner.tallies.of(kind).published_by(move || {
-                    if let Some(client) = client.upgrade() {
-                        client.publish_once_a_second();
-                    }
-                });
-            }
+        metrics::describe();
+        for kind in [TokenKind::Maskinporten, TokenKind::Altinn] {
+            let client = Arc::downgrade(&inner);
+            inner.tallies.of(kind).on_landing(move || {
+                if let Some(client) = client.upgrade() {
+                    client.cache.shrink();
+                    #[cfg(feature = "metrics")]
+                    client.publish_once_a_second();
+                }
+            });
         }
         if let Some(credentials) = &inner.credentials {
             let client = Arc::downgrade(&inner);

@@ -2,10 +2,8 @@
 //!
 //! Hits are counted in stripes, each with cache lines to itself (no false sharing), and summed when they are read.
 
-use std::sync::Arc;
-#[cfg(feature = "metrics")]
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
@@ -65,9 +63,8 @@ pub(crate) struct Tally {
     // Taken to sum up by a function that is not async; a recorder is called after it.
     #[cfg(feature = "metrics")]
     published: Mutex<(u64, u64)>,
-    /// Publishes what its client has and holds.
-    #[cfg(feature = "metrics")]
-    publisher: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// What its client does when a flight has ended.
+    on_landing: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 /// What the threads of one stripe count.
@@ -120,8 +117,7 @@ impl Tally {
             complaints: Quiet::default(),
             #[cfg(feature = "metrics")]
             published: Mutex::default(),
-            #[cfg(feature = "metrics")]
-            publisher: OnceLock::new(),
+            on_landing: OnceLock::new(),
         })
     }
 
@@ -238,12 +234,6 @@ impl Tally {
 
 #[cfg(feature = "metrics")]
 impl Tally {
-    /// Has what was counted and what is held published whenever a flight ends.
-    pub(crate) fn published_by(&self, publisher: impl Fn() + Send + Sync + 'static) {
-        // Set once, by the client that was made with it.
-        let _ = self.publisher.set(Box::new(publisher));
-    }
-
     /// Publishes the tokens that were there since the last time.
     pub(crate) fn publish(&self) {
         let (hit, stale) = {
@@ -258,14 +248,23 @@ impl Tally {
     }
 }
 
+// ===== flights that end =====
+
 impl Tally {
+    /// Has a client note whenever a flight has ended. It may evict and publish: no lock is held then.
+    pub(crate) fn on_landing(&self, note: impl Fn() + Send + Sync + 'static) {
+        // Set once, by the client that was made with it.
+        let _ = self.on_landing.set(Box::new(note));
+    }
+
     /// Notes that a flight has ended.
     pub(crate) fn landed(&self) {
-        #[cfg(feature = "metrics")]
-        match self.publisher.get() {
-            Some(publish) => publish(),
-            None => self.publish(),
+        if let Some(note) = self.on_landing.get() {
+            note();
+            return;
         }
+        #[cfg(feature = "metrics")]
+        self.publish();
     }
 }
 

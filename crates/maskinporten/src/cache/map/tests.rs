@@ -271,6 +271,29 @@ fn what_is_evicted_while_it_is_good_is_counted_and_what_is_spent_is_not() {
 }
 
 #[test]
+fn what_was_in_use_leaves_by_look_ups_of_other_entries_once_a_second() {
+    run(async || {
+        let mut world = World::new(4, 1 << 32);
+        for number in 0..300 {
+            world.play(Step::Hold(number)).await;
+        }
+        world.held.clear();
+        for kept in [300 - 64, 300 - 128] {
+            sleep(SHRUNK_EVERY).await;
+            for _ in 0..10 {
+                world.get(299);
+            }
+            assert_eq!(world.map.len(), kept);
+        }
+        for _ in 0..10 {
+            sleep(SHRUNK_EVERY).await;
+            world.get(299);
+        }
+        assert!(world.map.len() <= 5, "{}", world.map.len());
+    });
+}
+
+#[test]
 fn an_entry_that_is_made_after_the_end_is_closed() {
     run(async || {
         let mut world = World::new(4, 1);
