@@ -229,3 +229,29 @@ async fn after_a_shutdown_each_is_a_failure() {
     assert_eq!(summary.failures.len(), 3);
     assert_eq!(summary.failures[0].1.kind(), ErrorKind::Closed);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_warm_up_of_a_client_leaves_the_tokens_of_contexts_alone_behind_altinns_layer_too() {
+    let customers = organisations(5);
+    let (sim, client) = world_with(&customers);
+    let altinn = AltinnAuthLayer::new(&client, SCOPES, API)
+        .unwrap()
+        .optional_context();
+    let contexts: Vec<_> = customers
+        .iter()
+        .map(|number| on_behalf_of(number))
+        .collect();
+    // Requests through Maskinporten's layer have asked for the same tokens.
+    let raw = layer(&client);
+    for authorizer in [raw.authorizer(), altinn.authorizer()] {
+        authorizer.warm_up_for(&contexts).finish().await;
+    }
+    let before = sim.journal().grants();
+    assert_eq!(before, 5);
+
+    sleep(Duration::from_secs(7_200)).await;
+    client.warm_up().await.unwrap();
+
+    // The layer's own, and no organisation's.
+    assert_eq!(sim.journal().grants() - before, 1);
+}

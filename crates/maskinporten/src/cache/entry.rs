@@ -477,9 +477,14 @@ impl Entry {
         self.errand.request()
     }
 
-    /// Whether a layer, a handle, a caller who waits or another entry needs it to stay.
-    pub(crate) fn is_held(&self) -> bool {
-        self.holders.is_held()
+    /// How many layers, handles, callers who wait and other entries need it to stay.
+    pub(crate) fn holders(&self) -> u64 {
+        self.holders.count()
+    }
+
+    /// The number of the entry whose token this one's is made of.
+    pub(crate) fn parent_id(&self) -> Option<u64> {
+        self.errand.origin.parent().map(|parent| parent.id)
     }
 
     /// Whether it was evicted.

@@ -51,7 +51,12 @@ impl Holders {
     }
 
     pub(crate) fn is_held(&self) -> bool {
+        self.count() > 0
+    }
+
+    /// How many hold it; none where it was retired.
+    pub(crate) fn count(&self) -> u64 {
         let holders = self.0.load(Ordering::Acquire);
-        holders != 0 && holders & RETIRED == 0
+        if holders & RETIRED == 0 { holders } else { 0 }
     }
 }

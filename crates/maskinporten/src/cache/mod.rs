@@ -24,6 +24,7 @@ mod sync;
 mod trail;
 mod window;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::hash::RandomState;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -116,11 +117,19 @@ impl Cache {
         all
     }
 
-    /// Every entry that is held: by a layer, a handle, or another entry whose token is made of this one's.
+    /// Every entry that is held for its own sake: by a layer, a handle or a caller who waits, and not only by the
+    /// entry whose token is made of this one's.
     pub(crate) fn held(&self) -> Vec<Held> {
-        let all = self.all();
-        let held = all.iter().filter(|entry| entry.is_held());
-        held.filter_map(Held::try_new).collect()
+        let altinn = self.altinn.all();
+        let parents: HashSet<u64> = altinn
+            .iter()
+            .filter_map(|entry| entry.parent_id())
+            .collect();
+        let mut entries = self.maskinporten.all();
+        // At most one entry is made of each: both have the same request.
+        entries.retain(|entry| entry.holders() > u64::from(parents.contains(&entry.id())));
+        entries.extend(altinn.into_iter().filter(|entry| entry.holders() > 0));
+        entries.iter().filter_map(Held::try_new).collect()
     }
 
     /// Declares everything void.
