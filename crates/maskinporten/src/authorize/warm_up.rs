@@ -73,7 +73,8 @@ impl Authorizer {
     /// - A context with which each request would be refused is a failure, and nothing is fetched for it: one
     ///   that asks for scopes beyond the allowed ones, is bound to an origin that is not listed, or has
     ///   no name of an organisation, system user or consent under [`require_context`](Self::require_context).
-    /// - For more contexts than [`max_identities`] the first tokens are evicted before the last are there.
+    /// - Of more contexts than [`max_identities`] not all tokens are kept: most of the later ones are evicted, not the
+    ///   first ones.
     ///
     /// [`max_identities`]: crate::MaskinportenClientBuilder::max_identities
     ///
