@@ -10,7 +10,7 @@ use maskinporten::{
     SourceIdentity, TokenContext, TokenHandle, TokenKind, TokenProvider, TokenRequest, TokenSource,
 };
 use maskinporten_sim::{Fault, Route, Sim};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tower::{Layer, ServiceExt};
 use tower_maskinporten::AltinnAuthLayer;
 
@@ -114,6 +114,17 @@ async fn it_waits_for_so_many_at_once_and_tells_how_far_it_is() {
         assert_eq!(source.most.load(Ordering::SeqCst), at_once.max(1));
         assert_eq!(warm_up.finish().await.warm, 9);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_waits_for_no_more_than_256_at_once() {
+    let (_, authorizer) = slow();
+    let mut warm_up = authorizer
+        .warm_up_for(contexts(300))
+        .concurrency(usize::MAX);
+    let early = timeout(Duration::from_millis(1), warm_up.next()).await;
+    assert!(early.is_err());
+    assert!(format!("{warm_up:?}").contains("under_way: 256"));
 }
 
 #[tokio::test(start_paused = true)]

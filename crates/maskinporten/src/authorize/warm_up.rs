@@ -20,6 +20,9 @@ use crate::signer::BoxFuture;
 /// How many tokens are waited for at once by default.
 const CONCURRENCY: usize = 8;
 
+/// How many tokens are waited for at once at most. Each wake-up polls all of them.
+const CONCURRENCY_AT_MOST: usize = 256;
+
 /// A warm-up: fetches the tokens that requests with some contexts will need. Made by
 /// [`Authorizer::warm_up_for`].
 ///
@@ -73,6 +76,9 @@ impl Authorizer {
     /// - A context with which each request would be refused is a failure, and nothing is fetched for it: one
     ///   that asks for scopes beyond the allowed ones, is bound to an origin that is not listed, or has
     ///   no name of an organisation, system user or consent under [`require_context`](Self::require_context).
+    /// - Without [`optional_context`](Self::optional_context) and `require_context` the tokens are fetched all the
+    ///   same, for callers of [`authorize_with`](Self::authorize_with). A layer still refuses a request that has a
+    ///   context in its extensions.
     /// - Of more contexts than [`max_identities`] not all tokens are kept: most of the later ones are evicted, not the
     ///   first ones.
     ///
@@ -121,11 +127,12 @@ impl Authorizer {
 }
 
 impl WarmUp {
-    /// Waits for so many tokens at once, at least one. The default is 8.
+    /// Waits for so many tokens at once: at least one, and at most 256. The default is 8.
     ///
-    /// The client limits how many it fetches at once: beyond that, tokens only queue earlier.
+    /// The client fetches four at once: beyond that, tokens only queue earlier. One that has queued for 30 s is a
+    /// failure, so with a slow server a larger number makes some fail.
     pub fn concurrency(mut self, at_once: usize) -> Self {
-        self.at_once = at_once.max(1);
+        self.at_once = at_once.clamp(1, CONCURRENCY_AT_MOST);
         self
     }
 
