@@ -643,6 +643,21 @@ async fn a_waiting_call_that_is_dropped_never_reaches_the_inner_service() {
 // ===== two of them =====
 
 #[tokio::test(start_paused = true)]
+async fn a_token_that_was_set_by_hand_is_refused_with_a_hint_that_says_how_to_keep_it() {
+    let (_, client) = world();
+    let mut request = get(A);
+    let value = client.header_value(world::SCOPES).await.unwrap();
+    request.headers_mut().insert(AUTHORIZATION, value);
+
+    let answer = layer(&client).layer(Recorder::new()).oneshot(request).await;
+
+    let error = answer.unwrap_err();
+    let hint = Error::find_in(&*error).unwrap().hint().unwrap();
+    assert!(hint.contains("client.header_value()"), "{hint}");
+    assert!(hint.contains("ExistingHeader::Keep"), "{hint}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_two_layers_for_one_api_the_inner_refuses_and_nothing_is_sent() {
     let (sim, client) = world();
     let other = world::fixed("inner");

@@ -84,12 +84,15 @@ async fn where_a_context_is_required_nothing_leaves_without_one() {
         .oneshot(get_in(&TokenContext::skip()))
         .await
         .unwrap();
-    // One that names nobody asks for the layer's own token, as none would.
-    let nobody = TokenContext::new().scopes(SCOPES).unwrap();
-    for context in [TokenContext::new(), nobody] {
+    // One without these asks for the layer's own token, as none would.
+    let without = TokenContext::new().scopes(SCOPES).unwrap();
+    for context in [TokenContext::new(), without] {
         let (kind, said, _) = refusal(service.oneshot(get_in(&context)).await);
         assert_eq!(kind, ErrorKind::Request);
-        assert!(said.contains("names nobody"), "{said}");
+        assert!(
+            said.contains("has no organisation, system user or consent"),
+            "{said}"
+        );
     }
     let foreign = service.oneshot(get(B)).await;
     assert_eq!(refusal(foreign).0, ErrorKind::Origin);

@@ -408,7 +408,8 @@ traps! {
     TWO_LAYERS: Request, You, No,
         "the request already carries a token that this library has set",
         "one auth layer is enough: remove the other, or let each pass what is not its own (`pass_foreign`); \
-         a token that is to be kept as it is needs `ExistingHeader::Keep`";
+         a token that is to be kept as it is, such as one that was set by hand with `client.header_value()`, \
+         needs `ExistingHeader::Keep`";
     NO_CA_STORE: Unreachable, You, No,
         "no certificate authorities were found on this machine",
         "install the ca-certificates package in the image, or point SSL_CERT_FILE at a bundle";

@@ -98,7 +98,7 @@ impl Policy {
     ///
     /// 1. a context that is bound to another origin: refused;
     /// 2. an origin that is not listed: refused, or left bare;
-    /// 3. a context that is missing, names no one, or was not expected: refused;
+    /// 3. a context that is missing, has no organisation, system user or consent, or was not expected: refused;
     /// 4. a header that another layer has set: refused;
     /// 5. a context that skips: left bare;
     /// 6. a header that is already there: replaced, kept, or refused.
@@ -171,7 +171,7 @@ impl Policy {
         Err(error)
     }
 
-    /// Refuses a context that is missing, names no one, or was not expected.
+    /// Refuses a context that is missing, has no organisation, system user or consent, or was not expected.
     pub(super) fn check_context(&self, context: Option<&TokenContext>, given: Given) -> Result<()> {
         let missing = match (self.contexts, context) {
             (Contexts::Unexpected, Some(_)) if given == Given::InExtensions => {
@@ -184,7 +184,7 @@ impl Policy {
                 if context.is_skip() || context.names_somebody() {
                     return Ok(());
                 }
-                "the request's token context names nobody: no organisation, system user or consent"
+                "the request's token context has no organisation, system user or consent"
             }
         };
         Err(Error::request(missing).with_advice(&advice::CONTEXT_MISSING))
