@@ -544,11 +544,11 @@ impl Entry {
         let now = self.clock.now();
         let mut launch = None;
         let prepare = |takeoff| self.prepare(takeoff, now, &mut launch);
-        // Before the flight can read it: the one that starts now, or the one that is in the air.
-        let was_rejected = self.errand.rejected.swap(true, Ordering::Relaxed);
         let rejection = self.life.reject(rejected, now, self.revision(), prepare);
-        if !matches!(rejection, Rejection::Awaited(_)) {
-            self.errand.rejected.store(was_rejected, Ordering::Relaxed);
+        // Before a flight that starts now is sent, so that it reads it. One that is in the air reads it when its
+        // token has come. Was it too late for that, the next one does. Only flights take it back.
+        if matches!(rejection, Rejection::Awaited(_)) {
+            self.errand.rejected.store(true, Ordering::Relaxed);
         }
         // Once for however many met it.
         if let Some(launch) = launch {
@@ -754,8 +754,12 @@ impl Errand {
                 let rejected = || self.rejected.load(Ordering::Relaxed);
                 if !rejected() {
                     let token = source.fetch(request).await?;
+                    // Not taken back here: it may be set at this moment, by one that this flight is too late for.
+                    if !rejected() {
+                        return Ok(token);
+                    }
                     // One that was rejected meanwhile may be the very token that a source has kept.
-                    if !(rejected() && source.keeps_tokens()) {
+                    if !source.keeps_tokens() {
                         self.rejected.store(false, Ordering::Relaxed);
                         return Ok(token);
                     }
@@ -831,10 +835,86 @@ impl Errand {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+    use std::sync::atomic::AtomicUsize;
+
+    use crate::cache::life::NO_TOKEN;
     use crate::provider::TokenHandle;
+    use crate::signer::BoxFuture;
     use crate::source::FixedToken;
 
     use super::*;
+
+    /// A source that keeps its tokens, and whose revision is read slowly where it is told so.
+    #[derive(Clone, Debug)]
+    struct Keeping(Arc<Kept>);
+
+    #[derive(Debug)]
+    struct Kept {
+        is_slow: AtomicBool,
+        begins: Barrier,
+        ends: Barrier,
+        asked_anew: AtomicUsize,
+    }
+
+    impl TokenSource for Keeping {
+        fn identity(&self) -> SourceIdentity {
+            SourceIdentity::new("keeping", "")
+        }
+
+        fn fetch<'a>(&'a self, _: &'a TokenRequest) -> BoxFuture<'a, Result<AccessToken>> {
+            Box::pin(async { AccessToken::new("token", Duration::from_secs(60)) })
+        }
+
+        fn fetch_anew<'a>(
+            &'a self,
+            request: &'a TokenRequest,
+        ) -> BoxFuture<'a, Result<AccessToken>> {
+            self.0.asked_anew.fetch_add(1, Ordering::SeqCst);
+            self.fetch(request)
+        }
+
+        fn keeps_tokens(&self) -> bool {
+            true
+        }
+
+        fn revision(&self) -> u64 {
+            if self.0.is_slow.swap(false, Ordering::SeqCst) {
+                self.0.begins.wait();
+                self.0.ends.wait();
+            }
+            0
+        }
+    }
+
+    #[tokio::test]
+    async fn a_late_word_about_an_older_token_hides_no_rejection_of_the_last_from_its_source() {
+        let kept = Arc::new(Kept {
+            is_slow: AtomicBool::new(false),
+            begins: Barrier::new(2),
+            ends: Barrier::new(2),
+            asked_anew: AtomicUsize::new(0),
+        });
+        let handle = TokenHandle::from_source(Keeping(Arc::clone(&kept))).unwrap();
+        let (entry, _) = handle.into_parts();
+        let last = entry.clone().acquire().await.unwrap().generation;
+
+        kept.is_slow.store(true, Ordering::SeqCst);
+        let late = std::thread::spawn({
+            let entry = entry.clone();
+            move || entry.report_rejected(NO_TOKEN)
+        });
+        kept.begins.wait();
+        // Its flight is sent here, and flies when this task waits.
+        entry.report_rejected(last);
+        kept.ends.wait();
+        late.join().unwrap();
+
+        while entry.generation() == last {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(kept.asked_anew.load(Ordering::SeqCst), 1);
+    }
 
     #[tokio::test]
     async fn a_flight_that_is_cancelled_before_it_is_sent_brings_nothing() {
