@@ -1,7 +1,7 @@
 //! Flights that a model starts, lands and loses, and the judge who counts those in the air.
 //!
-//! A flight's channel is what `cache/flight.rs` makes of tokio's: an outcome that is told once, or a
-//! sender that is gone without one; its waiters are woken by either.
+//! A flight's channel is what `cache/flight.rs` makes of tokio's `Notify`: a landing that is told once,
+//! with an outcome or without one; its waiters are woken by either.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool as Unseen, AtomicU64 as Count, Ordering as Std};

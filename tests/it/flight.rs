@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::future::{pending, poll_fn};
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 
@@ -18,6 +18,7 @@ use maskinporten::{
 };
 use maskinporten_sim::{Fault, Journal, Route, Sim, SimClient};
 use tokio::runtime::Builder;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, advance, sleep};
 use tower::{ServiceExt, service_fn};
 
@@ -97,6 +98,24 @@ async fn a_thousand_callers_of_a_cold_slot_share_one_grant_and_one_exchange() {
     assert!(tokens.iter().all(Result::is_ok), "{:?}", tokens[0]);
     assert_eq!(sim.journal().token_requests(), 1);
     assert_eq!(sim.journal().exchanges(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_of_a_cold_slot_are_served_in_the_order_they_came() {
+    let (_sim, _registered, client) = world();
+    let served = Arc::new(Mutex::new(Vec::new()));
+    let mut callers = JoinSet::new();
+    for number in 0..1_000 {
+        let (client, served) = (client.clone(), Arc::clone(&served));
+        callers.spawn(async move {
+            client.access_token(["a:read"]).await.unwrap();
+            served.lock().unwrap().push(number);
+        });
+    }
+
+    callers.join_all().await;
+
+    assert!(served.lock().unwrap().is_sorted());
 }
 
 #[tokio::test(start_paused = true)]

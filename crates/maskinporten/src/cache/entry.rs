@@ -21,7 +21,7 @@ use crate::cache::backoff::{self, Pause};
 use crate::cache::breaker::Breaker;
 use crate::cache::by_id;
 use crate::cache::eviction::State;
-use crate::cache::flight::{Flight, Launch};
+use crate::cache::flight::{Flight, Landing, Launch};
 use crate::cache::headers::{Fresh, Headers, Place};
 use crate::cache::holders::Holders;
 use crate::cache::life::{self, Found, Holds, Life, Rejection, Setback, Standing, Takeoff};
@@ -253,21 +253,21 @@ impl Held {
                 }
                 Found::Awaited(flight, takeoff) => (flight, takeoff),
             };
-            let why = match flight.outcome(&self.clock).await {
-                Some(Ok(Some(snapshot))) => match snapshot.serves_who_waited(self.clock.now()) {
-                    true => return Ok(snapshot),
-                    // Nobody looked for as long as it lived.
-                    false => {
-                        found = self.ask(&mut counted);
-                        continue;
+            let why = match flight.landing(&self.clock).await {
+                Landing::Token(snapshot) => {
+                    if snapshot.serves_who_waited(self.clock.now()) {
+                        return Ok(snapshot);
                     }
-                },
-                Some(Err(error)) => {
+                    // No caller looked for as long as it lived.
+                    found = self.ask(&mut counted);
+                    continue;
+                }
+                Landing::Failed(error) => {
                     counted.result = Some(Lookup::Failed);
                     return Err(error);
                 }
-                Some(Ok(None)) => Lost::Outlived,
-                None => Lost::Gone,
+                Landing::Outlived => Lost::Outlived,
+                Landing::Gone => Lost::Gone,
             };
             // One that was declared void was not lost: its end was meant.
             lost += usize::from(self.life.is_of_now(takeoff));
@@ -286,13 +286,15 @@ impl Held {
     pub(crate) async fn replaced(self, rejected: u64) -> Option<Result<Arc<Snapshot>>> {
         match self.reject(rejected) {
             Rejection::Newer(snapshot) => Some(Ok(snapshot)),
-            Rejection::Awaited(flight) => {
-                let replaced = flight.outcome(&self.clock).await?.transpose()?;
-                let now = self.clock.now();
-                // Nobody may have looked for as long as it lived.
-                let serves = |snapshot: &Arc<Snapshot>| snapshot.serves_who_waited(now);
-                replaced.as_ref().map_or(true, serves).then_some(replaced)
-            }
+            Rejection::Awaited(flight) => match flight.landing(&self.clock).await {
+                // No caller may have looked for as long as it lived.
+                Landing::Token(snapshot) => {
+                    let serves = snapshot.serves_who_waited(self.clock.now());
+                    serves.then_some(Ok(snapshot))
+                }
+                Landing::Failed(error) => Some(Err(error)),
+                Landing::Outlived | Landing::Gone => None,
+            },
             Rejection::Kept => None,
         }
     }
@@ -928,9 +930,9 @@ mod tests {
             if cancels {
                 entry.invalidate();
             }
-            launch.unwrap().send().outcome(&entry.clock)
+            launch.unwrap().send().landing(&entry.clock)
         };
-        assert!(send(true).await.is_none());
-        assert!(matches!(send(false).await, Some(Ok(Some(_)))));
+        assert!(matches!(send(true).await, Landing::Gone));
+        assert!(matches!(send(false).await, Landing::Token(_)));
     }
 }

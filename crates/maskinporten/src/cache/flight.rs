@@ -1,12 +1,13 @@
-//! One spawned request, many waiters; re-elected if it dies.
+//! Single flight: one spawned request, many waiters; re-elected if it dies.
 //!
 //! - A flight belongs to nobody who can be dropped: it runs as a task of its own, under its own
 //!   deadline. Were it run in a caller's future, callers with 50 ms of patience and a server that
 //!   needs 80 would never complete one.
 //! - It keeps nobody alive either: when the last who could use its token is gone, it ends.
 //! - The runtime is looked up when a flight starts, so a client outlives the runtime it was built on.
-//! - A flight that ends without an outcome (a panic, an abort, its runtime gone) drops its sender;
-//!   its waiters notice, and elect another.
+//! - A flight that ends without an outcome (a panic, an abort, its runtime gone) lands as such when its
+//!   task is dropped; its waiters notice, and elect another.
+//! - Its waiters are woken in the order they came.
 //! - What it has to wait for before it may ask (another token, its turn) is not counted on its
 //!   deadline, and has one of its own.
 
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tracing::Instrument as _;
@@ -38,19 +39,18 @@ const TURN: Duration = Duration::from_secs(30);
 /// How long after its deadline a flight is given up for lost: its runtime stands still.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// What a flight brings: a token, or none where the token's life was over before it was here.
-type Outcome = Result<Option<Arc<Snapshot>>>;
-
-/// A flight as its waiters see it.
+/// A flight as its waiters see it: one reference, since thousands of waiters take and drop it at the same time
+/// and contend for every count that they share.
 #[derive(Clone)]
-pub(crate) struct Flight {
-    outcome: watch::Receiver<Option<Outcome>>,
-    course: Arc<Course>,
-}
+pub(crate) struct Flight(Arc<Course>);
 
 /// What a flight and those who wait for it know of its course.
 #[derive(Default)]
 struct Course {
+    landing: OnceLock<Landing>,
+    /// Wakes the waiters in the order they came. A `watch` channel of tokio's keeps several queues: of ten
+    /// thousand waiters some of the first were served among the last.
+    landed: Notify,
     overdue_at: Overdue,
     /// Its leave to fly. Given back by whoever ends the flight: a task that is aborted on a runtime that
     /// stands still drops nothing.
@@ -61,12 +61,25 @@ struct Course {
     task: Mutex<Option<AbortHandle>>,
 }
 
-/// Held by a flight's task, and dropped with it, whether it has begun or not.
-struct EndsTrail(Arc<Course>);
+/// How a flight ended.
+#[derive(Clone)]
+pub(crate) enum Landing {
+    Token(Arc<Snapshot>),
+    Failed(Error),
+    /// The token's life was over when it arrived.
+    Outlived,
+    /// Its task ended without an outcome (a panic, an abort, a runtime that is gone or is not driven), or the
+    /// flight was declared void.
+    Gone,
+}
 
-impl Drop for EndsTrail {
+/// Held by a flight's task, and dropped with it, whether it has begun or not.
+struct EndsCourse(Arc<Course>);
+
+impl Drop for EndsCourse {
     fn drop(&mut self) {
         self.0.trail.end();
+        self.0.land(Landing::Gone);
     }
 }
 
@@ -83,9 +96,7 @@ pub(crate) struct Launch {
     entry: Weak<Entry>,
     errand: Arc<Errand>,
     takeoff: Takeoff,
-    sender: watch::Sender<Option<Outcome>>,
-    ends_trail: EndsTrail,
-    flight: Flight,
+    ends_course: EndsCourse,
 }
 
 impl Launch {
@@ -97,7 +108,6 @@ impl Launch {
         now: Moment,
     ) -> Result<Self> {
         let runtime = runtime()?;
-        let (sender, outcome) = watch::channel(None);
         let course = Arc::new(Course::default());
         course.overdue_at.set(now, DEADLINE);
         Ok(Self {
@@ -105,15 +115,13 @@ impl Launch {
             entry,
             errand,
             takeoff,
-            sender,
-            ends_trail: EndsTrail(Arc::clone(&course)),
-            flight: Flight { outcome, course },
+            ends_course: EndsCourse(course),
         })
     }
 
     /// As its waiters see it. Until it is sent they wait for that too.
     pub(crate) fn flight(&self) -> Flight {
-        self.flight.clone()
+        Flight(Arc::clone(&self.ends_course.0))
     }
 
     /// Spawns its task.
@@ -122,19 +130,18 @@ impl Launch {
         reason = "this is the room that spawns, on the runtime it finds here and now"
     )]
     pub(crate) fn send(self) -> Flight {
+        let flight = self.flight();
         let Self {
             runtime,
             entry,
             errand,
             takeoff,
-            sender,
-            ends_trail,
-            flight,
+            ends_course,
         } = self;
-        let task = runtime.spawn(run(entry, errand, takeoff, sender, ends_trail));
-        *flight.course.task.lock() = Some(task.abort_handle());
+        let task = runtime.spawn(run(entry, errand, takeoff, ends_course));
+        *flight.0.task.lock() = Some(task.abort_handle());
         // What cancelled it before this found no task to abort.
-        if flight.course.is_cancelled.load(Ordering::Relaxed) {
+        if flight.0.is_cancelled.load(Ordering::Relaxed) {
             flight.abort();
         }
         flight
@@ -142,13 +149,7 @@ impl Launch {
 }
 
 /// A flight's task.
-async fn run(
-    entry: Weak<Entry>,
-    errand: Arc<Errand>,
-    takeoff: Takeoff,
-    sender: watch::Sender<Option<Outcome>>,
-    seen: EndsTrail,
-) {
+async fn run(entry: Weak<Entry>, errand: Arc<Errand>, takeoff: Takeoff, seen: EndsCourse) {
     // It may have been cancelled before it was spawned.
     if seen.0.is_cancelled.load(Ordering::Relaxed) {
         return;
@@ -166,18 +167,19 @@ async fn run(
         }
         let fetched = fly(&errand, takeoff, &seen.0).await;
         trail::record(&fetched);
-        // The entry may be gone by now, and callers that still wait may want another token: the channel
-        // closes without an outcome then.
-        let landed = entry.upgrade().and_then(|entry| match fetched {
-            Ok((token, asked)) => entry.publish(takeoff, token, asked).map(Ok),
+        // Where its entry is gone, or the flight was declared void, it lands without an outcome when the task
+        // ends.
+        let landing = entry.upgrade().and_then(|entry| match fetched {
+            Ok((token, asked)) => entry
+                .publish(takeoff, token, asked)
+                .map(|published| published.map_or(Landing::Outlived, Landing::Token)),
             Err(error) => {
                 errand.tell_of(&error);
-                entry.fail(takeoff, error).map(Err)
+                entry.fail(takeoff, error).map(Landing::Failed)
             }
         });
-        if let Some(outcome) = landed {
-            // The entry has it, also where no caller waits any more.
-            sender.send_replace(Some(outcome));
+        if let Some(landing) = landing {
+            seen.0.land(landing);
         }
         errand.tally().landed();
     };
@@ -264,26 +266,22 @@ impl Flight {
     /// Notes that the span in which this is called waits for the flight, or goes on without waiting. Called
     /// under no lock: a subscriber is foreign code.
     pub(crate) fn follow_caller(&self) {
-        self.course.trail.follow_caller();
+        self.0.trail.follow_caller();
     }
 
-    /// What the flight brought; none where it ended, or stands still, without an outcome.
-    pub(crate) async fn outcome(mut self, clock: &AnyClock) -> Option<Outcome> {
+    /// How the flight ended, or [`Landing::Gone`] where its runtime is not driven.
+    pub(crate) async fn landing(self, clock: &AnyClock) -> Landing {
         // One that was started elsewhere may be joined where there is no timer to wait by.
         if let Err(error) = runtime() {
-            return Some(Err(error));
+            return Landing::Failed(error);
         }
         loop {
-            let patience = clock.now().until(self.course.overdue_at.get());
-            let landed = timeout(patience, self.outcome.wait_for(Option::is_some));
-            let landed = landed
-                .await
-                .map(|landed| landed.ok().and_then(|seen| seen.clone()));
-            match landed {
-                Ok(outcome) => return outcome,
-                // Its time may have been extended meanwhile.
-                Err(_elapsed) if self.is_alive(clock.now()) => {}
-                Err(_elapsed) => return None,
+            let patience = clock.now().until(self.0.overdue_at.get());
+            match timeout(patience, self.0.ended()).await {
+                Ok(landing) => return landing.clone(),
+                // Its time may have been extended meanwhile, or it may have landed this moment.
+                Err(_elapsed) if self.is_alive(clock.now()) || self.0.landing.get().is_some() => {}
+                Err(_elapsed) => return Landing::Gone,
             }
         }
     }
@@ -296,8 +294,8 @@ pub(crate) async fn all_gone(flights: Vec<Flight>) {
         return;
     }
     let gone = async {
-        for mut flight in flights {
-            let _ = flight.outcome.wait_for(Option::is_some).await;
+        for flight in flights {
+            flight.0.ended().await;
         }
     };
     let _ = timeout(GRACE, gone).await;
@@ -305,22 +303,43 @@ pub(crate) async fn all_gone(flights: Vec<Flight>) {
 
 impl InFlight for Flight {
     fn is_alive(&self, now: Moment) -> bool {
-        // A closed channel that holds no outcome is a task that died.
-        now < self.course.overdue_at.get() && self.outcome.has_changed().is_ok()
+        now < self.0.overdue_at.get() && self.0.landing.get().is_none()
     }
 
     fn cancel(&self) {
-        self.course.is_cancelled.store(true, Ordering::Relaxed);
+        self.0.is_cancelled.store(true, Ordering::Relaxed);
     }
 
     fn abort(&self) {
         // Either this finds the task, or `Launch::send` takes the lock later and sees that it was cancelled.
-        let task = self.course.task.lock().take();
+        let task = self.0.task.lock().take();
         if let Some(task) = task {
             task.abort();
         }
-        if let Some(clearance) = self.course.clearance.get() {
+        if let Some(clearance) = self.0.clearance.get() {
             clearance.give_back();
+        }
+    }
+}
+
+// ===== impl Course =====
+
+impl Course {
+    /// Lands the flight. The first landing counts.
+    fn land(&self, landing: Landing) {
+        if self.landing.set(landing).is_ok() {
+            self.landed.notify_waiters();
+        }
+    }
+
+    async fn ended(&self) -> &Landing {
+        loop {
+            // Made before the look: a landing after it wakes this waiter.
+            let landed = self.landed.notified();
+            if let Some(landing) = self.landing.get() {
+                return landing;
+            }
+            landed.await;
         }
     }
 }
