@@ -18,6 +18,11 @@
 //! report.judge("p99 wait ÷ the control's", Bound::at_most(2.0, Unit::Ratio), wait);
 //! ```
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a kit of benchmarks reads its watch"
+)]
+
 mod report;
 pub use report::{Figure, Report, Unavailable};
 

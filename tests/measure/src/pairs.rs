@@ -11,7 +11,7 @@ pub fn pairs(
     mut other: impl FnMut() -> f64,
 ) -> Vec<[f64; 2]> {
     let pair = |at: usize| {
-        if at % 2 == 0 {
+        if at.is_multiple_of(2) {
             let first = one();
             [first, other()]
         } else {
