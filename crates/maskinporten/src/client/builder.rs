@@ -115,7 +115,8 @@ impl MaskinportenClientBuilder {
     /// each. The default is 10 000.
     ///
     /// An identity is everything that one token is asked for with: scopes, resources, organisation, system
-    /// user. It takes less than 2.5 kB of memory in addition to the token's own bytes.
+    /// user. It takes about 2 kB of memory in addition to the token's own bytes, and half a
+    /// kilobyte for each further thread that sets it on requests.
     ///
     /// - Those in use are kept in addition: that a layer or a handle stands for, that a caller waits for, that
     ///   is being fetched, or whose token another one is made of.
