@@ -247,10 +247,7 @@ impl Held {
             let (flight, takeoff) = match found {
                 Found::Good(snapshot) => return Ok(snapshot),
                 Found::Failed(error) => return Err(error),
-                Found::Closed => {
-                    let message = "the client that fetches tokens was shut down";
-                    return Err(Error::new(ErrorKind::Closed, message).with_advice(&advice::CLOSED));
-                }
+                Found::Closed => return Err(closed()),
                 Found::Awaited(flight, takeoff) => (flight, takeoff),
             };
             let why = match flight.landing(&self.clock).await {
@@ -575,6 +572,12 @@ impl Entry {
         let prepared = Launch::prepare(entry, Arc::clone(&self.errand), takeoff, now)?;
         Ok(launch.insert(prepared).flight())
     }
+}
+
+/// The error of who asks after a shutdown.
+pub(crate) fn closed() -> Error {
+    let message = "the client that fetches tokens was shut down";
+    Error::new(ErrorKind::Closed, message).with_advice(&advice::CLOSED)
 }
 
 // ===== what a flight does to its entry =====

@@ -39,7 +39,7 @@ use map::Map;
 pub(crate) use attempts::{ATTEMPT_TIMEOUT, DEADLINE, attempts};
 pub(crate) use breaker::Breaker;
 pub(crate) use by_id::find;
-pub(crate) use entry::{Entry, EntryShard, Held, Lent, Origin, Snapshot};
+pub(crate) use entry::{Entry, EntryShard, Held, Lent, Origin, Snapshot, closed};
 pub(crate) use life::{NO_TOKEN, Standing};
 pub(crate) use stripe::{CachePadded, STRIPES, of_this_thread};
 pub(crate) use sweep::ContextTables;

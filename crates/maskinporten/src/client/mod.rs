@@ -13,7 +13,7 @@ use http::{HeaderValue, Uri};
 
 use crate::advice;
 use crate::authorize::Authorizer;
-use crate::cache::{Breaker, Cache, ContextTables, Held, Identity, Origin};
+use crate::cache::{self, Breaker, Cache, ContextTables, Held, Identity, Origin};
 use crate::clock::AnyClock;
 #[cfg(feature = "metrics")]
 use crate::clock::Moment;
@@ -237,8 +237,12 @@ impl MaskinportenClient {
     ///
     /// # Errors
     ///
-    /// The first failure, when all are done; the other tokens are there all the same.
+    /// The first failure, when all are done; the other tokens are there all the same. After a
+    /// [`shutdown`](Self::shutdown) it is [`ErrorKind::Closed`](crate::ErrorKind::Closed).
     pub async fn warm_up(&self) -> Result<()> {
+        if self.0.cache.is_closed() {
+            return Err(cache::closed());
+        }
         let entries = self.0.cache.held();
         // All set off before the first is waited for.
         let waits: Vec<_> = entries.into_iter().map(Held::set_off).collect();
