@@ -92,10 +92,11 @@ impl ContextTable {
     }
 
     /// Takes out the entries that were evicted, to be dropped under no lock.
-    pub(super) fn sweep(&mut self) -> Vec<Box<Row>> {
+    pub(super) fn sweep(&mut self) -> Vec<Row> {
         let mut swept = Vec::new();
         for place in self.sets.iter_mut().flat_map(|set| &mut set.rows) {
-            swept.extend(place.take_if(|row| row.entry.is_retired()));
+            let row = place.take_if(|row| row.entry.is_retired());
+            swept.extend(row.map(|row| *row));
         }
         self.used -= swept.len();
         swept

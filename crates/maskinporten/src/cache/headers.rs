@@ -114,18 +114,17 @@ impl<V> Headers<V> {
     /// Whether any copy was used since this was last asked.
     pub(crate) fn take_used(&self) -> bool {
         let places = self.places.lock();
-        places
-            .iter()
-            .fold(false, |used, StripesPlace { place, .. }| {
-                let was_used = match place.cached.try_lock() {
-                    Some(mut cached) => cached
-                        .as_mut()
-                        .is_some_and(|cached| mem::take(&mut cached.was_used)),
-                    // It is being used.
-                    None => true,
-                };
-                used || was_used
-            })
+        let take = |place: &Place<V>| match place.cached.try_lock() {
+            Some(mut cached) => {
+                let cached = cached.as_mut();
+                cached.is_some_and(|cached| mem::take(&mut cached.was_used))
+            }
+            // It is being used.
+            None => true,
+        };
+        // Each mark is taken, not only the first.
+        let used = places.iter().filter(|found| take(&found.place));
+        used.count() > 0
     }
 }
 
