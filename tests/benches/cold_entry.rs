@@ -6,7 +6,7 @@
 //! - The control is the least that such a crowd can cost: the same tasks on the same runtime, of which one
 //!   asks a client as the callers do, and all others await one [`Notify`] that it fires.
 //! - Every caller is waiting before the token arrives; a round where one was not is an error.
-//! - Each round has a client and a world of its own. Rounds of callers and of the control take turns, and
+//! - Each round has its own client and world. Rounds of callers and of the control take turns, and
 //!   the medians of their p99 are compared.
 //!
 //! What signing, verifying and issuing cost here counts as the callers' wait, on both sides: the server's

@@ -101,7 +101,7 @@ async fn a_thousand_callers_of_a_cold_slot_share_one_grant_and_one_exchange() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn callers_of_a_cold_slot_are_served_in_the_order_they_came() {
+async fn callers_of_a_cold_entry_are_served_in_the_order_they_came() {
     let (_sim, _registered, client) = world();
     let served = Arc::new(Mutex::new(Vec::new()));
     let mut callers = JoinSet::new();

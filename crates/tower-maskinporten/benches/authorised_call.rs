@@ -4,7 +4,7 @@
 //! - Both requests carry six usual headers, and each of the three [ways](Way) of use is measured.
 //! - Instructions are the gate: they repeat to the digit where time swings by a factor of two.
 //! - Time is a ratio inside one process, and its figure the median over several processes.
-//! - Two threads use services of one client. Each has a [service of its own](Services::Own) or both
+//! - Two threads use services of one client. Each has [its own service](Services::Own) or both
 //!   [share one](Services::Shared); the control is a static header for each thread and shares nothing.
 //!
 //! ```text
