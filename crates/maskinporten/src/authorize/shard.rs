@@ -160,11 +160,18 @@ impl Shard {
         if self.requires_context {
             return None;
         }
-        let ready = match self.fresh(&self.own, self.clock.coarse()) {
-            Some(ready) => ready,
-            None => self.lend_anew(&self.own)?,
+        // Read under no lock: a clock may be a user's.
+        let reading = self.clock.coarse();
+        let Some((fresh, generation)) = self.own.fresh(reading) else {
+            return self.set(headers, self.lend_anew(&self.own)?);
         };
-        self.set(headers, ready)
+        let value = fresh.value()?.clone();
+        drop(fresh);
+        if !header::set_if_absent(headers, value) {
+            return None;
+        }
+        self.count(Lookup::Hit);
+        Some(self.sent(&self.own, generation))
     }
 
     /// Sets and counts a header, if the request has none yet.

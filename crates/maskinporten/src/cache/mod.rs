@@ -41,7 +41,7 @@ pub(crate) use breaker::Breaker;
 pub(crate) use by_id::find;
 pub(crate) use entry::{Entry, EntryShard, Held, Lent, Origin, Snapshot, closed};
 pub(crate) use life::{NO_TOKEN, Standing};
-pub(crate) use stripe::{CachePadded, STRIPES, of_this_thread};
+pub(crate) use stripe::{CachePadded, STRIPES, is_first_of_its_stripe, of_this_thread};
 pub(crate) use sweep::ContextTables;
 pub(crate) use trail::record_key;
 

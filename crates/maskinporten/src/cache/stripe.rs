@@ -25,20 +25,34 @@ impl<T> Deref for CachePadded<T> {
 /// The calling thread's stripe: threads are dealt out in turn, when they first ask.
 #[inline]
 pub(crate) fn of_this_thread() -> usize {
+    number() % STRIPES
+}
+
+/// Whether no other thread is ever given this one's number: it is one of the first. What only those of a stripe
+/// write, one thread writes.
+#[inline]
+pub(crate) fn is_first_of_its_stripe() -> bool {
+    number() < STRIPES
+}
+
+/// Which thread asks: no two have one number, not even one after the other.
+#[inline]
+fn number() -> usize {
+    const NONE: usize = usize::MAX;
     thread_local! {
-        static STRIPE: Cell<usize> = const { Cell::new(STRIPES) };
+        static NUMBER: Cell<usize> = const { Cell::new(NONE) };
     }
-    let stripe = STRIPE.get();
-    if stripe < STRIPES {
-        return stripe;
+    let number = NUMBER.get();
+    if number != NONE {
+        return number;
     }
     let dealt = deal();
-    STRIPE.set(dealt);
+    NUMBER.set(dealt);
     dealt
 }
 
 #[cold]
 fn deal() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
-    NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
