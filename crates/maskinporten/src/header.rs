@@ -3,7 +3,7 @@
 //! - The value is marked sensitive: HTTP/2 never indexes it, and its `Debug` shows nothing.
 //! - Its bytes are wiped when the last value that shows them is dropped.
 //! - One value cloned by two threads runs at a quarter of one thread's speed: its reference count is the
-//!   contended cache line, whatever guards it. [`Bearer::lend`] therefore makes another value over the same
+//!   contended cache line, however it is guarded. [`Bearer::lend`] therefore makes another value over the same
 //!   bytes, which are only read, with a reference count that has cache lines to itself.
 
 use std::borrow::Cow;
@@ -157,7 +157,7 @@ pub(crate) fn is_own(value: &HeaderValue) -> bool {
     }
 }
 
-/// Sets the header, whatever is there.
+/// Sets the header, in place of any that is there.
 pub(crate) fn set_over(headers: &mut HeaderMap, bearer: HeaderValue) {
     headers.insert(AUTHORIZATION, bearer);
 }

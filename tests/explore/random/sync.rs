@@ -21,3 +21,7 @@ impl<T> Mutex<T> {
         self.0.try_lock().ok()
     }
 }
+
+/// What is only tried, mostly: here the same lock.
+pub(crate) type TryLock<T> = Mutex<T>;
+pub(crate) type TryLockGuard<'a, T> = MutexGuard<'a, T>;

@@ -166,7 +166,7 @@ impl Authorizer {
 
     /// Gives the token to every https origin there is, as the .NET handlers do.
     ///
-    /// Whoever can make this client call an address of theirs then gets a token that is good
+    /// A party that can make this client call its address then gets a token that is good
     /// elsewhere: a redirect is enough.
     #[must_use]
     pub fn any_https_origin(self) -> Self {
@@ -194,7 +194,7 @@ impl Authorizer {
 
     /// Refuses every request to a listed origin that has no [`TokenContext`], or one that names no
     /// organisation, system user or consent and is no [`skip`](TokenContext::skip): for a service that always
-    /// acts on behalf of somebody. A context that gets lost on the way is noticed, and no request has the
+    /// acts on behalf of others. A context that gets lost on the way is noticed, and no request has the
     /// layer's own token instead.
     #[must_use]
     pub fn require_context(self) -> Self {
@@ -210,7 +210,7 @@ impl Authorizer {
         self.edit(|policy| policy.contexts = Contexts::Optional)
     }
 
-    /// Allows contexts to ask for these scopes beside the layer's own
+    /// Allows contexts to ask for these scopes in addition to the layer's own
     /// ([`TokenContext::scopes`]). Said again, for these too.
     ///
     /// # Errors
@@ -308,7 +308,7 @@ impl Authorizer {
     /// # Errors
     ///
     /// [`ErrorKind::Origin`](crate::ErrorKind::Origin) for a request that may not have the token,
-    /// and whatever kept it from being fetched.
+    /// and what kept it from being fetched.
     pub async fn authorize<'a>(
         &self,
         target: impl Into<Target<'a>>,

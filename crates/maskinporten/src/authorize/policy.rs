@@ -141,8 +141,7 @@ impl Policy {
     /// Why the context may not have one.
     pub(super) fn entry_in(&self, context: &TokenContext) -> Result<Held> {
         let Some(made_for) = &self.made_for else {
-            let message =
-                "the request asks for a token of its own, and this provider keeps one only";
+            let message = "the request asks for another token, and this provider keeps one only";
             return Err(Error::request(message).with_advice(&advice::ONE_TOKEN));
         };
         if let Some(scope) = made_for.scope_beyond(context, self.allowed.as_ref()) {
@@ -190,7 +189,7 @@ impl Policy {
         Err(Error::request(missing).with_advice(&advice::CONTEXT_MISSING))
     }
 
-    /// Whether the header that is to be replaced is the work of another layer: whoever built both believes
+    /// Whether the header that is to be replaced is the work of another layer: each was built in the belief
     /// that its token leaves. A caller's own header is replaced, as they should know.
     fn stands_below_another(&self, headers: &HeaderMap) -> bool {
         let existing = headers.get(AUTHORIZATION);

@@ -52,7 +52,7 @@ impl SentToken {
         }
     }
 
-    /// As [`on_response`](Self::on_response), for a client with response types of its own: the challenge, the
+    /// As [`on_response`](Self::on_response), for a client with its own response types: the challenge, the
     /// address that the response came from in the end if the client knows it, and the response's extensions.
     #[cold]
     pub fn observe(

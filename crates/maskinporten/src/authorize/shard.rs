@@ -8,13 +8,12 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, OnceLock, Weak};
 
 use http::{HeaderMap, HeaderValue, Uri};
-use parking_lot::Mutex;
 
 use super::contexts::ContextTable;
 use super::origins::{self, Interned};
 use super::policy::{Contexts, Policy};
 use super::{Acquire, SentToken};
-use crate::cache::{CachePadded, ContextTables, EntryShard, Held, Lent, STRIPES};
+use crate::cache::{CachePadded, ContextTables, EntryShard, Held, Lent, STRIPES, TryLock};
 use crate::clock::{AnyClock, CoarseReading};
 use crate::error::Result;
 use crate::header;
@@ -49,7 +48,7 @@ pub(super) struct Shard {
     own: EntryShard,
     tally: Arc<Tally>,
     // Only ever tried, so no thread waits for it: a request that finds it taken looks the entry up in the map.
-    contexts: Mutex<ContextTable>,
+    contexts: TryLock<ContextTable>,
 }
 
 /// A header for a request, and which token it is. The request is counted once the header is set.
@@ -116,7 +115,7 @@ impl Shards {
             clock: policy.entry.clock().clone(),
             own: policy.entry.entry().shard(stripe),
             tally: Arc::clone(policy.entry.tally()),
-            contexts: Mutex::new(ContextTable::new()),
+            contexts: TryLock::new(ContextTable::new()),
         }
     }
 }

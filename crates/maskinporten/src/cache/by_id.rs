@@ -1,7 +1,7 @@
 //! Map by number, for the one response in thousands that must report to its entry.
 //!
 //! A response future that carried an `Arc` would write to a count all threads share, on every
-//! request. It carries two numbers instead, and only a rejected token is looked up here.
+//! request. It carries numbers instead, and only a rejected token is looked up here.
 
 use std::collections::HashMap;
 use std::sync::Weak;
@@ -13,24 +13,24 @@ use crate::cache::entry::{Entry, Held};
 
 // Taken for one look-up, by functions that are not async. An entry is never dropped under it: `find`
 // takes its reference along.
-static SLOTS: Mutex<Option<HashMap<u64, Weak<Entry>>>> = Mutex::new(None);
+static ENTRIES: Mutex<Option<HashMap<u64, Weak<Entry>>>> = Mutex::new(None);
 
 /// Notes an entry and gives it its number, counted from 1.
 pub(crate) fn enter(entry: Weak<Entry>) -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let id = NEXT.fetch_add(1, Ordering::Relaxed);
-    SLOTS.lock().get_or_insert_default().insert(id, entry);
+    ENTRIES.lock().get_or_insert_default().insert(id, entry);
     id
 }
 
 /// The entry of a number, until it is retired or dropped.
 pub(crate) fn find(id: u64) -> Option<Held> {
-    let entry = SLOTS.lock().as_ref()?.get(&id)?.upgrade()?;
+    let entry = ENTRIES.lock().as_ref()?.get(&id)?.upgrade()?;
     Held::try_new(&entry)
 }
 
 pub(crate) fn leave(id: u64) {
-    if let Some(entries) = SLOTS.lock().as_mut() {
+    if let Some(entries) = ENTRIES.lock().as_mut() {
         entries.remove(&id);
     }
 }
@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn an_entry_that_is_gone_leaves_nothing_behind() {
-        let is_noted = |id| SLOTS.lock().as_ref().unwrap().contains_key(&id);
+        let is_noted = |id| ENTRIES.lock().as_ref().unwrap().contains_key(&id);
         let source = FixedToken::new("token", Duration::from_secs(60)).unwrap();
         let (entry, _) = TokenHandle::from_source(source).unwrap().into_parts();
         let id = entry.id();

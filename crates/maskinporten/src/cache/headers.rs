@@ -1,6 +1,6 @@
 //! [`Headers`]: the header of one token in a few copies, one for each stripe of threads, to avoid false sharing.
 //!
-//! - A hit tries the lock of its own stripe, compares two numbers, and clones the stripe's copy. It waits for
+//! - A hit tries its stripe's lock, compares two numbers, and clones the stripe's copy. It waits for
 //!   no other thread, and writes to no cache line that a thread of another stripe reads.
 //! - A copy is made when a thread of its stripe first needs the token, and lives until the token is replaced,
 //!   declared void or retired: [`clear`](Headers::clear) then drops every copy, so that the token's bytes are
@@ -11,7 +11,7 @@ use std::mem;
 use std::sync::Arc;
 
 use super::life::{InFlight, Life};
-use super::sync::{Mutex, MutexGuard};
+use super::sync::{Mutex, TryLock, TryLockGuard};
 use super::window::Window;
 use crate::clock::{CoarseReading, FreshUntil, Moment};
 
@@ -38,17 +38,17 @@ struct StripesPlace<V> {
     place: Arc<Place<V>>,
 }
 
-/// The place of one stripe's copy, on cache lines of its own: no false sharing with another stripe's.
+/// The place of one stripe's copy, on separate cache lines: no false sharing with another stripe's.
 #[repr(align(64))]
 pub(crate) struct Place<V> {
     // The lock is only tried by requests, held for a clone or a swap of one value, and waited for by `clear`
-    // alone: no clock, no subscriber and no destructor of a user's runs under it. The locks of `parking_lot`
-    // know no poisoning: a place holds one whole token or none, also after a panic.
-    cached: Mutex<Option<CachedHeader<V>>>,
+    // alone: no clock, no subscriber and no destructor of a user's runs under it. It knows no poisoning: a
+    // place holds one whole token or none, also after a panic.
+    cached: TryLock<Option<CachedHeader<V>>>,
 }
 
 /// A stripe's copy, which no other thread of the stripe looks at for as long as this lives.
-pub(crate) struct Fresh<'a, V>(MutexGuard<'a, Option<CachedHeader<V>>>);
+pub(crate) struct Fresh<'a, V>(TryLockGuard<'a, Option<CachedHeader<V>>>);
 
 impl<V> Fresh<'_, V> {
     #[inline]
@@ -90,7 +90,7 @@ impl<V> Headers<V> {
             return Arc::clone(&found.place);
         }
         let place = Arc::new(Place {
-            cached: Mutex::new(None),
+            cached: TryLock::new(None),
         });
         // One more, and not room for as many again: there are seldom more than a few.
         places.reserve_exact(1);

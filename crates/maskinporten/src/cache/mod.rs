@@ -43,6 +43,7 @@ pub(crate) use entry::{Entry, EntryShard, Held, Lent, Origin, Snapshot, closed};
 pub(crate) use life::{NO_TOKEN, Standing};
 pub(crate) use stripe::{CachePadded, STRIPES, is_first_of_its_stripe, of_this_thread};
 pub(crate) use sweep::ContextTables;
+pub(crate) use sync::TryLock;
 pub(crate) use trail::record_key;
 
 /// All that tells one token from another.
@@ -146,7 +147,7 @@ impl Cache {
         self.closed.load(Ordering::SeqCst)
     }
 
-    /// Fetches nothing any more, and waits until whatever was being fetched has ended.
+    /// Fetches nothing any more, and waits until what was being fetched has ended.
     pub(crate) async fn close(&self) {
         // Seen under a shard's lock by who makes an entry after this.
         self.closed.store(true, Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! [`TokenContext`]: what one request says of its own token.
+//! [`TokenContext`]: what one request asks for itself.
 
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
@@ -26,7 +26,7 @@ use crate::scope::ScopeSet;
 /// - It may ask for fewer [scopes](Self::scopes) than the layer does, and for others where the layer
 ///   allows them.
 /// - What comes of that is a request like any other. Its token is kept under all that it would send, so
-///   that nobody gets the token of another organisation, and equal contexts share one.
+///   that no caller gets the token of another organisation, and equal contexts share one.
 /// - A request without a context has the layer's own token, which contexts never touch.
 /// - It lists no origin: a request to one that is not listed is refused, or passes bare, with a context
 ///   as without. It may be [bound to one](Self::for_origin), and is then refused at any other.
@@ -105,10 +105,10 @@ impl TokenContext {
         Self::default()
     }
 
-    /// No token at all for this request. An `Authorization` of the caller's own stays, whatever the
-    /// layer does with such headers else.
+    /// No token at all for this request. An `Authorization` of the caller's stays, also where the
+    /// layer replaces or refuses such headers.
     ///
-    /// A skip stays one, whatever else is said to it.
+    /// A skip stays one, also if more is said to it.
     #[must_use]
     pub fn skip() -> Self {
         Self::default().saying(|says| says.skip = true)
@@ -189,7 +189,7 @@ impl TokenContext {
 }
 
 /// One for the process: a context is made without a client, and used with any. Its keys are random, so that
-/// whoever chooses organisations cannot choose hashes.
+/// a party that chooses organisations cannot choose hashes.
 static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 impl Default for TokenContext {
