@@ -274,12 +274,13 @@ impl Tally {
 
     /// Notes that a flight has ended.
     pub(crate) fn landed(&self) {
-        if let Some(note) = self.on_landing.get() {
-            note();
-            return;
+        match self.on_landing.get() {
+            Some(note) => note(),
+            #[cfg(feature = "metrics")]
+            None => self.publish(),
+            #[cfg(not(feature = "metrics"))]
+            None => {}
         }
-        #[cfg(feature = "metrics")]
-        self.publish();
     }
 }
 
