@@ -40,6 +40,8 @@ struct Set {
     rows: [Option<Box<Row>>; WAYS],
 }
 
+/// Two cache lines that processors fetch together.
+#[repr(align(128))]
 pub(super) struct Row {
     context: TokenContext,
     entry: EntryShard,
@@ -323,6 +325,11 @@ mod tests {
             assert_eq!(missing, 0, "in the fifth round, of {count}");
             assert!(table.rows() <= 8 * count.max(WAYS * SETS), "{count}");
         }
+    }
+
+    #[test]
+    fn a_row_is_two_cache_lines() {
+        assert_eq!(size_of::<Row>(), 128);
     }
 
     #[test]

@@ -83,11 +83,18 @@ pub struct TokenContext {
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 struct Says {
     skip: bool,
-    origin: Option<Arc<Origin>>,
-    scopes: Option<ScopeSet>,
-    resources: Option<Arc<[Box<str>]>>,
     consumer_org: Option<OrganisationNumber>,
     authorization_details: Option<Details>,
+    rest: Option<Arc<Rest>>,
+}
+
+/// What few contexts say, behind one pointer: a context is small enough for a row of a layer's table to be two
+/// cache lines.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+struct Rest {
+    origin: Option<Origin>,
+    scopes: Option<ScopeSet>,
+    resources: Option<Arc<[Box<str>]>>,
 }
 
 /// What `authorization_details` say. The usual one is inline and not as JSON, so that a clone shares no
@@ -123,8 +130,8 @@ impl TokenContext {
     ///
     /// [`ErrorKind::Origin`](crate::ErrorKind::Origin) where it is no origin, or may never see a token.
     pub fn for_origin(self, origin: impl AsRef<str>) -> Result<Self> {
-        let origin = Arc::new(origin.as_ref().parse()?);
-        Ok(self.saying(|says| says.origin = Some(origin)))
+        let origin = origin.as_ref().parse()?;
+        Ok(self.saying(|says| says.rest_mut().origin = Some(origin)))
     }
 
     /// Asks for these scopes instead of the layer's: for fewer of them, or for others that the layer
@@ -139,7 +146,7 @@ impl TokenContext {
         I::Item: AsRef<str>,
     {
         let scopes = ScopeSet::new(scopes)?;
-        Ok(self.saying(|says| says.scopes = Some(scopes)))
+        Ok(self.saying(|says| says.rest_mut().scopes = Some(scopes)))
     }
 
     /// Asks on behalf of an organisation, as [`TokenRequest::consumer_org`] does.
@@ -177,14 +184,23 @@ impl TokenContext {
     /// [`ErrorKind::Request`](crate::ErrorKind::Request) where it is no absolute URI, or has a
     /// fragment.
     pub fn resource(self, resource: impl AsRef<str>) -> Result<Self> {
-        let resources = with_resource(self.says.resources.clone(), resource.as_ref())?;
-        Ok(self.saying(|says| says.resources = resources))
+        let known = self.rest().and_then(|rest| rest.resources.clone());
+        let Some(resources) = with_resource(known, resource.as_ref())? else {
+            return Ok(self);
+        };
+        Ok(self.saying(|says| says.rest_mut().resources = Some(resources)))
     }
 
     fn saying(mut self, say: impl FnOnce(&mut Says)) -> Self {
         say(&mut self.says);
         self.hash = HASHER.hash_one(&self.says);
         self
+    }
+}
+
+impl Says {
+    fn rest_mut(&mut self) -> &mut Rest {
+        Arc::make_mut(self.rest.get_or_insert_default())
     }
 }
 
@@ -230,6 +246,10 @@ impl TokenContext {
         Self::among(extensions)
     }
 
+    fn rest(&self) -> Option<&Rest> {
+        self.says.rest.as_deref()
+    }
+
     /// Made once, when the context was.
     #[inline]
     pub(crate) fn prepared_hash(&self) -> u64 {
@@ -256,12 +276,12 @@ impl TokenContext {
     /// The origin that it is bound to.
     #[inline]
     pub(crate) fn origin(&self) -> Option<&Origin> {
-        self.says.origin.as_deref()
+        self.rest()?.origin.as_ref()
     }
 
     /// The first scope that it asks for and that is neither the layer's nor allowed.
     pub(crate) fn beyond(&self, layer: &TokenRequest, allowed: Option<&ScopeSet>) -> Option<&str> {
-        let asked = self.says.scopes.as_ref()?;
+        let asked = self.rest()?.scopes.as_ref()?;
         let known = |scope: &str| {
             let sets = [Some(&layer.scopes), allowed];
             sets.into_iter().flatten().any(|set| set.contains(scope))
@@ -272,14 +292,17 @@ impl TokenContext {
     /// The request that comes of laying this one over another.
     pub(crate) fn over(&self, request: &TokenRequest) -> TokenRequest {
         let says = &self.says;
-        let resources = says.resources.as_ref().or(request.resources.as_ref());
+        let rest = self.rest();
+        let scopes = rest.and_then(|rest| rest.scopes.as_ref());
+        let resources = rest.and_then(|rest| rest.resources.as_ref());
+        let resources = resources.or(request.resources.as_ref());
         let details = match &says.authorization_details {
             Some(Details::SystemUser(user)) => Some(written(&user.details())),
             Some(Details::Consent(details)) => Some(Arc::clone(details)),
             None => request.authorization_details.clone(),
         };
         TokenRequest {
-            scopes: says.scopes.as_ref().unwrap_or(&request.scopes).clone(),
+            scopes: scopes.unwrap_or(&request.scopes).clone(),
             resources: resources.cloned(),
             consumer_org: says.consumer_org.or(request.consumer_org),
             authorization_details: details,
@@ -299,13 +322,13 @@ impl fmt::Debug for TokenContext {
         if self.says.skip {
             out.field("skip", &true);
         }
-        if let Some(origin) = &self.says.origin {
+        if let Some(origin) = self.origin() {
             out.field("origin", origin);
         }
-        if let Some(scopes) = &self.says.scopes {
+        if let Some(scopes) = self.rest().and_then(|rest| rest.scopes.as_ref()) {
             out.field("scopes", scopes);
         }
-        if let Some(resources) = &self.says.resources {
+        if let Some(resources) = self.rest().and_then(|rest| rest.resources.as_ref()) {
             out.field("resources", resources);
         }
         if let Some(consumer) = &self.says.consumer_org {
