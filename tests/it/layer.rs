@@ -673,7 +673,7 @@ async fn threads_that_share_a_clone_stay_out_of_each_others_way_when_layer_and_f
             calls() + other.join().unwrap()
         })
     };
-    // A thread in sixteen has the seat of another one: two of one seat now and then copy the value.
+    // A thread in sixteen shares its stripe with another one: two of one stripe now and then meet at its lock.
     assert!((0..5).any(|_| pair() == 0));
 }
 

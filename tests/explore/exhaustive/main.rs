@@ -1,12 +1,13 @@
 //! Every interleaving of two or three threads over one token's life, by loom.
 //!
-//! - Explored are `cache/life.rs` and `cache/holders.rs` themselves, not copies, with loom's lock and
-//!   atomics under them. A load may show every value that the memory model admits, not only the newest.
+//! - Explored are `cache/life.rs`, `cache/headers.rs` and `cache/holders.rs` themselves, not copies, with loom's
+//!   locks and atomics under them. A load may show every value that the memory model admits, not only the newest.
 //! - Each model is bounded by what it says: two or three threads with a handful of calls, beside the
 //!   flights they start, up to loom's five threads in all. Within that nothing is left out, neither by a
 //!   bound on permutations nor by one on time; the one model that is bounded by preemptions says so.
-//! - Not explored are flights on a real runtime and tokio's channel (`tests/it/flight.rs`), the seats
-//!   and their locks (`tests/it/layer.rs`), and clocks: a call brings the moment the model gives it.
+//! - Not explored are flights on a real runtime and tokio's `Notify` (`tests/it/flight.rs`), the map's locks and the
+//!   tables of layers (`cache/map/tests.rs`, `tests/it/context/threads.rs`), and clocks: a call brings the moment the
+//!   model gives it.
 //!
 //! `Air` in `flight.rs` judges in every model that no two flights are ever in the air at once.
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]

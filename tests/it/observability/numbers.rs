@@ -117,7 +117,7 @@ fn what_eight_threads_are_given_is_counted_to_the_last_one_in_each_way_of_use() 
 async fn an_ageing_token_is_stale_until_its_successor_is_there() {
     let (_sim, client) = world_with_tokens_of(120);
     let mut service = layer(&client).layer(Recorder::new());
-    // Once through the thread's seat, then by a view of its own.
+    // Once from the cache itself, which makes the stripe's copy, and then by that copy.
     for _ in 0..3 {
         service.call(get(A)).await.unwrap();
     }
