@@ -1,6 +1,6 @@
 //! The very files of the engine, over the locks and atomics of a model checker.
 //!
-//! `life.rs` and `holders.rs` take them from `super::sync`, which is each binary's own here.
+//! `state.rs` and `holders.rs` take them from `super::sync`, which is each binary's own here.
 #![allow(
     dead_code,
     reason = "the engine uses what is not explored, and each binary explores what it can"
@@ -8,8 +8,8 @@
 
 use crate::sync;
 
-#[path = "../../crates/maskinporten/src/cache/life.rs"]
-pub(crate) mod life;
+#[path = "../../crates/maskinporten/src/cache/entry/state.rs"]
+pub(crate) mod state;
 
 #[path = "../../crates/maskinporten/src/cache/holders.rs"]
 pub(crate) mod holders;

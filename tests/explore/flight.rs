@@ -1,18 +1,18 @@
 //! Flights that a model starts, lands and loses, and the judge who counts those in the air.
 //!
-//! A flight's channel is what `cache/flight.rs` makes of tokio's `Notify`: a landing that is told once,
+//! A flight's channel is what `cache/fetch.rs` makes of tokio's `Notify`: a landing that is told once,
 //! with an outcome or without one; its waiters are woken by either.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool as Unseen, AtomicU64 as Count, Ordering as Std};
 
-use crate::cache::life::{self, InFlight, Takeoff};
+use crate::cache::state::{self, InFlight, Takeoff};
 use crate::clock::Moment;
 use crate::sync::{AtomicBool, Condvar, Mutex, Ordering};
 
 /// A life whose tokens are the numbers of the flights that brought them.
-pub(crate) type Life = life::Life<u64, Failed, Flight>;
-pub(crate) type Snapshot = life::Snapshot<u64>;
+pub(crate) type Life = state::Life<u64, Failed, Flight>;
+pub(crate) type Snapshot = state::Snapshot<u64>;
 pub(crate) type Outcome = Result<Arc<Snapshot>, Failed>;
 
 /// Why there is no token: the number of the flight that failed.

@@ -16,10 +16,10 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use crate::cache::{ATTEMPT_TIMEOUT, attempts};
 use crate::clock::{AnyClock, Moment};
 use crate::error::{Error, Result};
 use crate::metadata::{self, Metadata};
+use crate::retry::{ATTEMPT_TIMEOUT, attempts};
 use crate::settings::Authority;
 use crate::transport::Transport;
 

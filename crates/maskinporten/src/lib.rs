@@ -128,6 +128,8 @@ pub use clock::{Clock, SystemClock, TokioClock};
 
 mod random;
 
+mod retry;
+
 mod blocking;
 
 mod advice;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use loom::thread;
 
 use crate::cache::holders::Holders;
-use crate::cache::life::{Found, Holds};
+use crate::cache::state::{Found, Holds};
 use crate::view::View;
 use crate::world::{AGEING, NOW, World, awaited, explore, meanwhile};
 

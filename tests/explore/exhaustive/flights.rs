@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::cache::life::Rejection;
+use crate::cache::state::Rejection;
 use crate::flight::Air;
 use crate::view::View;
 use crate::world::{AGEING, Ending, FRESH, NOW, World, at, awaited, explore, meanwhile};

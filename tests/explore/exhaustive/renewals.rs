@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::cache::life::Found;
+use crate::cache::state::Found;
 use crate::flight::Failed;
 use crate::view::View;
 use crate::world::{

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::cache::life::{Found, Holds, Rejection};
+use crate::cache::state::{Found, Holds, Rejection};
 use crate::flight::Flight;
 use crate::view::View;
 use crate::world::{AGEING, Ending, FRESH, NOW, World, at, awaited, explore, meanwhile};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use loom::thread::{self, JoinHandle};
 
-use crate::cache::life::{Found, Rejection, Setback, Takeoff};
+use crate::cache::state::{Found, Rejection, Setback, Takeoff};
 use crate::cache::window::Window;
 use crate::clock::Moment;
 use crate::flight::{Air, Failed, Flight, Life, Outcome, Snapshot};
@@ -23,7 +23,7 @@ const SPENT: Window = window(900, 1_000);
 pub(crate) const PAUSE: Duration = Duration::from_secs(5);
 /// What the source is, in all models.
 pub(crate) const REVISION: u64 = 7;
-/// As in `cache/entry.rs`.
+/// As in `cache/entry/mod.rs`.
 pub(crate) const ELECTIONS: usize = 3;
 
 pub(crate) const fn at(second: u64) -> Moment {

@@ -1,6 +1,6 @@
 //! A token's life among many threads, in random interleavings, by shuttle.
 //!
-//! - Explored are `cache/life.rs` and `cache/headers.rs` themselves, with shuttle's locks and atomics under them. What is exhausted
+//! - Explored are `cache/entry/state.rs` and `cache/headers.rs` themselves, with shuttle's locks and atomics under them. What is exhausted
 //!   for two or three threads in `exhaustive` is tried here for a dozen and more, for as long as a
 //!   token lives several times over: callers that wait and elect anew, views, rejections,
 //!   invalidations, a closing, a clock that is moved on, and flights that land, fail, die or stand still.

@@ -9,7 +9,7 @@ use shuttle::rand::{Rng, thread_rng};
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, Runner, thread};
 
-use crate::cache::life::{Found, Rejection, Setback, Takeoff};
+use crate::cache::state::{Found, Rejection, Setback, Takeoff};
 use crate::cache::window::Window;
 use crate::clock::Moment;
 use crate::flight::{Air, Failed, Flight, Life, Outcome, Snapshot};
@@ -18,7 +18,7 @@ use crate::view::{Copies, View};
 
 /// What the source is, in all models.
 const REVISION: u64 = 7;
-/// As in `cache/entry.rs`.
+/// As in `cache/entry/mod.rs`.
 const ELECTIONS: usize = 3;
 /// How many preemptions PCT places in a run.
 const DEPTH: usize = 5;

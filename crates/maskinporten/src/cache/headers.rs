@@ -10,7 +10,7 @@
 use std::mem;
 use std::sync::Arc;
 
-use super::life::{InFlight, Life};
+use super::state::{InFlight, Life};
 use super::sync::{Mutex, TryLock, TryLockGuard};
 use super::window::Window;
 use crate::clock::{CoarseReading, FreshUntil, Moment};

@@ -7,16 +7,14 @@
 //! - The map of each kind is bounded, and its eviction resists scans ([`eviction`]). What a layer or a
 //!   caller holds, or is being fetched, is never evicted.
 
-mod attempts;
 mod backoff;
-mod breaker;
 mod by_id;
 mod entry;
 mod eviction;
-mod flight;
+mod fetch;
 mod headers;
 mod holders;
-mod life;
+mod limiter;
 mod map;
 mod stripe;
 mod sweep;
@@ -36,11 +34,11 @@ use crate::source::SourceIdentity;
 
 use map::Map;
 
-pub(crate) use attempts::{ATTEMPT_TIMEOUT, DEADLINE, attempts};
-pub(crate) use breaker::Breaker;
 pub(crate) use by_id::find;
+use entry::state;
+pub(crate) use entry::state::{NO_TOKEN, Standing};
 pub(crate) use entry::{Entry, EntryShard, Held, Lent, Origin, Snapshot, closed};
-pub(crate) use life::{NO_TOKEN, Standing};
+pub(crate) use limiter::Breaker;
 pub(crate) use stripe::{CachePadded, STRIPES, is_first_of_its_stripe, of_this_thread};
 pub(crate) use sweep::ContextTables;
 pub(crate) use sync::TryLock;
@@ -156,7 +154,7 @@ impl Cache {
             .iter()
             .filter_map(|entry| entry.close())
             .collect();
-        flight::all_gone(flights).await;
+        fetch::all_gone(flights).await;
     }
 
     /// How many entries of a kind are kept, and when the first of their tokens that are good ends.

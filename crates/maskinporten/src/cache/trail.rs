@@ -12,7 +12,7 @@ use tracing::level_filters::LevelFilter;
 use tracing::{Span, info_span};
 
 use crate::cache::entry::Errand;
-use crate::cache::life::Takeoff;
+use crate::cache::entry::state::Takeoff;
 use crate::clock::Moment;
 use crate::error::Result;
 use crate::request::TokenKind;

@@ -6,10 +6,11 @@ use std::time::Duration;
 use http::{HeaderValue, Uri};
 
 use crate::advice;
-use crate::cache::{ATTEMPT_TIMEOUT, Entry, Held, Snapshot};
+use crate::cache::{Entry, Held, Snapshot};
 use crate::clock::AnyClock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange;
+use crate::retry::ATTEMPT_TIMEOUT;
 use crate::token::AccessToken;
 use crate::transport::Transport;
 

@@ -9,10 +9,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::advice;
-use crate::cache::ATTEMPT_TIMEOUT;
 use crate::clock::AnyClock;
 use crate::error::{Error, Result};
 use crate::request::TokenRequest;
+use crate::retry::ATTEMPT_TIMEOUT;
 use crate::settings::Sidecar;
 use crate::signer::BoxFuture;
 use crate::token::{self, AccessToken};

@@ -8,7 +8,7 @@ use http::Response;
 
 use crate::advice::Retry;
 use crate::assertion::{self, Assertion};
-use crate::cache::{self, ATTEMPT_TIMEOUT, DEADLINE};
+use crate::cache;
 use crate::clock::AnyClock;
 use crate::credentials::{Live, Material};
 use crate::discovery::Discovery;
@@ -18,6 +18,7 @@ use crate::metadata::Metadata;
 use crate::random;
 use crate::refusal;
 use crate::request::TokenRequest;
+use crate::retry::{ATTEMPT_TIMEOUT, DEADLINE};
 use crate::signer::{BoxFuture, KeyReference, Signer};
 use crate::token::{self, AccessToken};
 use crate::transport::Transport;

@@ -23,13 +23,13 @@ use tokio::time::timeout;
 use tracing::Instrument as _;
 
 use crate::advice;
-use crate::cache::attempts::{DEADLINE, attempts};
-use crate::cache::breaker::Clearance;
+use crate::cache::entry::state::{InFlight, Takeoff};
 use crate::cache::entry::{Entry, Errand, Snapshot};
-use crate::cache::life::{InFlight, Takeoff};
+use crate::cache::limiter::Clearance;
 use crate::cache::trail::{self, Trail};
 use crate::clock::{AnyClock, Moment};
 use crate::error::{Error, ErrorKind, Result};
+use crate::retry::{DEADLINE, attempts};
 use crate::token::AccessToken;
 
 /// How long a flight waits for its turn. A thousand identities that start together, four at a time

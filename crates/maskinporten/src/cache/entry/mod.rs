@@ -6,6 +6,8 @@
 //! - A failed flight is remembered: until its `retry_at` every caller gets the one error at once.
 //! - Who needs the entry to stay has a [`Held`]; an `Arc` alone keeps only its memory.
 
+pub(crate) mod state;
+
 use std::fmt;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,16 +17,16 @@ use std::time::{Duration, SystemTime};
 use http::HeaderValue;
 use parking_lot::Mutex;
 
+use super::{stripe, sync, window};
 use crate::advice;
 use crate::cache::Identity;
 use crate::cache::backoff::{self, Pause};
-use crate::cache::breaker::Breaker;
 use crate::cache::by_id;
 use crate::cache::eviction::State;
-use crate::cache::flight::{Flight, Landing, Launch};
+use crate::cache::fetch::{Flight, Landing, Launch};
 use crate::cache::headers::{Fresh, Headers, Place};
 use crate::cache::holders::Holders;
-use crate::cache::life::{self, Found, Holds, Life, Rejection, Setback, Standing, Takeoff};
+use crate::cache::limiter::Breaker;
 use crate::cache::window::Window;
 use crate::clock::{AnyClock, CoarseReading, Moment};
 use crate::error::{Error, ErrorKind, Result};
@@ -34,6 +36,7 @@ use crate::request::TokenRequest;
 use crate::source::{AltinnExchange, SourceIdentity, TokenSource};
 use crate::stats::{Lookup, Tally};
 use crate::token::AccessToken;
+use state::{Found, Holds, Life, Rejection, Setback, Standing, Takeoff};
 
 /// How often a flight that goes down without an outcome is started anew for one caller.
 const ELECTIONS: usize = 3;
@@ -51,7 +54,7 @@ enum Lost {
 }
 
 /// One token with its window.
-pub(crate) type Snapshot = life::Snapshot<AccessToken>;
+pub(crate) type Snapshot = state::Snapshot<AccessToken>;
 
 /// One token's place. Aligned so that neither its own count of owners nor a neighbour shares a line
 /// with the generation, which every request reads.
@@ -120,7 +123,7 @@ pub(crate) struct Held(Arc<Entry>);
 
 /// What an evicted entry leaves, to be dropped under no lock.
 pub(crate) struct Retired {
-    life: life::Retired<AccessToken, Error, Flight>,
+    life: state::Retired<AccessToken, Error, Flight>,
     _made_of: Option<Held>,
 }
 
@@ -843,7 +846,7 @@ mod tests {
     use std::sync::Barrier;
     use std::sync::atomic::AtomicUsize;
 
-    use crate::cache::life::NO_TOKEN;
+    use crate::cache::entry::state::NO_TOKEN;
     use crate::provider::TokenHandle;
     use crate::signer::BoxFuture;
     use crate::source::FixedToken;
