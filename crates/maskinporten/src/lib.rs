@@ -130,6 +130,10 @@ mod random;
 
 mod retry;
 
+mod single_flight;
+
+mod fetch_limits;
+
 mod blocking;
 
 mod advice;

@@ -84,6 +84,13 @@ const EVICTED: Metric = Metric {
     help: "Tokens that were evicted from the cache while they were still good.",
 };
 
+const QUEUE_WAIT: Metric = Metric {
+    name: "maskinporten_fetch_queue_wait_seconds",
+    kind: MetricKind::Histogram,
+    labels: &["authority"],
+    help: "How long fetches waited for their turn.",
+};
+
 const RELOADS: Metric = Metric {
     name: "maskinporten_config_reloads_total",
     kind: MetricKind::Counter,
@@ -128,13 +135,14 @@ const SETTINGS_ERROR: Metric = Metric {
 
 impl Metric {
     /// Every metric there is.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         REQUESTS,
         DURATION,
         LOOKUPS,
         REJECTED,
         REPLAYS,
         EVICTED,
+        QUEUE_WAIT,
         RELOADS,
         ENTRIES,
         TOKEN_END,
@@ -185,6 +193,10 @@ pub(crate) fn replayed(kind: TokenKind, count: u64) {
 
 pub(crate) fn evicted(kind: TokenKind, count: u64) {
     counter!(EVICTED.name, "authority" => kind.authority()).increment(count);
+}
+
+pub(crate) fn waited(kind: TokenKind, time: Duration) {
+    histogram!(QUEUE_WAIT.name, "authority" => kind.authority()).record(time);
 }
 
 pub(crate) fn reloaded(is_ok: bool, count: u64) {

@@ -6,7 +6,8 @@ use std::sync::{Arc, Weak};
 use http::HeaderValue;
 
 use crate::advice;
-use crate::cache::{self, Breaker, ContextTables, Held, Identity};
+use crate::cache::{self, ContextTables, Fetching, Held, Identity};
+use crate::fetch_limits::FetchLimits;
 use crate::clock::AnyClock;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
@@ -92,9 +93,11 @@ impl TokenHandle {
         let entry = Held::new(
             identity,
             cache::Origin::Source(Arc::new(source)),
-            Arc::new(Breaker::default()),
-            AnyClock::default(),
-            Tally::new(TokenKind::Maskinporten),
+            &Fetching::new(
+                FetchLimits::default(),
+                AnyClock::default(),
+                Tally::new(TokenKind::Maskinporten),
+            ),
         );
         Ok(Self {
             entry,

@@ -1,12 +1,12 @@
-//! Tries what may fail for a while: a few times, with pauses between.
+//! Retries within one fetch: exponential backoff with full jitter, bounded in number and time.
 
 use std::time::Duration;
 
-use crate::clock::AnyClock;
+use crate::clock::{AnyClock, Moment};
 use crate::error::{Error, Result};
 use crate::random;
 
-/// A flight's whole time, all its attempts and pauses included.
+/// A fetch's whole time, all its attempts and pauses included. Waiting for its turn is not.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
 /// One round trip's time, connection and body included.
@@ -19,9 +19,65 @@ const ATTEMPTS: u32 = 3;
 /// range below (full jitter), so that replicas that failed together do not come back together.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Makes at most [`ATTEMPTS`] attempts, as long as the failure is transient and nobody has already
-/// tried it to the end. The last failure is left in `last_error` during the pauses, for whoever cuts
-/// them short.
+/// The attempts of one fetch.
+#[derive(Debug)]
+pub(crate) struct Attempts {
+    ends_at: Moment,
+    left: u32,
+    longest_pause: Duration,
+}
+
+/// What follows a failed attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// The fetch has failed.
+    Fail,
+    /// Another attempt, after a pause.
+    After(Duration),
+}
+
+impl Attempts {
+    pub(crate) fn new(now: Moment) -> Self {
+        Self {
+            ends_at: now.after(DEADLINE),
+            left: ATTEMPTS,
+            longest_pause: PAUSE,
+        }
+    }
+
+    /// What is left of the fetch's time.
+    pub(crate) fn left(&self, now: Moment) -> Duration {
+        now.until(self.ends_at)
+    }
+
+    /// Adds time that was spent waiting for a turn.
+    pub(crate) fn extend(&mut self, time: Duration) {
+        self.ends_at = self.ends_at.after(time);
+    }
+
+    /// Whether another attempt is made: as long as the failure is transient, is not from memory, and there is
+    /// time. A server that asks for fewer requests is not counted against the number of attempts.
+    pub(crate) fn next(&mut self, error: &Error, now: Moment) -> Next {
+        // An error that says when it will be tried again comes from memory.
+        if !error.is_transient() || error.retry_at().is_some() {
+            return Next::Fail;
+        }
+        if !error.is_throttled() {
+            self.left -= 1;
+        }
+        let pause = self.longest_pause.mul_f64(random::unit());
+        let pause = pause.max(error.retry_after().unwrap_or_default());
+        if self.left == 0 || now.after(pause) >= self.ends_at {
+            return Next::Fail;
+        }
+        self.longest_pause = self.longest_pause.saturating_mul(2);
+        tracing::debug!(target: "maskinporten::token", %error, ?pause, "trying again");
+        Next::After(pause)
+    }
+}
+
+/// Makes attempts until one succeeds or no other follows. The last failure is left in `last_error` during the
+/// pauses, for a caller that cuts them short.
 pub(crate) async fn attempts<T, F>(
     clock: &AnyClock,
     last_error: &mut Option<Error>,
@@ -30,26 +86,18 @@ pub(crate) async fn attempts<T, F>(
 where
     F: Future<Output = Result<T>>,
 {
-    let deadline = clock.now().after(DEADLINE);
-    let mut longest = PAUSE;
-    for _ in 1..ATTEMPTS {
+    let mut attempts = Attempts::new(clock.now());
+    loop {
         let error = match attempt().await {
             Ok(done) => return Ok(done),
             Err(error) => error,
         };
-        // An error that says when it will be tried again comes from somebody's memory.
-        if !error.is_transient() || error.retry_at().is_some() {
-            return Err(error);
+        match attempts.next(&error, clock.now()) {
+            Next::Fail => return Err(error),
+            Next::After(pause) => {
+                *last_error = Some(error);
+                tokio::time::sleep(pause).await;
+            }
         }
-        let pause = longest.mul_f64(random::unit());
-        let pause = pause.max(error.retry_after().unwrap_or_default());
-        if clock.now().after(pause) >= deadline {
-            return Err(error);
-        }
-        tracing::debug!(target: "maskinporten::token", %error, ?pause, "trying again");
-        *last_error = Some(error);
-        tokio::time::sleep(pause).await;
-        longest = longest.saturating_mul(2);
     }
-    attempt().await
 }

@@ -476,8 +476,11 @@ traps! {
         "ask from within a Tokio runtime (`#[tokio::main]`, `Runtime::block_on`)";
     QUEUE: Unavailable, You, Later,
         "many different tokens were wanted at once, and this one's turn did not come in time",
-        "fetch them in smaller batches, or ahead of need (`warm_up`); if the token server is slow, its status \
-         page tells more";
+        "fetch them ahead of need (`warm_up_for`) or in smaller batches; how long a request waits for its turn is \
+         `fetch_queue_timeout`, how many are fetched at the same time `max_concurrent_fetches`";
+    VOID: Unavailable, You, Later,
+        "the token was declared void again and again while it was fetched",
+        "call `invalidate` less often than the token server needs to give a token: once, when something has changed";
     CLOSED: Closed, You, No,
         "the client was shut down",
         "stop sending before `shutdown`, or build another client";

@@ -38,7 +38,7 @@ pub(crate) use by_id::find;
 use entry::state;
 pub(crate) use entry::state::{NO_TOKEN, Standing};
 pub(crate) use entry::{Entry, EntryShard, Held, Lent, Origin, Snapshot, closed};
-pub(crate) use limiter::Breaker;
+pub(crate) use fetch::Fetching;
 pub(crate) use stripe::{CachePadded, STRIPES, is_first_of_its_stripe, of_this_thread};
 pub(crate) use sweep::ContextTables;
 pub(crate) use sync::TryLock;

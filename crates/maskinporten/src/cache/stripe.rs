@@ -37,7 +37,7 @@ pub(crate) fn is_first_of_its_stripe() -> bool {
 
 /// Which thread asks: no two have one number, not even one after the other.
 #[inline]
-fn number() -> usize {
+pub(super) fn number() -> usize {
     const NONE: usize = usize::MAX;
     thread_local! {
         static NUMBER: Cell<usize> = const { Cell::new(NONE) };

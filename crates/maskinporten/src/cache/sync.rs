@@ -33,3 +33,8 @@ impl<T> TryLock<T> {
 }
 
 pub(crate) type TryLockGuard<'a, T> = AtomicRefMut<'a, T>;
+
+/// The number of the calling thread: no two have the same.
+pub(crate) fn thread_number() -> usize {
+    super::stripe::number()
+}

@@ -11,7 +11,7 @@ use tracing::field::{self, Empty};
 use tracing::level_filters::LevelFilter;
 use tracing::{Span, info_span};
 
-use crate::cache::entry::Errand;
+use crate::cache::fetch::Errand;
 use crate::cache::entry::state::Takeoff;
 use crate::clock::Moment;
 use crate::error::Result;

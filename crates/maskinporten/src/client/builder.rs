@@ -8,10 +8,11 @@ use http::Uri;
 
 use super::{Altinn, Inner, MaskinportenClient};
 use crate::advice;
-use crate::cache::{CAPACITY, Cache};
+use crate::cache::{CAPACITY, Cache, Fetching};
 use crate::clock::{AnyClock, Clock};
 use crate::credentials::{Credentials, Live, Parts, Proof};
 use crate::error::{Error, Result};
+use crate::fetch_limits::FetchLimits;
 #[cfg(feature = "metrics")]
 use crate::metrics;
 use crate::request::TokenKind;
@@ -160,6 +161,11 @@ impl MaskinportenClientBuilder {
             name,
         } = self;
         let tallies = Tallies::default();
+        let limits = FetchLimits::default();
+        let fetching = |kind| {
+            let tally = Arc::clone(tallies.of(kind));
+            Fetching::new(limits, clock.clone(), tally)
+        };
         let cache = Cache::new(max_identities.unwrap_or(CAPACITY), clock.clone());
         let skew = Arc::new(Skew::default());
         let mut credentials = None;
@@ -171,7 +177,11 @@ impl MaskinportenClientBuilder {
             }
             Some(TokensFrom::Source(source)) => {
                 let altinn = match altinn {
-                    Some(settings) => Some(Altinn::new(settings, or_default(transport)?)?),
+                    Some(settings) => Some(Altinn::new(
+                        settings,
+                        or_default(transport)?,
+                        fetching(TokenKind::Altinn),
+                    )?),
                     None => None,
                 };
                 (source, altinn)
@@ -185,7 +195,11 @@ impl MaskinportenClientBuilder {
                         if let Some(environment) = environment {
                             settings.check_against(environment)?;
                         }
-                        Some(Altinn::new(settings, transport.clone())?)
+                        Some(Altinn::new(
+                            settings,
+                            transport.clone(),
+                            fetching(TokenKind::Altinn),
+                        )?)
                     }
                     None => None,
                 };
@@ -217,7 +231,7 @@ impl MaskinportenClientBuilder {
             source,
             credentials,
             environment,
-            breaker: Arc::default(),
+            fetching: fetching(TokenKind::Maskinporten),
             altinn,
             clock,
             skew,

@@ -13,7 +13,7 @@ use http::{HeaderValue, Uri};
 
 use crate::advice;
 use crate::authorize::Authorizer;
-use crate::cache::{self, Breaker, Cache, ContextTables, Held, Identity, Origin};
+use crate::cache::{self, Cache, ContextTables, Fetching, Held, Identity, Origin};
 use crate::clock::AnyClock;
 #[cfg(feature = "metrics")]
 use crate::clock::Moment;
@@ -74,7 +74,7 @@ struct Inner {
     /// None where tokens come from a sidecar or a source of one's own.
     credentials: Option<Arc<Live>>,
     environment: Option<Environment>,
-    breaker: Arc<Breaker>,
+    fetching: Fetching,
     altinn: Option<Altinn>,
     clock: AnyClock,
     skew: Arc<Skew>,
@@ -93,7 +93,7 @@ struct Altinn {
     url: Uri,
     /// The same as text: part of every key.
     address: Arc<str>,
-    breaker: Arc<Breaker>,
+    fetching: Fetching,
     subscription_key: Option<HeaderValue>,
     transport: Transport,
     /// Whether it was said that a token was asked for without the service owner's scope.
@@ -382,13 +382,7 @@ impl Inner {
                 exchange: None,
             };
             let origin = Origin::Source(Arc::clone(&self.source));
-            Held::new(
-                identity,
-                origin,
-                Arc::clone(&self.breaker),
-                self.clock.clone(),
-                Arc::clone(self.tallies.of(TokenKind::Maskinporten)),
-            )
+            Held::new(identity, origin, &self.fetching)
         };
         Ok(self.cache.entry(TokenKind::Maskinporten, request, make))
     }
@@ -414,13 +408,7 @@ impl Inner {
                 Arc::clone(&self.skew),
             );
             let origin = Origin::Exchange(exchange);
-            Held::new(
-                identity,
-                origin,
-                Arc::clone(&altinn.breaker),
-                self.clock.clone(),
-                Arc::clone(self.tallies.of(TokenKind::Altinn)),
-            )
+            Held::new(identity, origin, &altinn.fetching)
         };
         let parent = self.maskinporten_entry(request)?;
         let entry = self
@@ -479,15 +467,19 @@ impl Inner {
     }
 
     fn forget_outages(&self) {
-        self.breaker.reset();
+        self.fetching.limiter.reset();
         if let Some(altinn) = &self.altinn {
-            altinn.breaker.reset();
+            altinn.fetching.limiter.reset();
         }
     }
 }
 
 impl Altinn {
-    fn new(settings: AltinnSettings, transport: Transport) -> Result<Self> {
+    fn new(
+        settings: AltinnSettings,
+        transport: Transport,
+        fetching: Fetching,
+    ) -> Result<Self> {
         let subscription_key = match &settings.subscription_key {
             None => None,
             Some(key) => {
@@ -503,7 +495,7 @@ impl Altinn {
         Ok(Self {
             address: url.to_string().into(),
             url,
-            breaker: Arc::default(),
+            fetching,
             subscription_key,
             transport,
             warned: AtomicBool::new(false),

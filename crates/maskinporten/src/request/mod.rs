@@ -38,6 +38,15 @@ impl TokenKind {
     }
 }
 
+/// Whom a token is for: the unit of fairness and of isolation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Tenant {
+    /// The service itself.
+    Itself,
+    /// The organisation that has delegated its scope, or whose system user it is.
+    Organisation(OrganisationNumber),
+}
+
 /// Everything about a token that a caller decides: protocol, not policy.
 ///
 /// - A [`TokenRequest`] is checked when it is made; one that exists can be sent.
@@ -173,6 +182,15 @@ impl TokenRequest {
 
     pub(crate) fn details(&self) -> Option<&Value> {
         self.authorization_details.as_deref()
+    }
+
+    /// Whom the token is for.
+    pub(crate) fn tenant(&self) -> Tenant {
+        let number = self.consumer_org.or_else(|| {
+            let system = self.details()?.get(0)?.get("systemuser_org")?;
+            system.get("ID")?.as_str()?.parse().ok()
+        });
+        number.map_or(Tenant::Itself, Tenant::Organisation)
     }
 }
 
@@ -388,6 +406,27 @@ mod tests {
             assert!(user().external_ref(reference).is_err(), "{reference}");
         }
         assert!(user().external_ref("å".repeat(255)).is_ok());
+    }
+
+    #[test]
+    fn a_tenant_is_whom_the_token_is_for() {
+        let tenant = |number: &str| Tenant::Organisation(number.parse().unwrap());
+        assert_eq!(request().tenant(), Tenant::Itself);
+        let consumer = request().consumer_org("991825827").unwrap();
+        assert_eq!(consumer.tenant(), tenant("991825827"));
+        let user = SystemUser::new("311169963").unwrap();
+        assert_eq!(request().system_user(user).tenant(), tenant("311169963"));
+        let raw = r#"{"type":"urn:x","systemuser_org":{"ID":"0192:311169963"}}"#;
+        let raw = request().authorization_details(raw).unwrap();
+        assert_eq!(raw.tenant(), tenant("311169963"));
+        let consent = Consent::from_organisation(
+            "77ed8698-8e5e-4b32-a2f0-d2b6c2f0c0b1",
+            "991825827",
+        );
+        assert_eq!(request().consent(consent.unwrap()).tenant(), Tenant::Itself);
+        let nonsense = r#"{"type":"urn:x","systemuser_org":{"ID":7}}"#;
+        let nonsense = request().authorization_details(nonsense).unwrap();
+        assert_eq!(nonsense.tenant(), Tenant::Itself);
     }
 
     #[test]

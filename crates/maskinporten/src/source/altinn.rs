@@ -84,7 +84,7 @@ impl AltinnExchange {
 
     /// It is held by the entry that this exchange is for, until that is retired: then a flight that was
     /// given up for lost may still ask.
-    fn hold_parent(&self) -> Result<Held> {
+    pub(crate) fn hold_parent(&self) -> Result<Held> {
         Held::try_new(&self.parent).ok_or_else(|| {
             let message = "the token that is exchanged is no longer kept";
             Error::new(ErrorKind::Closed, message).with_advice(&advice::CLOSED)

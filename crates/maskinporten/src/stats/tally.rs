@@ -6,6 +6,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -62,6 +63,8 @@ pub(crate) struct Tally {
     evicted: AtomicU64,
     /// How often it is told that a caller had no token.
     complaints: Quiet,
+    /// How often it is logged that the authority's circuit has opened.
+    open_circuits: Quiet,
     /// The hits and stale ones that were published.
     // Taken to sum up by a function that is not async; a recorder is called after it.
     #[cfg(feature = "metrics")]
@@ -129,6 +132,7 @@ impl Tally {
             replays: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
             complaints: Quiet::default(),
+            open_circuits: Quiet::default(),
             #[cfg(feature = "metrics")]
             published: Mutex::default(),
             on_landing: OnceLock::new(),
@@ -190,6 +194,19 @@ impl Tally {
         self.evicted.fetch_add(1, Ordering::Relaxed);
         #[cfg(feature = "metrics")]
         metrics::evicted(self.kind, 1);
+    }
+
+    /// Whether it may be logged now that the authority's circuit has opened: then how often it was not.
+    pub(crate) fn may_report_open_circuit(&self, now: Moment) -> Option<u64> {
+        self.open_circuits.may_tell(now)
+    }
+
+    /// Counts a fetch that has its turn, and how long it waited for that.
+    pub(crate) fn waited(&self, time: Duration) {
+        #[cfg(feature = "metrics")]
+        metrics::waited(self.kind, time);
+        #[cfg(not(feature = "metrics"))]
+        let _ = time;
     }
 
     pub(crate) fn evicted_so_far(&self) -> u64 {

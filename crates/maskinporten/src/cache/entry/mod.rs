@@ -1,9 +1,9 @@
-//! A cache entry: one token's state machine, and the errand that its flights are sent on.
+//! A cache entry: one token's state machine, its header's copies, and those who wait for it.
 //!
 //! - A request that finds the token fresh writes nothing that another one reads.
 //! - One that finds it ageing starts the renewal and goes on with it.
-//! - One that finds none waits for the flight that fetches it, or starts that flight.
-//! - A failed flight is remembered: until its `retry_at` every caller gets the one error at once.
+//! - One that finds none waits for the fetch of it, or starts that.
+//! - A failed fetch is remembered: until its `retry_at` every caller gets the one error at once.
 //! - Who needs the entry to stay has a [`Held`]; an `Arc` alone keeps only its memory.
 
 pub(crate) mod state;
@@ -23,35 +23,24 @@ use crate::cache::Identity;
 use crate::cache::backoff::{self, Pause};
 use crate::cache::by_id;
 use crate::cache::eviction::State;
-use crate::cache::fetch::{Flight, Landing, Launch};
+use crate::cache::fetch::{
+    self, Caller, ELECTIONS, Errand, Fetch, Fetching, Landing, TooLong,
+};
 use crate::cache::headers::{Fresh, Headers, Place};
 use crate::cache::holders::Holders;
-use crate::cache::limiter::Breaker;
 use crate::cache::window::Window;
 use crate::clock::{AnyClock, CoarseReading, Moment};
-use crate::error::{Error, ErrorKind, Result};
-use crate::quiet::Quiet;
+use crate::error::{About, Error, ErrorKind, Result};
 use crate::random;
 use crate::request::TokenRequest;
-use crate::source::{AltinnExchange, SourceIdentity, TokenSource};
+use crate::retry::DEADLINE;
+use crate::source::{AltinnExchange, TokenSource};
 use crate::stats::{Lookup, Tally};
 use crate::token::AccessToken;
-use state::{Found, Holds, Life, Rejection, Setback, Standing, Takeoff};
-
-/// How often a flight that goes down without an outcome is started anew for one caller.
-const ELECTIONS: usize = 3;
+use state::{Found, Holds, Life, Rejection, Revision, Setback, Standing, Takeoff};
 
 /// A token spent on arrival is asked for again at most this often.
 const SPENT_FOR: Duration = Duration::from_secs(1);
-
-/// Why a flight brought neither a token nor an error.
-#[derive(Clone, Copy)]
-enum Lost {
-    /// Its task ended without a word: a panic, an abort, a runtime that is gone or stands still.
-    Gone,
-    /// The token's life was over when it arrived.
-    Outlived,
-}
 
 /// One token with its window.
 pub(crate) type Snapshot = state::Snapshot<AccessToken>;
@@ -60,7 +49,7 @@ pub(crate) type Snapshot = state::Snapshot<AccessToken>;
 /// with the generation, which every request reads.
 #[repr(align(128))]
 pub(crate) struct Entry {
-    life: Life<AccessToken, Error, Flight>,
+    life: Life<AccessToken, Error, Fetch>,
     /// Its header, for threads that set it on requests.
     headers: Headers<HeaderValue>,
     clock: AnyClock,
@@ -96,21 +85,7 @@ pub(crate) struct Lent {
     pub(crate) lookup: Lookup,
 }
 
-/// What a flight is sent for. It is all that a flight holds: no flight keeps its entry.
-pub(crate) struct Errand {
-    token: u64,
-    identity: Identity,
-    origin: Origin,
-    breaker: Arc<Breaker>,
-    clock: AnyClock,
-    tally: Arc<Tally>,
-    /// How often it is told that it brought nothing.
-    failures: Quiet,
-    /// Whether an API has not accepted the last token, and no other was asked for since.
-    rejected: AtomicBool,
-}
-
-/// Where a entry's token comes from.
+/// Where an entry's token comes from.
 pub(crate) enum Origin {
     Source(Arc<dyn TokenSource>),
     /// The token of another entry, which it is made of.
@@ -123,7 +98,7 @@ pub(crate) struct Held(Arc<Entry>);
 
 /// What an evicted entry leaves, to be dropped under no lock.
 pub(crate) struct Retired {
-    life: state::Retired<AccessToken, Error, Flight>,
+    life: state::Retired<AccessToken, Error, Fetch>,
     _made_of: Option<Held>,
 }
 
@@ -138,35 +113,20 @@ impl Retired {
 
 impl Held {
     /// Makes an entry, held by who makes it.
-    pub(crate) fn new(
-        identity: Identity,
-        origin: Origin,
-        breaker: Arc<Breaker>,
-        clock: AnyClock,
-        tally: Arc<Tally>,
-    ) -> Self {
+    pub(crate) fn new(identity: Identity, origin: Origin, fetching: &Fetching) -> Self {
         let made_of = origin.parent().and_then(Self::try_new);
         Self(Arc::new_cyclic(|entry| {
             let id = by_id::enter(Weak::clone(entry));
             Entry {
                 life: Life::new(),
                 headers: Headers::new(),
-                clock: clock.clone(),
+                clock: fetching.clock.clone(),
                 id,
                 me: Weak::clone(entry),
                 holders: Holders::one(),
-                errand: Arc::new(Errand {
-                    token: id,
-                    identity,
-                    origin,
-                    breaker,
-                    clock,
-                    tally: Arc::clone(&tally),
-                    failures: Quiet::default(),
-                    rejected: AtomicBool::new(false),
-                }),
+                errand: Arc::new(Errand::new(id, identity, origin, fetching)),
                 made_of: Mutex::new(made_of),
-                tally,
+                tally: Arc::clone(&fetching.tally),
                 visited: AtomicBool::new(false),
                 wanted: AtomicBool::new(false),
             }
@@ -229,54 +189,80 @@ impl Held {
     /// The same for one who has had a token and then waited for something else: it was counted.
     pub(crate) async fn acquire_again(self) -> Result<Arc<Snapshot>> {
         let mut uncounted = Counted::none();
-        let found = self.ask(&mut uncounted);
-        self.wait(found, uncounted).await
+        let awaited = self.ask(&mut uncounted);
+        self.wait(awaited, uncounted).await
     }
 
-    /// Starts whatever flight somebody who needs a token now would wait for, at once, and gives the wait.
+    /// Starts the fetch that one who needs a token now would wait for, at once, and gives the wait.
     pub(crate) fn set_off(self) -> impl Future<Output = Result<Arc<Snapshot>>> + Send {
         let mut counted = Counted::by(&self.tally);
-        let found = self.ask(&mut counted);
-        self.wait(found, counted)
+        let awaited = self.ask(&mut counted);
+        self.wait(awaited, counted)
     }
 
-    async fn wait(
-        self,
-        mut found: Found<AccessToken, Error, Flight>,
-        mut counted: Counted,
-    ) -> Result<Arc<Snapshot>> {
-        let mut lost = 0;
+    async fn wait(self, mut awaited: Awaited, mut counted: Counted) -> Result<Arc<Snapshot>> {
+        let waits_until = self.clock.now().after(self.errand.patience());
+        let (mut lost, mut void_since) = (0, None);
         loop {
-            let (flight, takeoff) = match found {
-                Found::Good(snapshot) => return Ok(snapshot),
-                Found::Failed(error) => return Err(error),
-                Found::Closed => return Err(closed()),
-                Found::Awaited(flight, takeoff) => (flight, takeoff),
+            let (caller, takeoff) = match awaited {
+                Awaited::Good(snapshot) => return Ok(snapshot),
+                Awaited::Failed(error) => return Err(error),
+                Awaited::Fetch(caller, takeoff) => (caller, takeoff),
             };
-            let why = match flight.landing(&self.clock).await {
-                Landing::Token(snapshot) => {
-                    if snapshot.serves_who_waited(self.clock.now()) {
-                        return Ok(snapshot);
-                    }
-                    // No caller looked for as long as it lived.
-                    found = self.ask(&mut counted);
-                    continue;
+            let landing = match caller.landing(waits_until).await {
+                Ok(landing) => landing,
+                Err(too_long) => {
+                    counted.fail();
+                    return Err(self.turn_did_not_come(&too_long));
                 }
+            };
+            drop(caller);
+            match landing {
+                Landing::Token(snapshot) if snapshot.serves_who_waited(self.clock.now()) => {
+                    return Ok(snapshot);
+                }
+                // No caller looked for as long as it lived.
+                Landing::Token(_) => {}
                 Landing::Failed(error) => {
-                    counted.result = Some(Lookup::Failed);
+                    counted.fail();
                     return Err(error);
                 }
-                Landing::Outlived => Lost::Outlived,
-                Landing::Gone => Lost::Gone,
-            };
-            // One that was declared void was not lost: its end was meant.
-            lost += usize::from(self.life.is_of_now(takeoff));
-            if lost == ELECTIONS {
-                counted.result = Some(Lookup::Failed);
-                return Err(self.give_up(takeoff, why));
+                Landing::Outlived | Landing::Gone if self.is_of_now(takeoff) => {
+                    lost += 1;
+                    if lost == ELECTIONS {
+                        counted.fail();
+                        return Err(self.give_up(takeoff, &landing));
+                    }
+                }
+                // It was not lost: it was declared void. That may go on for as long as a fetch may take.
+                Landing::Outlived | Landing::Gone => {
+                    let now = self.clock.now();
+                    let since = *void_since.get_or_insert(now);
+                    if now >= since.after(DEADLINE) {
+                        counted.fail();
+                        return Err(self.void_again_and_again());
+                    }
+                }
             }
-            found = self.ask(&mut counted);
+            awaited = self.ask(&mut counted);
         }
+    }
+
+    fn turn_did_not_come(&self, too_long: &TooLong) -> Error {
+        let TooLong { ahead } = too_long;
+        let waited = self.errand.patience().as_secs();
+        let message = format!(
+            "no turn to fetch the token came within {waited} s: {ahead} fetches of the same organisation are \
+             before it"
+        );
+        Error::new(ErrorKind::Unavailable, message).with_advice(&advice::QUEUE)
+    }
+
+    fn void_again_and_again(&self) -> Error {
+        let message = "the token was declared void each time before it was fetched";
+        Error::new(ErrorKind::Unavailable, message)
+            .with_advice(&advice::VOID)
+            .with_retry_at(self.clock.wall())
     }
 
     /// A token newer than the one that was rejected; none where forcing one again is too early.
@@ -284,18 +270,21 @@ impl Held {
     /// Everybody else keeps the rejected one meanwhile: it may have been rejected for a reason that
     /// does not concern them.
     pub(crate) async fn replaced(self, rejected: u64) -> Option<Result<Arc<Snapshot>>> {
-        match self.reject(rejected) {
-            Rejection::Newer(snapshot) => Some(Ok(snapshot)),
-            Rejection::Awaited(flight) => match flight.landing(&self.clock).await {
-                // No caller may have looked for as long as it lived.
-                Landing::Token(snapshot) => {
-                    let serves = snapshot.serves_who_waited(self.clock.now());
-                    serves.then_some(Ok(snapshot))
-                }
-                Landing::Failed(error) => Some(Err(error)),
-                Landing::Outlived | Landing::Gone => None,
-            },
-            Rejection::Kept => None,
+        let fetch = match self.reject(rejected) {
+            Rejection::Newer(snapshot) => return Some(Ok(snapshot)),
+            Rejection::Awaited(fetch) => fetch,
+            Rejection::Kept => return None,
+        };
+        let waits_until = self.clock.now().after(self.errand.patience());
+        match Caller::joining(fetch).landing(waits_until).await {
+            // No caller may have looked for as long as it lived.
+            Ok(Landing::Token(snapshot)) => {
+                let serves = snapshot.serves_who_waited(self.clock.now());
+                serves.then_some(Ok(snapshot))
+            }
+            Ok(Landing::Failed(error)) => Some(Err(error)),
+            Ok(Landing::Outlived | Landing::Gone) => None,
+            Err(too_long) => Some(Err(self.turn_did_not_come(&too_long))),
         }
     }
 }
@@ -395,29 +384,29 @@ impl Entry {
 
     /// Starts the renewal of an ageing token, unless one runs or has just failed.
     pub(crate) fn refresh_if_due(&self, now: Moment) {
-        let revision = || self.revision();
-        let mut launch = None;
-        let prepare = |takeoff| self.prepare(takeoff, now, &mut launch);
-        self.life.refresh_if_due(now, revision, prepare);
-        if let Some(launch) = launch {
-            launch.send().follow_caller();
+        let mut made = None;
+        let prepare = |takeoff: Takeoff| self.prepare(takeoff, takeoff.hard_end(), 0, &mut made);
+        self.life.refresh_if_due(now, || self.revision(), prepare);
+        if let Some(fetch) = made {
+            fetch.send();
+            fetch.follow_caller();
         }
     }
 
-    /// Remembers, once for all who have waited, that one flight after another was lost.
-    fn give_up(&self, takeoff: Takeoff, why: Lost) -> Error {
-        let error = match why {
-            Lost::Gone => {
+    /// Remembers, once for all who have waited, that one fetch after another was lost.
+    pub(crate) fn give_up(&self, takeoff: Takeoff, landing: &Landing) -> Error {
+        let error = match landing {
+            Landing::Outlived => Error::protocol("tokens take longer to arrive than they live")
+                .with_advice(&advice::UNUSABLE_TOKEN),
+            _ => {
                 let message = "whatever fetched the token went away before it was done";
                 Error::new(ErrorKind::Runtime, message)
                     .with_transient(true)
                     .with_advice(&advice::RUNTIME_GONE)
             }
-            Lost::Outlived => Error::protocol("tokens take longer to arrive than they live")
-                .with_advice(&advice::UNUSABLE_TOKEN),
         };
         let (now, wall) = (self.clock.now(), self.clock.wall());
-        let setback = setback(takeoff, error.clone(), now, wall);
+        let setback = self.setback(takeoff, error.clone(), None, now, wall);
         let remembered = self.life.give_up(takeoff, now, setback);
         // Where it is not remembered, the next caller may ask at once.
         remembered.unwrap_or_else(|| error.with_retry_at(wall))
@@ -438,11 +427,11 @@ impl Entry {
         self.headers.clear(self.generation());
     }
 
-    /// Fetches nothing any more. Gives the flight that was in the air, which ends.
-    pub(crate) fn close(&self) -> Option<Flight> {
-        let flight = self.life.close();
+    /// Fetches nothing any more. Gives the fetch that was under way, which ends.
+    pub(crate) fn close(&self) -> Option<Fetch> {
+        let fetch = self.life.close();
         self.headers.clear(self.generation());
-        flight
+        fetch
     }
 
     /// Evicts it: what is known is wiped, and it is never held again. Not where it is held, or where a
@@ -486,7 +475,7 @@ impl Entry {
 
     /// The number of the entry whose token this one's is made of.
     pub(crate) fn parent_id(&self) -> Option<u64> {
-        self.errand.origin.parent().map(|parent| parent.id)
+        self.errand.origin().parent().map(|parent| parent.id)
     }
 
     /// Whether it was evicted.
@@ -502,9 +491,21 @@ impl Entry {
         self.life.standing(now)
     }
 
-    /// What its source is now.
-    pub(crate) fn revision(&self) -> u64 {
-        self.errand.revision()
+    /// What its source, and the circuits that it depends on, are now.
+    fn revision(&self) -> Revision {
+        Revision {
+            source: self.errand.revision(),
+            recoveries: self.errand.recoveries(),
+        }
+    }
+
+    pub(crate) fn errand(&self) -> &Errand {
+        &self.errand
+    }
+
+    /// Whether a takeoff is still the present's: nobody has declared it void.
+    pub(crate) fn is_of_now(&self, takeoff: Takeoff) -> bool {
+        self.life.is_of_now(takeoff)
     }
 
     /// Notes that somebody asks for it for its own sake.
@@ -526,35 +527,73 @@ impl Entry {
         }
     }
 
-    fn ask(&self, counted: &mut Counted) -> Found<AccessToken, Error, Flight> {
-        let now = self.clock.now();
-        let mut launch = None;
-        let prepare = |takeoff| self.prepare(takeoff, now, &mut launch);
-        let found = self.life.ask(now, self.revision(), prepare);
-        let started = launch.map(Launch::send);
-        counted.note(&found, started.is_some(), now);
-        match (&found, &started) {
-            (Found::Awaited(flight, _), _) | (Found::Good(_), Some(flight)) => {
-                flight.follow_caller();
+    fn ask(&self, counted: &mut Counted) -> Awaited {
+        let (found, started) = self.find_or_fetch(counted, None, 1);
+        match found {
+            Found::Good(snapshot) => Awaited::Good(snapshot),
+            Found::Failed(error) => Awaited::Failed(error),
+            Found::Closed => Awaited::Failed(closed()),
+            Found::Awaited(fetch, takeoff) => {
+                fetch.follow_caller();
+                let caller = if started {
+                    Caller::first(fetch)
+                } else {
+                    Caller::joining(fetch)
+                };
+                Awaited::Fetch(caller, takeoff)
             }
-            _ => {}
         }
-        found
     }
 
-    fn reject(&self, rejected: u64) -> Rejection<AccessToken, Flight> {
+    /// What there is for a fetch whose token is made of this one's. `hard_end` is that of the token that it renews.
+    pub(crate) fn ask_for_child(
+        &self,
+        hard_end: Option<Moment>,
+    ) -> (Found<AccessToken, Error, Fetch>, Counted) {
+        let mut counted = Counted::by(&self.tally);
+        let (found, _) = self.find_or_fetch(&mut counted, hard_end, 0);
+        (found, counted)
+    }
+
+    /// Looks, and starts what is to be fetched. True where that is what was found.
+    fn find_or_fetch(
+        &self,
+        counted: &mut Counted,
+        hard_end: Option<Moment>,
+        callers: usize,
+    ) -> (Found<AccessToken, Error, Fetch>, bool) {
         let now = self.clock.now();
-        let mut launch = None;
-        let prepare = |takeoff| self.prepare(takeoff, now, &mut launch);
+        let mut made = None;
+        let prepare = |takeoff: Takeoff| {
+            // Nobody waits for the renewal of a token that is good.
+            let callers = if takeoff.renews() { 0 } else { callers };
+            self.prepare(takeoff, takeoff.hard_end().or(hard_end), callers, &mut made)
+        };
+        let found = self.life.ask(now, self.revision(), prepare);
+        if let Some(fetch) = &made {
+            fetch.send();
+        }
+        counted.note(&found, made.is_some(), now);
+        if let (Found::Good(_), Some(renewal)) = (&found, &made) {
+            renewal.follow_caller();
+        }
+        (found, made.is_some())
+    }
+
+    fn reject(&self, rejected: u64) -> Rejection<AccessToken, Fetch> {
+        let now = self.clock.now();
+        let mut made = None;
+        let prepare = |takeoff: Takeoff| self.prepare(takeoff, takeoff.hard_end(), 0, &mut made);
         let rejection = self.life.reject(rejected, now, self.revision(), prepare);
-        // Before a flight that starts now is sent, so that it reads it. One that is in the air reads it when its
-        // token has come. Was it too late for that, the next one does. Only flights take it back.
+        // Before a fetch that starts now is sent, so that it reads it. One that is under way reads it when its token
+        // has come. Was it too late for that, the next one does. Only fetches take it back.
         if matches!(rejection, Rejection::Awaited(_)) {
-            self.errand.rejected.store(true, Ordering::Relaxed);
+            self.errand.reject();
         }
         // Once for however many met it.
-        if let Some(launch) = launch {
-            launch.send().follow_caller();
+        if let Some(fetch) = made {
+            fetch.send();
+            fetch.follow_caller();
             tracing::warn!(
                 target: "maskinporten::token",
                 generation = rejected,
@@ -564,17 +603,25 @@ impl Entry {
         rejection
     }
 
-    /// Makes a flight under the life's lock, and leaves it in `launch` to be sent when that lock is free.
+    /// Makes a fetch under the life's lock, and leaves it in `made` to be sent when that lock is free.
     fn prepare(
         &self,
         takeoff: Takeoff,
-        now: Moment,
-        launch: &mut Option<Launch>,
-    ) -> Result<Flight> {
-        let entry = Weak::clone(&self.me);
-        let prepared = Launch::prepare(entry, Arc::clone(&self.errand), takeoff, now)?;
-        Ok(launch.insert(prepared).flight())
+        hard_end: Option<Moment>,
+        callers: usize,
+        made: &mut Option<Fetch>,
+    ) -> Result<Fetch> {
+        let (entry, errand) = (Weak::clone(&self.me), Arc::clone(&self.errand));
+        let fetch = Fetch::prepare(entry, errand, takeoff, hard_end, callers)?;
+        Ok(made.insert(fetch).clone())
     }
+}
+
+/// What one who needs a token has found.
+enum Awaited {
+    Good(Arc<Snapshot>),
+    Failed(Error),
+    Fetch(Caller, Takeoff),
 }
 
 /// The error of who asks after a shutdown.
@@ -583,7 +630,7 @@ pub(crate) fn closed() -> Error {
     Error::new(ErrorKind::Closed, message).with_advice(&advice::CLOSED)
 }
 
-// ===== what a flight does to its entry =====
+// ===== what a fetch does to its entry =====
 
 impl Entry {
     /// Publishes a fetched token. `asked` is when its request left.
@@ -615,44 +662,64 @@ impl Entry {
                 time: SPENT_FOR,
                 counts: false,
             };
-            setback_of(takeoff, error, pause, now, wall)
+            self.setback_of(takeoff, error, pause, now, wall)
         });
         let published = self.life.publish(takeoff, token, window, now, spent);
         self.headers.clear(self.generation());
         published.map(Some)
     }
 
-    /// Remembers why there is no token, and until when nobody is asked again.
-    pub(crate) fn fail(&self, takeoff: Takeoff, error: Error) -> Option<Error> {
+    /// Remembers why there is no token, and until when nobody is asked again: `refused_until` by a circuit that is
+    /// open.
+    pub(crate) fn fail(
+        &self,
+        takeoff: Takeoff,
+        error: Error,
+        refused_until: Option<Moment>,
+    ) -> Option<Error> {
         let (now, wall) = (self.clock.now(), self.clock.wall());
-        let setback = setback(takeoff, error, now, wall);
+        let setback = self.setback(takeoff, error, refused_until, now, wall);
         self.life.fail(takeoff, now, setback)
     }
-}
 
-/// A failure as a life remembers it: for the longer, the more flights before this one have failed in a row.
-fn setback(takeoff: Takeoff, error: Error, now: Moment, wall: SystemTime) -> Setback<Error> {
-    let (in_a_row, chance) = (takeoff.failures_in_a_row(), random::unit());
-    let pause = backoff::pause(&error, in_a_row, None, wall, chance);
-    setback_of(takeoff, error, pause, now, wall)
-}
+    /// Ends a fetch that is for no caller any more: nothing is remembered of it.
+    pub(crate) fn forget(&self, takeoff: Takeoff) {
+        self.life.end_flight(takeoff);
+    }
 
-fn setback_of(
-    takeoff: Takeoff,
-    error: Error,
-    pause: Pause,
-    now: Moment,
-    wall: SystemTime,
-) -> Setback<Error> {
-    let until = takeoff.remembered_until(now, pause.time);
-    let error = match wall.checked_add(now.until(until)) {
-        Some(at) => error.with_retry_at(at),
-        None => error,
-    };
-    Setback {
-        error,
-        until,
-        counts: pause.counts,
+    /// A failure as a life remembers it: for the longer, the more fetches before this one have failed in a row.
+    fn setback(
+        &self,
+        takeoff: Takeoff,
+        error: Error,
+        refused_until: Option<Moment>,
+        now: Moment,
+        wall: SystemTime,
+    ) -> Setback<Error> {
+        let (in_a_row, chance) = (takeoff.failures_in_a_row(), random::unit());
+        let mut pause = backoff::pause(&error, in_a_row, None, wall, chance);
+        if let Some(until) = refused_until {
+            pause.time = now.until(until);
+        }
+        self.setback_of(takeoff, error, pause, now, wall)
+    }
+
+    fn setback_of(
+        &self,
+        takeoff: Takeoff,
+        error: Error,
+        pause: Pause,
+        now: Moment,
+        wall: SystemTime,
+    ) -> Setback<Error> {
+        let until = takeoff.remembered_until(now, pause.time);
+        Setback {
+            ends_with_recovery: error.about() != About::Request,
+            recoveries: self.errand.recoveries(),
+            error: fetch::retry_at(error, now, wall, until),
+            until,
+            counts: pause.counts,
+        }
     }
 }
 
@@ -667,7 +734,7 @@ impl Drop for Entry {
 impl fmt::Debug for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("Entry");
-        out.field("identity", &self.errand.identity);
+        out.field("identity", self.errand.identity());
         out.field("generation", &self.generation());
         out.finish_non_exhaustive()
     }
@@ -677,7 +744,7 @@ impl fmt::Debug for Entry {
 
 /// One look-up, counted when it is dropped: by what came of it, or, where its caller gave up, by what it
 /// waited for.
-struct Counted {
+pub(crate) struct Counted {
     tally: Option<Arc<Tally>>,
     result: Option<Lookup>,
 }
@@ -697,8 +764,13 @@ impl Counted {
         }
     }
 
-    /// Takes what was found, the first time or once more after a flight was lost.
-    fn note(&mut self, found: &Found<AccessToken, Error, Flight>, started: bool, now: Moment) {
+    /// Nothing came of it.
+    pub(crate) fn fail(&mut self) {
+        self.result = Some(Lookup::Failed);
+    }
+
+    /// Takes what was found, the first time or again after a fetch was lost.
+    fn note(&mut self, found: &Found<AccessToken, Error, Fetch>, started: bool, now: Moment) {
         self.result = Some(match (found, self.result) {
             (Found::Failed(_) | Found::Closed, _) => Lookup::Failed,
             (Found::Awaited(..), _) if started => Lookup::Miss,
@@ -723,121 +795,11 @@ impl Drop for Counted {
 
 impl Origin {
     /// The entry whose token this one's is made of.
-    fn parent(&self) -> Option<&Arc<Entry>> {
+    pub(crate) fn parent(&self) -> Option<&Arc<Entry>> {
         match self {
             Self::Source(_) => None,
             Self::Exchange(exchange) => Some(exchange.parent()),
         }
-    }
-}
-
-// ===== impl Errand =====
-
-impl Errand {
-    /// The number of the entry it is for.
-    pub(crate) fn token(&self) -> u64 {
-        self.token
-    }
-
-    pub(crate) fn revision(&self) -> u64 {
-        match &self.origin {
-            Origin::Source(source) => source.revision(),
-            Origin::Exchange(exchange) => exchange.parent().revision(),
-        }
-    }
-
-    /// The token that this one is made of, where it is made of another.
-    pub(crate) async fn parent_token(&self) -> Result<Option<Arc<Snapshot>>> {
-        match &self.origin {
-            Origin::Source(_) => Ok(None),
-            Origin::Exchange(exchange) => exchange.parent_token().await.map(Some),
-        }
-    }
-
-    /// Asks for the token, of the parent's where it is made of that.
-    pub(crate) async fn fetch(&self, parent: Option<&Arc<Snapshot>>) -> Result<AccessToken> {
-        match &self.origin {
-            Origin::Source(source) => {
-                let request = &self.identity.request;
-                let rejected = || self.rejected.load(Ordering::Relaxed);
-                if !rejected() {
-                    let token = source.fetch(request).await?;
-                    // Not taken back here: it may be set at this moment, by one that this flight is too late for.
-                    if !rejected() {
-                        return Ok(token);
-                    }
-                    // One that was rejected meanwhile may be the very token that a source has kept.
-                    if !source.keeps_tokens() {
-                        self.rejected.store(false, Ordering::Relaxed);
-                        return Ok(token);
-                    }
-                }
-                let token = source.fetch_anew(request).await?;
-                // Whatever is asked for after this one may come from a source's memory again.
-                self.rejected.store(false, Ordering::Relaxed);
-                Ok(token)
-            }
-            Origin::Exchange(exchange) => exchange.fetch(parent).await,
-        }
-    }
-
-    pub(crate) fn request(&self) -> &TokenRequest {
-        &self.identity.request
-    }
-
-    /// Whose tokens are fetched now: after another client's credentials were taken, no longer those that
-    /// the entry was made for.
-    pub(crate) fn source_identity(&self) -> SourceIdentity {
-        match &self.origin {
-            Origin::Source(source) => source.identity(),
-            Origin::Exchange(exchange) => exchange.parent().errand.source_identity(),
-        }
-    }
-
-    pub(crate) fn tally(&self) -> &Tally {
-        &self.tally
-    }
-
-    /// Whether whatever is asked keeps tokens of its own, as a sidecar does.
-    pub(crate) fn is_from_sidecar(&self) -> bool {
-        match &self.origin {
-            Origin::Source(source) => source.keeps_tokens(),
-            Origin::Exchange(exchange) => exchange.parent().errand.is_from_sidecar(),
-        }
-    }
-
-    /// Tells that a flight brought nothing, once in a while.
-    pub(crate) fn tell_of(&self, error: &Error) {
-        let authority = self.tally.kind().authority();
-        // What comes from somebody's memory was told by whoever met it.
-        if error.retry_at().is_some() {
-            tracing::debug!(
-                target: "maskinporten::token",
-                authority,
-                %error,
-                "the token was not asked for: another failure is remembered"
-            );
-        } else if let Some(suppressed) = self.failures.may_tell(self.clock.now()) {
-            tracing::warn!(
-                target: "maskinporten::token",
-                authority,
-                scopes = %self.identity.request.scope_set(),
-                %error,
-                code = error.code(),
-                trace_id = error.trace_id(),
-                hint = error.hint(),
-                suppressed,
-                "no token was fetched"
-            );
-        }
-    }
-
-    pub(crate) fn breaker(&self) -> &Arc<Breaker> {
-        &self.breaker
-    }
-
-    pub(crate) fn clock(&self) -> &AnyClock {
-        &self.clock
     }
 }
 

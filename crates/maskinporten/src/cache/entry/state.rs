@@ -107,7 +107,8 @@ struct Failure<E> {
     error: E,
     at: Moment,
     until: Moment,
-    revision: u64,
+    revision: Revision,
+    ends_with_recovery: bool,
 }
 
 /// What was done for the sake of a rejected token.
@@ -125,14 +126,23 @@ struct Forced {
     in_vain_in_a_row: u32,
 }
 
+/// What a remembered failure was met with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Revision {
+    /// What the source is.
+    pub(crate) source: u64,
+    /// How often its circuits were closed.
+    pub(crate) recoveries: u64,
+}
+
 /// What a flight must know of the life it was started for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Takeoff {
     epoch: u64,
     /// Which flight it is of.
     flight: u64,
-    /// What the source was then: a failure is forgotten when it has become another.
-    revision: u64,
+    /// What was then: a failure is forgotten when it has become another.
+    revision: Revision,
     /// Whether the token has just ended and nothing was heard of a failure since: those who come now
     /// have been served until now.
     pub(crate) urgent: bool,
@@ -140,9 +150,22 @@ pub(crate) struct Takeoff {
     renews_until: Option<Moment>,
     /// How many flights in a row had failed by then.
     failures_in_a_row: u32,
+    /// Whether there was a token then, spent or not.
+    had_token: bool,
+    ended: Option<Moment>,
 }
 
 impl Takeoff {
+    /// Whether the last fetch brought a token.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.had_token && self.failures_in_a_row == 0
+    }
+
+    /// The end of the good token that is renewed, or of one that has just ended.
+    pub(crate) fn hard_end(&self) -> Option<Moment> {
+        self.renews_until.or(self.ended.filter(|_| self.urgent))
+    }
+
     /// Whether there was a good token then.
     pub(crate) fn renews(&self) -> bool {
         self.renews_until.is_some()
@@ -270,7 +293,7 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
     pub(crate) fn ask(
         &self,
         now: Moment,
-        revision: u64,
+        revision: Revision,
         prepare: impl FnOnce(Takeoff) -> Result<F, E>,
     ) -> Found<T, E, F> {
         let mut control = self.lock();
@@ -298,7 +321,7 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
     pub(crate) fn refresh_if_due(
         &self,
         now: Moment,
-        revision: impl FnOnce() -> u64,
+        revision: impl FnOnce() -> Revision,
         prepare: impl FnOnce(Takeoff) -> Result<F, E>,
     ) {
         if !self.is_due(now) {
@@ -319,7 +342,7 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
         &self,
         rejected: u64,
         now: Moment,
-        revision: u64,
+        revision: Revision,
         prepare: impl FnOnce(Takeoff) -> Result<F, E>,
     ) -> Rejection<T, F> {
         let mut control = self.lock();
@@ -436,7 +459,7 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
         &self,
         control: &mut Locked<'_, T, E, F>,
         now: Moment,
-        revision: u64,
+        revision: Revision,
         prepare: impl FnOnce(Takeoff) -> Result<F, E>,
     ) -> Result<(F, Takeoff), E> {
         self.look_again_at(now.after(LOOK_AFTER));
@@ -573,6 +596,8 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
             error,
             until,
             counts,
+            ends_with_recovery,
+            recoveries,
         } = setback;
         self.look_again_at(until);
         if counts {
@@ -583,7 +608,11 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
             error: error.clone(),
             at: now,
             until,
-            revision: takeoff.revision,
+            revision: Revision {
+                source: takeoff.revision.source,
+                recoveries,
+            },
+            ends_with_recovery,
         };
         control.removed.failure = control.failure.replace(failure);
         error
@@ -597,6 +626,9 @@ pub(crate) struct Setback<E> {
     pub(crate) until: Moment,
     /// Whether it makes the next pause longer.
     pub(crate) counts: bool,
+    /// Whether it is forgotten when a circuit closes, and how often one was closed when it was noted.
+    pub(crate) ends_with_recovery: bool,
+    pub(crate) recoveries: u64,
 }
 
 // ===== impl Locked =====
@@ -684,12 +716,16 @@ impl<T, E, F: InFlight> Control<T, E, F> {
         !self.closed && self.epoch == takeoff.epoch && self.flights == takeoff.flight
     }
 
-    fn remembered(&self, now: Moment, revision: u64) -> Option<&Failure<E>> {
+    fn remembered(&self, now: Moment, revision: Revision) -> Option<&Failure<E>> {
         let failure = self.failure.as_ref();
-        failure.filter(|failure| now < failure.until && failure.revision == revision)
+        failure.filter(|failure| {
+            let is_recovered =
+                failure.ends_with_recovery && failure.revision.recoveries != revision.recoveries;
+            now < failure.until && failure.revision.source == revision.source && !is_recovered
+        })
     }
 
-    fn takeoff(&self, now: Moment, revision: u64) -> Takeoff {
+    fn takeoff(&self, now: Moment, revision: Revision) -> Takeoff {
         let urgent = self.current.as_ref().is_some_and(|current| {
             let ended = current.window.hard;
             let unheard = |failure: &Failure<E>| failure.at < ended;
@@ -704,6 +740,8 @@ impl<T, E, F: InFlight> Control<T, E, F> {
             urgent,
             renews_until: self.good(now).map(|current| current.window.hard),
             failures_in_a_row: self.failures_in_a_row,
+            had_token: self.current.is_some(),
+            ended: self.current.as_ref().map(|current| current.window.hard),
         }
     }
 }
