@@ -55,16 +55,18 @@ impl Attempts {
         self.ends_at = self.ends_at.after(time);
     }
 
-    /// Whether another attempt is made: as long as the failure is transient, is not from memory, and there is
-    /// time. A server that asks for fewer requests is not counted against the number of attempts.
+    /// Makes as many attempts possible as at the beginning, in the time that is left.
+    pub(crate) fn renew(&mut self) {
+        self.left = ATTEMPTS;
+    }
+
+    /// Whether another attempt is made: as long as the failure is transient and not from memory, and there is time.
     pub(crate) fn next(&mut self, error: &Error, now: Moment) -> Next {
         // An error that says when it will be tried again comes from memory.
         if !error.is_transient() || error.retry_at().is_some() {
             return Next::Fail;
         }
-        if !error.is_throttled() {
-            self.left -= 1;
-        }
+        self.left = self.left.saturating_sub(1);
         let pause = self.longest_pause.mul_f64(random::unit());
         let pause = pause.max(error.retry_after().unwrap_or_default());
         if self.left == 0 || now.after(pause) >= self.ends_at {

@@ -54,6 +54,7 @@ impl Orders {
             waits: false,
             landings: 0,
             tokens: 0,
+            answers: 0,
             doubtful: false,
         });
         true
@@ -73,6 +74,7 @@ impl Orders {
         self.stirred = now;
         let caller = &mut self.callers[index];
         let whose = caller.whose;
+        let answers = self.known.iter().map(|known| known.landings).sum();
         let known = &mut self.known[whose as usize];
         let in_hand = known
             .newest
@@ -94,6 +96,7 @@ impl Orders {
                 let uncounted = self.on_the_way.iter().filter(|(of, _)| *of == whose);
                 caller.landings = known.landings + uncounted.count();
                 caller.tokens = known.tokens;
+                caller.answers = answers;
                 return Poll::Pending;
             }
             Poll::Ready(Ok((number, sent))) => {
@@ -122,10 +125,13 @@ impl Orders {
                     // What a lost flight failed with need not be remembered.
                     _ if is_doubtful => {}
                     Some(_) if is_older => {}
+                    // A circuit may have closed since the failure was met.
+                    Some(_) if error.is_transient() && caller.answers < answers => {}
                     Some(at) => {
                         let at = self.earliest(at);
                         let known = &mut self.known[whose as usize];
                         known.not_before = known.not_before.max(at);
+                        known.ends_with_recovery |= error.is_transient();
                     }
                     None => self.went_down(whose, &error),
                 }

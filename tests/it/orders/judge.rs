@@ -73,7 +73,8 @@ impl Orders {
         let is_soon = |since: Duration| request.at <= since + FLIGHT + GRACE;
         assert!(
             request.at >= known.not_before || (has_good && known.rejected.is_some_and(is_soon)),
-            "asked {:?} before its time",
+            "asked for {:?} {:?} before its time",
+            request.whose,
             known.not_before - request.at
         );
         if !is_fresh {

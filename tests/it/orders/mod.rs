@@ -130,6 +130,8 @@ struct Known {
     tokens: usize,
     /// From an error's `retry_at`.
     not_before: Duration,
+    /// Whether that was about the server: then it is forgotten when a circuit closes.
+    ends_with_recovery: bool,
     rejected: Option<Duration>,
     forced: Option<Duration>,
     panics: usize,
@@ -144,6 +146,8 @@ struct Caller {
     waits: bool,
     landings: usize,
     tokens: usize,
+    /// How many flights of all had ended.
+    answers: usize,
     /// Whether it may have heard of a flight that was lost.
     doubtful: bool,
 }

@@ -26,6 +26,13 @@ impl Orders {
                 known.newest = is_kept.then_some(number);
                 known.tokens += 1;
                 known.not_before = Duration::ZERO;
+                known.ends_with_recovery = false;
+            }
+            // Any answer may have closed the circuit.
+            for known in &mut self.known {
+                if std::mem::take(&mut known.ends_with_recovery) {
+                    known.not_before = Duration::ZERO;
+                }
             }
         }
         self.look();

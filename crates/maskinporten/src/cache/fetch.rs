@@ -489,7 +489,7 @@ impl Fetch {
         let clock = &errand.clock;
         let parent = parent.lock().clone();
         let mut attempts = Attempts::new(clock.now());
-        let mut last_error = None;
+        let (mut last_error, mut served_before) = (None, self.limiter().served());
         loop {
             let began = clock.now();
             let request = errand.tally.request(clock);
@@ -513,10 +513,16 @@ impl Fetch {
             };
             let permit = self.permit();
             let permit = permit.as_deref();
-            if error.is_throttled()
-                && let Some(permit) = permit
-            {
-                permit.throttle();
+            if error.is_throttled() {
+                if let Some(permit) = permit {
+                    permit.throttle();
+                }
+                // A server that serves others meanwhile will serve this one too, when its turn comes.
+                let served = self.limiter().served();
+                if served != served_before {
+                    attempts.renew();
+                    served_before = served;
+                }
             }
             // A probe is one attempt, and where the circuit is open another one is none of this fetch's business.
             if permit.is_none_or(|permit| permit.is_probe() || permit.is_refused()) {
@@ -783,6 +789,9 @@ impl Caller {
             let mut nudged = pin!(course.nudged.notified());
             // From here on it is woken, so that nothing changes between the look and the wait.
             nudged.as_mut().enable();
+            if let Some(landing) = course.flight.outcome() {
+                return Ok(landing);
+            }
             let now = clock.now();
             if now >= waits_until {
                 return Err(TooLong {
@@ -798,6 +807,7 @@ impl Caller {
             match timeout(now.until(wakes_at), woken).await {
                 Ok(Some(landing)) => return Ok(landing),
                 Ok(None) => {}
+                // Also where its patience is over: a caller that was not polled for long may be the first to look.
                 Err(_elapsed) => fetch.look(clock.now()),
             }
         }

@@ -201,9 +201,9 @@ impl Held {
     }
 
     async fn wait(self, mut awaited: Awaited, mut counted: Counted) -> Result<Arc<Snapshot>> {
-        let waits_until = self.clock.now().after(self.errand.patience());
         let (mut lost, mut void_since) = (0, None);
         loop {
+            let waits_until = self.clock.now().after(self.errand.patience());
             let (caller, takeoff) = match awaited {
                 Awaited::Good(snapshot) => return Ok(snapshot),
                 Awaited::Failed(error) => return Err(error),
@@ -662,7 +662,11 @@ impl Entry {
                 time: SPENT_FOR,
                 counts: false,
             };
-            self.setback_of(takeoff, error, pause, now, wall)
+            Setback {
+                // The server is there.
+                ends_with_recovery: false,
+                ..self.setback_of(takeoff, error, pause, now, wall)
+            }
         });
         let published = self.life.publish(takeoff, token, window, now, spent);
         self.headers.clear(self.generation());

@@ -72,6 +72,8 @@ pub(crate) struct Limiter<J: Job> {
     lease: Duration,
     /// How often the authority's circuit was closed.
     recoveries: AtomicU64,
+    /// How many fetches have succeeded.
+    served: AtomicU64,
 }
 
 struct State<J: Job> {
@@ -198,7 +200,13 @@ impl<J: Job> Limiter<J> {
             now: Box::new(now),
             lease,
             recoveries: AtomicU64::new(0),
+            served: AtomicU64::new(0),
         }
+    }
+
+    /// How many fetches have succeeded.
+    pub(crate) fn served(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
     }
 
     /// Adds an identity of a tenant.
@@ -341,6 +349,7 @@ impl<J: Job> Limiter<J> {
         }
         if matches!(outcome, Outcome::Served) {
             state.permits.widen();
+            self.served.fetch_add(1, Ordering::Relaxed);
         }
         let has_failed = matches!(outcome, Outcome::Failed(..));
         let mut dropped = Vec::new();
