@@ -132,6 +132,8 @@ mod retry;
 
 mod single_flight;
 
+mod sync;
+
 mod fetch_limits;
 
 mod blocking;
