@@ -65,10 +65,8 @@ pub(crate) async fn claims(
             .headers_mut()
             .append(header::AUTHORIZATION, bearer.clone());
     }
-    let answer = match sim.clone().oneshot(request).await {
-        Ok(answer) => answer,
-        Err(never) => match never {},
-    };
+    let answer = sim.clone().oneshot(request).await;
+    let answer = answer.map_err(|_| StatusCode::BAD_GATEWAY)?;
     match answer.status() {
         StatusCode::OK => {
             let mut answer = json(answer).await;

@@ -1,6 +1,5 @@
 //! A caller that gives up, at whatever moment: nobody else's affair.
 
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
@@ -10,7 +9,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use http::{HeaderMap, Request, Response, Uri};
 use maskinporten::{Decision, MaskinportenClient, TokenRequest};
-use maskinporten_sim::{Body, Fault, Route, Sim};
+use maskinporten_sim::{Body, Disconnected, Fault, Route, Sim};
 use tokio::time::{sleep, timeout};
 use tower::{Layer, Service, ServiceExt};
 use tower_maskinporten::{AltinnAuthLayer, BearerAuth, MaskinportenAuthLayer};
@@ -215,10 +214,10 @@ struct Recording(Sim, Arc<Mutex<Option<String>>>);
 
 impl Service<Request<Body>> for Recording {
     type Response = Response<Body>;
-    type Error = Infallible;
+    type Error = Disconnected;
     type Future = maskinporten_sim::ResponseFuture;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Disconnected>> {
         self.0.poll_ready(cx)
     }
 

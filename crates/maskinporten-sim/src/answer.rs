@@ -6,9 +6,10 @@ use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::{BodyExt, Collected};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::Body;
+use crate::fault::Problem;
 use crate::flaw::{Filler, Torn, Trickle};
 use crate::journal::Verdict;
 
@@ -61,6 +62,27 @@ impl Answer {
         *answer.response.headers_mut() = headers;
         *answer.response.body_mut() = Body::from(body);
         answer
+    }
+
+    /// The same answer, not judged by anyone but made by a fault.
+    pub(crate) fn of_a_fault(mut self) -> Self {
+        self.verdict = Verdict::Fault;
+        self
+    }
+
+    /// A problem as ASP.NET writes it.
+    pub(crate) fn problem(problem: &Problem, trace_id: &str) -> Self {
+        let mut body = json!({
+            "title": problem.title,
+            "status": problem.status.as_u16(),
+            "traceId": trace_id,
+        });
+        if !problem.detail.is_empty() {
+            body["detail"] = json!(problem.detail);
+        }
+        Self::new(problem.status, Verdict::Fault)
+            .json(&body)
+            .header(CONTENT_TYPE, "application/problem+json; charset=utf-8")
     }
 
     /// As many spaces as asked for, which call themselves JSON.

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use serde_json::{Map, Value, json};
 
+use crate::condition::Condition;
 use crate::fault::Action;
 use crate::keys::IssuerKeys;
 use crate::{Answer, Body, Fault, Route, World};
@@ -44,7 +45,7 @@ pub(crate) async fn faults(world: &World, method: &Method, body: Body) -> Answer
 }
 
 fn list(world: &World) -> Answer {
-    let rules = world.faults().in_force().map(write).collect();
+    let rules = world.faults().in_force().into_iter().map(write).collect();
     Answer::accepted(StatusCode::OK).json(&Value::Array(rules))
 }
 
@@ -71,10 +72,13 @@ impl Entry {
 }
 
 /// The kinds, each with the members it asks for; those in the last place may be left out.
-const KINDS: [(&str, &[&str], &[&str]); 10] = [
+const KINDS: [(&str, &[&str], &[&str]); 13] = [
     ("latency", &["ms"], &[]),
     ("status", &["status"], &["headers", "body"]),
+    ("problem", &["status", "title"], &["detail"]),
+    ("refusal", &["error", "description"], &["code"]),
     ("hang", &[], &[]),
+    ("disconnect", &[], &[]),
     ("truncated", &[], &[]),
     ("slow_body", &["bytes", "ms"], &[]),
     ("huge", &["length"], &["announced"]),
@@ -87,8 +91,20 @@ const KINDS: [(&str, &[&str], &[&str]); 10] = [
 /// The kinds that happen now.
 const EVENTS: [&str; 2] = ["revoke", "roll_keys"];
 
-/// Members that every rule has.
-const COMMON: [&str; 3] = ["route", "kind", "times"];
+/// Members that every rule can have: the last eight are its conditions.
+const COMMON: [&str; 11] = [
+    "route",
+    "kind",
+    "times",
+    "client",
+    "consumer",
+    "system_user",
+    "itself",
+    "scope",
+    "resource",
+    "path",
+    "under",
+];
 
 /// Reads all entries or none.
 fn read(text: &[u8]) -> Result<Vec<Entry>, String> {
@@ -161,13 +177,20 @@ fn read_rule(kind: &str, rule: &Map<String, Value>) -> Result<Entry, String> {
     let fault = match kind {
         "latency" => Fault::latency(Duration::from_millis(whole(rule, "ms")?)),
         "status" => {
-            let body = member(rule, "body", "a text", |value| match value {
-                Value::Null => Some(String::new()),
-                value => value.as_str().map(str::to_owned),
-            })?;
-            Fault::answer(status(rule)?, headers(rule)?, body)
+            let body = optional_text(rule, "body")?.unwrap_or_default();
+            Fault::answer(status(rule)?, headers(rule)?, body.to_owned())
         }
+        "problem" => {
+            let detail = optional_text(rule, "detail")?.unwrap_or_default();
+            Fault::problem(status(rule)?, text(rule, "title")?, detail)
+        }
+        "refusal" => Fault::refusal(
+            text(rule, "error")?,
+            text(rule, "description")?,
+            optional_text(rule, "code")?,
+        ),
         "hang" => Fault::hang(),
+        "disconnect" => Fault::disconnect(),
         "truncated" => Fault::truncated(),
         "slow_body" => {
             let bytes = usize::try_from(whole(rule, "bytes")?).unwrap_or(usize::MAX);
@@ -185,16 +208,51 @@ fn read_rule(kind: &str, rule: &Map<String, Value>) -> Result<Entry, String> {
                 Fault::huge_unannounced(length)
             }
         }
-        "content_type" => Fault::content_type(member(rule, "content_type", "a text", |value| {
-            value.as_str().map(str::to_owned)
-        })?),
+        "content_type" => Fault::content_type(text(rule, "content_type")?),
         "skew" => Fault::skew(member(rule, "seconds", "a whole number", Value::as_i64)?),
         _ => return Err(known_kinds()),
     };
+    let fault = read_conditions(fault, rule)?;
     match rule.get("times") {
         None | Some(Value::Null) => Ok(Entry::Rule(route, fault)),
         Some(_) => Ok(Entry::Rule(route, fault.times(whole(rule, "times")?))),
     }
+}
+
+fn read_conditions(mut fault: Fault, rule: &Map<String, Value>) -> Result<Fault, String> {
+    for client in texts(rule, "client")? {
+        fault = fault.for_client(client);
+    }
+    for number in texts(rule, "consumer")? {
+        fault = fault
+            .for_consumer(number)
+            .map_err(|error| format!("\"consumer\" is {error}"))?;
+    }
+    for number in texts(rule, "system_user")? {
+        fault = fault
+            .for_system_user(number)
+            .map_err(|error| format!("\"system_user\" is {error}"))?;
+    }
+    let itself = member(rule, "itself", "true or false", |value| match value {
+        Value::Null => Some(false),
+        value => value.as_bool(),
+    })?;
+    if itself {
+        fault = fault.for_itself();
+    }
+    for scope in texts(rule, "scope")? {
+        fault = fault.for_scope(scope);
+    }
+    for resource in texts(rule, "resource")? {
+        fault = fault.for_resource(resource);
+    }
+    for path in texts(rule, "path")? {
+        fault = fault.at_path(path);
+    }
+    for path in texts(rule, "under")? {
+        fault = fault.under_path(path);
+    }
+    Ok(fault)
 }
 
 fn known_kinds() -> String {
@@ -214,6 +272,31 @@ fn member<T>(
     parse: impl FnOnce(&Value) -> Option<T>,
 ) -> Result<T, String> {
     parse(rule.get(name).unwrap_or(&Value::Null)).ok_or_else(|| format!("\"{name}\" is {expected}"))
+}
+
+fn text<'a>(rule: &'a Map<String, Value>, name: &str) -> Result<&'a str, String> {
+    rule.get(name)
+        .and_then(Value::as_str)
+        .ok_or_else(|| format!("\"{name}\" is a text"))
+}
+
+fn optional_text<'a>(rule: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, String> {
+    match rule.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(_) => text(rule, name).map(Some),
+    }
+}
+
+/// The texts of a condition, all of which have to hold.
+fn texts<'a>(rule: &'a Map<String, Value>, name: &str) -> Result<Vec<&'a str>, String> {
+    let texts: Option<Vec<_>> = match rule.get(name) {
+        None | Some(Value::Null) => Some(Vec::new()),
+        Some(Value::Array(several)) if !several.is_empty() => {
+            several.iter().map(Value::as_str).collect()
+        }
+        Some(one) => one.as_str().map(|one| vec![one]),
+    };
+    texts.ok_or_else(|| format!("\"{name}\" is a text, or an array of at least one"))
 }
 
 fn whole(rule: &Map<String, Value>, name: &str) -> Result<u64, String> {
@@ -267,14 +350,29 @@ fn write_answer(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<
     Some(rule)
 }
 
-fn write((route, fault): &(Route, Fault)) -> Value {
+fn write((route, fault): (Route, &Fault)) -> Value {
     let mut rule = match &fault.action {
         Action::Delay(delay) => json!({ "kind": "latency", "ms": milliseconds(*delay) }),
         // What JSON cannot hold was made in Rust, and is told without being read back: a copy without
         // headers and body would be another fault.
         Action::Answer(status, headers, body) => write_answer(*status, headers, body)
             .unwrap_or_else(|| json!({ "kind": "answer", "status": status.as_u16() })),
+        Action::Problem(problem) => {
+            let mut rule = json!({ "kind": "problem", "status": problem.status.as_u16(), "title": problem.title });
+            if !problem.detail.is_empty() {
+                rule["detail"] = json!(problem.detail);
+            }
+            rule
+        }
+        Action::Refusal(refusal) => {
+            let mut rule = json!({ "kind": "refusal", "error": refusal.error, "description": refusal.description });
+            if let Some(code) = &refusal.code {
+                rule["code"] = json!(code);
+            }
+            rule
+        }
         Action::Hang => json!({ "kind": "hang" }),
+        Action::Disconnect => json!({ "kind": "disconnect" }),
         Action::Truncate => json!({ "kind": "truncated" }),
         Action::Trickle { piece, pause } => {
             json!({ "kind": "slow_body", "bytes": piece, "ms": milliseconds(*pause) })
@@ -291,7 +389,33 @@ fn write((route, fault): &(Route, Fault)) -> Value {
     if let Some(times) = fault.times {
         rule["times"] = json!(times);
     }
+    for condition in &fault.conditions {
+        write_condition(&mut rule, condition);
+    }
     rule
+}
+
+/// One condition of a name is a text, several are an array.
+fn write_condition(rule: &mut Value, condition: &Condition) {
+    let (name, text) = match condition {
+        Condition::Client(id) => ("client", id),
+        Condition::Consumer(number) => ("consumer", number),
+        Condition::SystemUser(number) => ("system_user", number),
+        Condition::Scope(scope) => ("scope", scope),
+        Condition::Resource(resource) => ("resource", resource),
+        Condition::Path(path) => ("path", path),
+        Condition::Under(path) => ("under", path),
+        Condition::Itself => {
+            rule["itself"] = json!(true);
+            return;
+        }
+        Condition::Any => return,
+    };
+    match &mut rule[name] {
+        Value::Array(several) => several.push(json!(text)),
+        empty @ Value::Null => *empty = json!(text),
+        one => *one = json!([one.take(), text]),
+    }
 }
 
 fn milliseconds(duration: Duration) -> u64 {

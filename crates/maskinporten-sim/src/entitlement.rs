@@ -15,6 +15,9 @@ use crate::registry::{ClientRegistration, DEFAULT_OWNER, Registry};
 /// The authority of every Norwegian organisation number in a token.
 pub(crate) const ORGANISATION_AUTHORITY: &str = "iso6523-actorid-upis";
 
+/// The type of authorization details that ask for a system user.
+const SYSTEM_USER: &str = "urn:altinn:systemuser";
+
 /// Where delegations come from: Altinn's test environment, since nothing here is production.
 const DELEGATION_SOURCE: &str = "https://tt02.altinn.no/";
 
@@ -106,7 +109,7 @@ fn key(consumer: &str, supplier: &str, scope: &str) -> (String, String, String) 
     (consumer.to_owned(), supplier.to_owned(), scope.to_owned())
 }
 
-fn is_digits(text: &str, count: usize) -> bool {
+pub(crate) fn is_digits(text: &str, count: usize) -> bool {
     text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
@@ -223,7 +226,7 @@ fn authorization_details(
         }
     };
     match entry.get("type").and_then(Value::as_str) {
-        Some("urn:altinn:systemuser") => system_user(registry, entry, client),
+        Some(SYSTEM_USER) => system_user(registry, entry, client),
         Some("urn:altinn:consent") => {
             consent(registry, entry, consumer.unwrap_or(&client.owner), now)
         }
@@ -301,11 +304,16 @@ fn system_user(
         .code("MP-303")
     })?;
     Ok(json!({
-        "type": "urn:altinn:systemuser",
+        "type": SYSTEM_USER,
         "systemuser_org": organisation(&user.organisation),
         "systemuser_id": [user.id],
         "system_id": format!("{}_simulated_system", client.owner),
     }))
+}
+
+/// True for an entry of `authorization_details` that asks for a system user.
+pub(crate) fn is_system_user(entry: &Value) -> bool {
+    entry.get("type").and_then(Value::as_str) == Some(SYSTEM_USER)
 }
 
 /// Letters, digits, æ, ø, å, `_` and `-`, at most 255 of them.

@@ -1,5 +1,6 @@
 //! Maskinporten: its metadata (RFC 8414), its keys, and the token endpoint (RFC 7523 §2.1).
 
+use std::borrow::Cow;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -76,13 +77,16 @@ pub(crate) fn token(
     now: SystemTime,
     record: &mut Record,
 ) -> Answer {
-    let answer = match grant(world, parts, form, now) {
+    match grant(world, parts, form, now) {
         Ok((response, claims)) => {
             record.issued = Some(claims);
-            Answer::accepted(StatusCode::OK).json(&response)
+            uncached(Answer::accepted(StatusCode::OK).json(&response))
         }
         Err(refusal) => refuse(world, refusal),
-    };
+    }
+}
+
+fn uncached(answer: Answer) -> Answer {
     answer
         .header(header::CACHE_CONTROL, "no-store")
         .header(header::PRAGMA, "no-cache")
@@ -162,7 +166,8 @@ fn field(form: &[u8], name: &str) -> Result<String, Refusal> {
     }
 }
 
-fn refuse(world: &World, refusal: Refusal) -> Answer {
+/// The refusal as the token endpoint writes it, with a trace id.
+pub(crate) fn refuse(world: &World, refusal: Refusal) -> Answer {
     let description = format!(
         "{} (trace_id: {})",
         refusal.description,
@@ -171,7 +176,7 @@ fn refuse(world: &World, refusal: Refusal) -> Answer {
     let mut body = Map::new();
     body.insert("error".into(), json!(refusal.error));
     body.insert("error_description".into(), json!(description));
-    if let Some(code) = refusal.code {
+    if let Some(code) = &refusal.code {
         body.insert(
             "error_uri".into(),
             json!(world.at_issuer(&format!("errors/{code}"))),
@@ -179,9 +184,9 @@ fn refuse(world: &World, refusal: Refusal) -> Answer {
     }
     let status = refusal.status();
     let verdict = Verdict::Refused {
-        error: refusal.error.to_owned(),
-        code: refusal.code.map(str::to_owned),
+        error: refusal.error.into_owned(),
+        code: refusal.code.map(Cow::into_owned),
         description,
     };
-    Answer::new(status, verdict).json(&Value::Object(body))
+    uncached(Answer::new(status, verdict).json(&Value::Object(body)))
 }

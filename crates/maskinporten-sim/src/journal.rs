@@ -57,7 +57,7 @@ pub enum Verdict {
         /// What was wrong, in words; for the token endpoint as it was sent.
         description: String,
     },
-    /// A fault answered it and nobody looked at it.
+    /// A fault answered it, or closed its connection; it was not judged.
     Fault,
     /// Its caller gave up before there was an answer.
     Abandoned,

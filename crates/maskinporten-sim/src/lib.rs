@@ -30,6 +30,22 @@
 //! of its constructor and asks for what that does (`status` may have `headers` and a `body`); what cannot be
 //! read is answered with what is known. `{"kind": "revoke"}` and `{"kind": "roll_keys"}` happen at once.
 //!
+//! A fault may be for some requests only. All conditions have to hold; a text can also be an array of texts:
+//!
+//! | member | in Rust | holds for |
+//! | --- | --- | --- |
+//! | `"client": "…"` | [`for_client`](Fault::for_client) | requests of this client |
+//! | `"consumer": "311169963"` | [`for_consumer`](Fault::for_consumer) | tokens on behalf of this organisation (`consumer_org`) |
+//! | `"system_user": "311169963"` | [`for_system_user`](Fault::for_system_user) | tokens of its system users |
+//! | `"itself": true` | [`for_itself`](Fault::for_itself) | the client's own tokens |
+//! | `"scope": "krr:read"` | [`for_scope`](Fault::for_scope) | tokens with this scope |
+//! | `"resource": "https://…"` | [`for_resource`](Fault::for_resource) | tokens restricted to this API |
+//! | `"path": "/api/persons"` | [`at_path`](Fault::at_path) | this path |
+//! | `"under": "/api/persons"` | [`under_path`](Fault::under_path) | this path and all below it |
+//!
+//! `{"route": "exchange", "kind": "problem", "status": 401, "title": "Unauthorized", "consumer": "311169963"}`
+//! refuses one organisation's token at the exchange and no other.
+//!
 //! ```
 //! use http::{Request, StatusCode};
 //! use maskinporten_sim::{Body, Route, Sim};
@@ -86,7 +102,10 @@ mod route;
 pub use route::Route;
 
 mod visit;
-pub use visit::ResponseFuture;
+pub use visit::{Disconnected, ResponseFuture};
+
+mod condition;
+pub use condition::InvalidOrganisation;
 
 mod fault;
 pub use fault::Fault;

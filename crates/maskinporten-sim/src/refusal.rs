@@ -1,19 +1,21 @@
 //! How the token endpoint says no (RFC 6749 §5.2, with Maskinporten's codes).
 
+use std::borrow::Cow;
+
 use http::StatusCode;
 
 /// A refusal before it has a trace id.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Refusal {
-    pub(crate) error: &'static str,
-    pub(crate) code: Option<&'static str>,
+    pub(crate) error: Cow<'static, str>,
+    pub(crate) code: Option<Cow<'static, str>>,
     pub(crate) description: String,
 }
 
 impl Refusal {
-    pub(crate) fn new(error: &'static str, description: impl Into<String>) -> Self {
+    pub(crate) fn new(error: impl Into<Cow<'static, str>>, description: impl Into<String>) -> Self {
         Self {
-            error,
+            error: error.into(),
             code: None,
             description: description.into(),
         }
@@ -40,8 +42,8 @@ impl Refusal {
         Self::new("forbidden", description)
     }
 
-    pub(crate) fn code(mut self, code: &'static str) -> Self {
-        self.code = Some(code);
+    pub(crate) fn code(mut self, code: impl Into<Cow<'static, str>>) -> Self {
+        self.code = Some(code.into());
         self
     }
 

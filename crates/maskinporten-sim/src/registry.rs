@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::keys::{RegisteredKey, RegistrationError};
 use crate::resource::Protection;
 use crate::revocation::Revocation;
+use crate::route::lies_under;
 use crate::seed::Seed;
 
 /// The organisation number of a client nobody gave one: that of Digdir itself.
@@ -220,11 +221,7 @@ impl Registry {
     pub(crate) fn protection(&self, path: &str) -> Protection {
         self.protections
             .iter()
-            .filter(|(prefix, _)| {
-                let prefix = prefix.trim_end_matches('/');
-                path.strip_prefix(prefix)
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            })
+            .filter(|(prefix, _)| lies_under(path, prefix))
             .max_by_key(|(prefix, _)| prefix.len())
             .map(|(_, protection)| protection.clone())
             .unwrap_or_default()

@@ -60,6 +60,12 @@ pub(crate) fn exchange_provider(path: &str) -> Option<&str> {
         .filter(|provider| !provider.is_empty() && !provider.contains('/'))
 }
 
+/// True for `prefix` itself and all below it, whether that ends in a slash or not.
+pub(crate) fn lies_under(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix.trim_end_matches('/'))
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// True for the simulator's own pages, which are no part of the world.
 pub(crate) fn is_observer(path: &str) -> bool {
     path.starts_with("/_sim/")

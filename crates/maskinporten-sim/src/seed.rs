@@ -24,6 +24,11 @@ impl Seed {
         format!("{:016x}{:016x}", self.next(), self.next())
     }
 
+    /// A trace context (W3C Trace Context §3.2) with the flag "sampled".
+    pub(crate) fn traceparent(&mut self) -> String {
+        format!("00-{}-{:016x}-01", self.trace_id(), self.next())
+    }
+
     /// Something that looks like a version 4 UUID (RFC 9562 §5.4).
     pub(crate) fn uuid(&mut self) -> String {
         let (high, low) = (self.next(), self.next());

@@ -228,7 +228,7 @@ impl Sim {
         self
     }
 
-    /// Adds a fault; earlier ones go first.
+    /// Adds a fault to a route; of those that fit a request the earliest goes first.
     pub fn fault(&self, route: Route, fault: Fault) -> &Self {
         self.world.faults().push(route, fault);
         self

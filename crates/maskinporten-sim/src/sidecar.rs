@@ -23,6 +23,7 @@ use serde_json::{Map, Value, json};
 use tower_service::Service;
 
 use crate::clock::unix_seconds;
+use crate::condition::{self, Condition, Unreadable};
 use crate::issuer::GRANT_TYPE;
 use crate::journal::{Record, Verdict};
 use crate::jws::{self, Jws};
@@ -205,6 +206,19 @@ fn not_enabled(provider: &str) -> String {
 
 // ===== what is answered =====
 
+/// Whose token the sidecar is asked for: what it would ask Maskinporten for.
+pub(crate) fn identity(world: &World, record: &Record) -> Result<Vec<Condition>, Unreadable> {
+    let members = record.asked.as_ref().and_then(Value::as_object);
+    let (asked, _) = understood(members.ok_or(Unreadable)?).map_err(|_| Unreadable)?;
+    let client = world.sidecar().client.clone();
+    condition::of_sidecar(
+        client.as_ref().map(|client| client.client_id.as_str()),
+        &asked.target,
+        asked.resource.as_deref(),
+        asked.authorization_details.as_ref(),
+    )
+}
+
 /// A token as Maskinporten answered it.
 #[derive(Clone)]
 struct Held {
@@ -350,7 +364,7 @@ async fn granted(
     let response = maskinporten
         .call(request)
         .await
-        .unwrap_or_else(|never| match never {});
+        .map_err(|_| Refused::server("Maskinporten closed the connection without an answer"))?;
     let (status, answer) = read_answer(response).await?;
     let member = |name: &str| answer.get(name).and_then(Value::as_str).map(str::to_owned);
     if status.is_client_error() || status.is_server_error() {

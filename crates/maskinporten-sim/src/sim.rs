@@ -23,8 +23,9 @@ const DEFAULT_ASSERTION_LIFETIME: Duration = Duration::from_secs(120);
 
 /// One simulated Maskinporten, Altinn and API; clones are handles on the same world.
 ///
-/// As a service it is always ready and never fails. Any host is answered: the path decides. Dropping
-/// the future of a call is what a caller that gives up does; the journal shows it as abandoned.
+/// As a service it is always ready. It fails only where a fault loses the connection. Any host is
+/// answered: the path decides. Dropping the future of a call is what a caller that gives up does; the
+/// journal shows it as abandoned.
 ///
 /// It takes requests with a [`Body`](crate::Body), which bytes and text turn into: in front of a
 /// client that sends `Request<Bytes>`, put tower's `map_request` with `|request| request.map(Body::from)`.

@@ -1,6 +1,6 @@
 //! A request on its way: arrival, fault, the one who answers, the journal.
 
-use std::convert::Infallible;
+use std::error::Error;
 use std::fmt;
 use std::future::{self, Future};
 use std::pin::Pin;
@@ -12,18 +12,20 @@ use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, header};
 use tower_service::Service;
 
+use crate::bearer::{self, Credentials};
 use crate::clock::{YEAR_10000, skewed, unix_seconds};
+use crate::condition::{self, Condition, Facts, Unreadable};
 use crate::fault::Action;
-use crate::journal::Record;
+use crate::journal::{Record, Verdict};
 use crate::route::{exchange_provider, is_observer};
 use crate::{Answer, Body, Route, Sim, World, altinn, control, issuer, resource, sidecar};
 
 impl Service<Request<Body>> for Sim {
     type Response = Response<Body>;
-    type Error = Infallible;
+    type Error = Disconnected;
     type Future = ResponseFuture;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Disconnected>> {
         Poll::Ready(Ok(()))
     }
 
@@ -41,14 +43,14 @@ impl Service<Request<Body>> for Sim {
 /// The answer of a [`Sim`] under way. Dropping it is giving up.
 #[must_use = "futures do nothing unless polled"]
 pub struct ResponseFuture {
-    inner: Pin<Box<dyn Future<Output = Response<Body>> + Send + Sync>>,
+    inner: Pin<Box<dyn Future<Output = Result<Response<Body>, Disconnected>> + Send + Sync>>,
 }
 
 impl Future for ResponseFuture {
-    type Output = Result<Response<Body>, Infallible>;
+    type Output = Result<Response<Body>, Disconnected>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.inner.as_mut().poll(cx).map(Ok)
+        self.inner.as_mut().poll(cx)
     }
 }
 
@@ -58,18 +60,37 @@ impl fmt::Debug for ResponseFuture {
     }
 }
 
-async fn pass(mut visit: Visit, parts: Parts, path: String, body: Body) -> Response<Body> {
+/// The connection was lost before there was an answer: [`Fault::disconnect`](crate::Fault::disconnect).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Disconnected;
+
+impl fmt::Display for Disconnected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the connection was closed before there was an answer")
+    }
+}
+
+impl Error for Disconnected {}
+
+async fn pass(
+    mut visit: Visit,
+    parts: Parts,
+    path: String,
+    body: Body,
+) -> Result<Response<Body>, Disconnected> {
     let Some(route) = visit.record.route else {
         let world = visit.world.clone();
         let answer = unrouted(&world, &parts, &path, body).await;
-        return visit.depart(answer, world.clock.now());
+        return Ok(visit.depart(answer, world.clock.now()));
     };
     let body = match route {
         Route::Token => issuer::read_form(body, &mut visit.record).await,
         Route::Sidecar => sidecar::read(body, &parts.headers, &mut visit.record).await,
         _ => None,
     };
-    let fault = visit.world.faults().strike(route);
+    let facts = Facts::new(&path, identity(route, &visit, &parts));
+    let fault = visit.world.faults().strike(route, &facts);
     match &fault {
         Some(Action::Delay(delay)) => tokio::time::sleep(*delay).await,
         Some(Action::Hang) => future::pending().await,
@@ -77,15 +98,27 @@ async fn pass(mut visit: Visit, parts: Parts, path: String, body: Body) -> Respo
     }
     // What is judged and how it is dated go by one reading of the clock.
     let mut now = visit.world.clock.now();
-    match &fault {
+    let instead = match &fault {
+        Some(Action::Disconnect) => return Err(visit.disconnect()),
         Some(Action::Answer(status, headers, body)) => {
-            return visit.depart(Answer::fault(*status, headers.clone(), body.clone()), now);
+            Some(Answer::fault(*status, headers.clone(), body.clone()))
         }
-        Some(Action::Huge { length, announced }) => {
-            return visit.depart(Answer::filler(*length, *announced), now);
+        Some(Action::Problem(problem)) => Some(Answer::problem(
+            problem,
+            &visit.world.registry().seed.traceparent(),
+        )),
+        Some(Action::Refusal(refusal)) => {
+            Some(issuer::refuse(&visit.world, refusal.clone()).of_a_fault())
         }
-        Some(Action::Skew(seconds)) => now = skewed(now, *seconds),
-        _ => {}
+        Some(Action::Huge { length, announced }) => Some(Answer::filler(*length, *announced)),
+        Some(Action::Skew(seconds)) => {
+            now = skewed(now, *seconds);
+            None
+        }
+        _ => None,
+    };
+    if let Some(answer) = instead {
+        return Ok(visit.depart(answer, now));
     }
     let (world, record) = (&visit.world, &mut visit.record);
     let answer = match route {
@@ -108,7 +141,27 @@ async fn pass(mut visit: Visit, parts: Parts, path: String, body: Body) -> Respo
         Some(Action::ContentType(media_type)) => answer.mistyped(&media_type),
         _ => answer,
     };
-    visit.depart(answer, now)
+    Ok(visit.depart(answer, now))
+}
+
+/// Whose the request is, as far as it can be read.
+fn identity(route: Route, visit: &Visit, parts: &Parts) -> Result<Vec<Condition>, Unreadable> {
+    let record = &visit.record;
+    match route {
+        Route::Token => {
+            let (_, claims) = record.assertion.as_ref().ok_or(Unreadable)?;
+            condition::of_assertion(claims)
+        }
+        Route::Exchange | Route::Api => match bearer::credentials(&parts.headers) {
+            Credentials::Bearer(_) => {
+                let authorization = record.authorization.as_ref().ok_or(Unreadable)?;
+                condition::of_token(&authorization["claims"])
+            }
+            Credentials::Missing | Credentials::Ambiguous => Err(Unreadable),
+        },
+        Route::Sidecar => sidecar::identity(&visit.world, record),
+        Route::Metadata | Route::Jwks => Err(Unreadable),
+    }
 }
 
 async fn unrouted(world: &World, parts: &Parts, path: &str, body: Body) -> Answer {
@@ -140,6 +193,12 @@ impl Visit {
             record,
             observed: !is_observer(path),
         }
+    }
+
+    /// Leaves without an answer.
+    fn disconnect(mut self) -> Disconnected {
+        self.record.verdict = Verdict::Fault;
+        Disconnected
     }
 
     /// Notes the verdict and dates the answer; leaving is what enters it in the journal.

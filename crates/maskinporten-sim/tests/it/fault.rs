@@ -183,6 +183,164 @@ fn the_true_answer_may_come_under_another_content_type() {
     assert!(answer.json()["access_token"].is_string());
 }
 
+// ===== instead of an answer =====
+
+#[test]
+fn a_refusal_is_written_as_the_token_endpoint_writes_it() {
+    #[track_caller]
+    fn check(error: &str, code: Option<&str>, status: StatusCode, uri: Value) {
+        let grant = Grant::new();
+        grant
+            .sim
+            .fault(Route::Token, Fault::refusal(error, "what was wrong", code));
+        let answer = run(grant.send());
+        assert_eq!(answer.status, status);
+        assert_eq!(
+            answer.header("content-type"),
+            "application/json; charset=utf-8"
+        );
+        assert_eq!(answer.header("cache-control"), "no-store");
+        let body = answer.json();
+        assert_eq!((&body["error"], &body["error_uri"]), (&json!(error), &uri));
+        let description = body["error_description"].as_str().unwrap();
+        assert!(
+            description.starts_with("what was wrong (trace_id: "),
+            "{description}"
+        );
+        assert_eq!(grant.sim.journal().entries()[0].verdict(), &Verdict::Fault);
+    }
+    check("invalid_target", None, StatusCode::BAD_REQUEST, Value::Null);
+    check(
+        "forbidden",
+        Some("MP-251"),
+        StatusCode::FORBIDDEN,
+        json!("https://sim.maskinporten.test/errors/MP-251"),
+    );
+}
+
+#[test]
+fn a_problem_is_written_as_rfc_9457_has_it() {
+    let sim = Sim::new();
+    let answer = |detail: &str| {
+        let problem = Fault::problem(StatusCode::UNAUTHORIZED, "Unauthorized", detail);
+        sim.clear_faults().fault(Route::Exchange, problem);
+        let answer = run(get(&sim, &sim.exchange_endpoint(), &[]));
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+        let content_type = "application/problem+json; charset=utf-8";
+        assert_eq!(answer.header("content-type"), content_type);
+        let mut body = answer.json();
+        let trace_id = body["traceId"].take();
+        assert_eq!(trace_id.as_str().unwrap().len(), 55, "{trace_id}");
+        body
+    };
+    let mut expected = json!({ "title": "Unauthorized", "status": 401, "traceId": null });
+    assert_eq!(answer(""), expected);
+    expected["detail"] = json!("expired");
+    assert_eq!(answer("expired"), expected);
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_an_error_in_process_and_the_end_of_it_on_a_port() {
+    let server = SimServer::start().await.unwrap();
+    let sim = server.sim();
+    sim.fault(Route::Jwks, Fault::disconnect());
+
+    let request = Request::get("/jwk").body(Body::empty()).unwrap();
+    let failed = sim.clone().oneshot(request).await.err();
+    assert_eq!(
+        failed.map(|error| error.to_string()).as_deref(),
+        Some("the connection was closed before there was an answer")
+    );
+
+    let mut stream = TcpStream::connect(server.addr()).await.unwrap();
+    stream
+        .write_all(b"GET /jwk HTTP/1.1\r\nhost: any\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = Vec::new();
+    assert_eq!(stream.read_to_end(&mut answer).await.unwrap(), 0);
+
+    let journal = sim.journal();
+    assert_eq!(journal.entries().len(), 2);
+    for entry in journal.entries() {
+        assert_eq!((entry.verdict(), entry.status()), (&Verdict::Fault, None));
+    }
+}
+
+// ===== conditions =====
+
+/// The statuses of requests to the API with and without a token, of which a fault decides some.
+fn judged(grant: &Grant, path: &str) -> [u16; 2] {
+    let url = format!("{}{path}", grant.sim.altinn_platform());
+    let bearer = format!("Bearer {}", run(grant.token()));
+    let with = run(get(&grant.sim, &url, &[("authorization", &bearer)]));
+    let without = run(get(&grant.sim, &url, &[]));
+    [with.status.as_u16(), without.status.as_u16()]
+}
+
+#[test]
+fn a_request_that_cannot_be_read_meets_only_faults_that_ask_for_no_identity() {
+    #[track_caller]
+    fn check(fault: impl FnOnce(Fault, &Grant) -> Fault, expected: [u16; 2]) {
+        let grant = Grant::new();
+        let gone = Fault::status(StatusCode::GONE);
+        grant.sim.fault(Route::Api, fault(gone, &grant));
+        assert_eq!(judged(&grant, "/api/persons/1"), expected);
+    }
+    check(|fault, _| fault.for_itself(), [410, 401]);
+    check(|fault, _| fault.for_scope("a:b"), [410, 401]);
+    check(
+        |fault, grant| fault.for_client(grant.client.client_id()),
+        [410, 401],
+    );
+    check(|fault, _| fault.for_client("another"), [200, 401]);
+    check(
+        |fault, _| fault.for_scope("a:b").for_scope("a:c"),
+        [200, 401],
+    );
+    check(
+        |fault, _| fault.for_consumer("991825827").unwrap(),
+        [200, 401],
+    );
+    check(|fault, _| fault, [410, 410]);
+}
+
+#[test]
+fn a_path_is_met_whole_or_by_all_below_it() {
+    #[track_caller]
+    fn check(fault: impl FnOnce(Fault) -> Fault, path: &str, meets: bool) {
+        let grant = Grant::in_world(Sim::builder().issuer("https://sim.example/world/").build());
+        let gone = Fault::status(StatusCode::GONE);
+        grant.sim.fault(Route::Api, fault(gone));
+        let expected = if meets { [410, 410] } else { [200, 401] };
+        assert_eq!(judged(&grant, path), expected, "{path}");
+    }
+    check(
+        |fault| fault.at_path("/api/persons"),
+        "/world/api/persons",
+        true,
+    );
+    check(
+        |fault| fault.at_path("/api/persons"),
+        "/api/persons?x=1",
+        true,
+    );
+    check(
+        |fault| fault.at_path("/api/persons"),
+        "/api/persons/1",
+        false,
+    );
+    for prefix in ["/api/persons", "/api/persons/"] {
+        check(|fault| fault.under_path(prefix), "/api/persons", true);
+        check(
+            |fault| fault.under_path(prefix),
+            "/world/api/persons/1",
+            true,
+        );
+        check(|fault| fault.under_path(prefix), "/api/personsearch", false);
+    }
+}
+
 // ===== skew =====
 
 #[test]
@@ -342,6 +500,15 @@ fn faults_are_made_listed_and_cleared_over_http() {
         { "route": "token", "kind": "huge", "length": 10, "announced": false },
         { "route": "token", "kind": "content_type", "content_type": "text/html" },
         { "route": "token", "kind": "skew", "seconds": -30 },
+        { "route": "token", "kind": "disconnect" },
+        { "route": "exchange", "kind": "problem", "status": 401, "title": "Unauthorized" },
+        { "route": "exchange", "kind": "problem", "status": 500, "title": "a", "detail": "b" },
+        { "route": "token", "kind": "refusal", "error": "invalid_target", "description": "text" },
+        { "route": "token", "kind": "refusal", "error": "forbidden", "description": "", "code": "MP-251" },
+        { "route": "token", "kind": "hang", "itself": true, "client": "id", "path": "/token" },
+        { "route": "token", "kind": "hang", "consumer": "311169963", "resource": "https://a" },
+        { "route": "token", "kind": "hang", "scope": ["a:b", "a:c"], "times": 3 },
+        { "route": "api", "kind": "hang", "system_user": "311169963", "under": "/api/" },
     ]);
     let made = run(ask(&sim, "POST", rules.to_string()));
     assert_eq!((made.status, made.json()), (StatusCode::OK, rules.clone()));
@@ -430,7 +597,7 @@ fn a_fault_that_cannot_be_read_is_answered_with_what_is_known() {
         }
         assert_eq!(run(ask(&sim, "GET", "")).json(), json!([]), "all or none");
     }
-    let kinds = r#""kind" is one of latency (ms), status (status, headers, body), hang, truncated, slow_body (bytes, ms), huge (length, announced), content_type (content_type), skew (seconds), revoke (before), roll_keys"#;
+    let kinds = r#""kind" is one of latency (ms), status (status, headers, body), problem (status, title, detail), refusal (error, description, code), hang, disconnect, truncated, slow_body (bytes, ms), huge (length, announced), content_type (content_type), skew (seconds), revoke (before), roll_keys"#;
     check(json!("hang"), kinds);
     check(json!({ "route": "token" }), kinds);
     check(json!({ "route": "token", "kind": "flood" }), kinds);
@@ -448,7 +615,27 @@ fn a_fault_that_cannot_be_read_is_answered_with_what_is_known() {
     );
     check(
         json!({ "route": "api", "kind": "hang", "time": 1 }),
-        r#"unknown member "time"; "hang" takes route, kind, times"#,
+        r#"unknown member "time"; "hang" takes route, kind, times, client, consumer, system_user, itself, scope, resource, path, under"#,
+    );
+    for member in ["consumer", "system_user"] {
+        check(
+            json!({ "route": "token", "kind": "hang", member: "123" }),
+            &format!(r#""{member}" is not an organisation number of nine digits"#),
+        );
+    }
+    for texts in [json!(1), json!([]), json!(["a:b", 1])] {
+        check(
+            json!({ "route": "token", "kind": "hang", "scope": texts }),
+            r#""scope" is a text, or an array of at least one"#,
+        );
+    }
+    check(
+        json!({ "route": "token", "kind": "hang", "itself": "yes" }),
+        r#""itself" is true or false"#,
+    );
+    check(
+        json!({ "route": "token", "kind": "refusal", "error": "invalid_target" }),
+        r#""description" is a text"#,
     );
     check(
         json!({ "route": "api", "kind": "status", "status": 500, "headers": { "a b": "c" } }),
