@@ -46,6 +46,7 @@ mod rounds;
 mod secrecy;
 mod settings;
 mod sidecar;
+mod simulator_faults;
 mod soak;
 #[cfg(unix)]
 mod sources;
