@@ -358,14 +358,22 @@ fn write((route, fault): (Route, &Fault)) -> Value {
         Action::Answer(status, headers, body) => write_answer(*status, headers, body)
             .unwrap_or_else(|| json!({ "kind": "answer", "status": status.as_u16() })),
         Action::Problem(problem) => {
-            let mut rule = json!({ "kind": "problem", "status": problem.status.as_u16(), "title": problem.title });
+            let mut rule = json!({
+                "kind": "problem",
+                "status": problem.status.as_u16(),
+                "title": problem.title,
+            });
             if !problem.detail.is_empty() {
                 rule["detail"] = json!(problem.detail);
             }
             rule
         }
         Action::Refusal(refusal) => {
-            let mut rule = json!({ "kind": "refusal", "error": refusal.error, "description": refusal.description });
+            let mut rule = json!({
+                "kind": "refusal",
+                "error": refusal.error,
+                "description": refusal.description,
+            });
             if let Some(code) = &refusal.code {
                 rule["code"] = json!(code);
             }
