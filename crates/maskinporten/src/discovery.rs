@@ -6,21 +6,19 @@
 //! - Where nothing good was ever read, a failure is shared for half a minute. No audience is guessed.
 
 use std::fmt;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Uri};
 use parking_lot::Mutex;
-use tokio::sync::Notify;
-use tokio::time::timeout;
 
 use crate::clock::{AnyClock, Moment};
 use crate::error::{Error, Result};
 use crate::metadata::{self, Metadata};
 use crate::retry::{ATTEMPT_TIMEOUT, attempts};
 use crate::settings::Authority;
+use crate::single_flight::{Lease, SingleFlight};
 use crate::transport::Transport;
 
 /// How long what was read is not read again.
@@ -33,7 +31,7 @@ const FAILURE_WINDOW: Duration = Duration::from_secs(30);
 /// years, and a server that is silent holds up whoever asks.
 const REREADING_FAILED_WINDOW: Duration = Duration::from_secs(10 * 60);
 
-/// How long after it began a reading counts as lost: its runtime stands still.
+/// How long after its start a reading counts as lost: its runtime is not driven.
 const LOST_AFTER: Duration = Duration::from_secs(11);
 
 /// The metadata of one custom authority.
@@ -46,8 +44,6 @@ pub(crate) struct Discovery {
     // Taken for a few reads and writes by functions that are not async, so never across an await. An error
     // that it holds no longer is dropped after it.
     known: Mutex<Known>,
-    /// Told of every reading that has ended.
-    read: Notify,
 }
 
 #[derive(Default)]
@@ -56,15 +52,15 @@ struct Known {
     failure: Option<Error>,
     /// When the authority may be asked again.
     ask_at: Option<Moment>,
-    /// Until when somebody is reading it.
-    reading_until: Option<Moment>,
+    /// The last reading. It lands after what it brought is noted.
+    reading: Option<Arc<SingleFlight<()>>>,
 }
 
 /// What there is for a flight that needs the metadata.
 enum Look {
     Known(Result<Arc<Metadata>>),
-    Read,
-    Wait(Duration),
+    Read(Arc<SingleFlight<()>>),
+    Wait(Arc<SingleFlight<()>>),
 }
 
 impl Discovery {
@@ -80,21 +76,17 @@ impl Discovery {
             transport,
             clock,
             known: Mutex::default(),
-            read: Notify::new(),
         }
     }
 
     /// What is known; else what a reading brings, which one makes and the others wait for.
     pub(crate) async fn metadata(&self) -> Result<Arc<Metadata>> {
         loop {
-            let mut read = pin!(self.read.notified());
-            // From here on it is told, so that no reading ends between the look and the wait.
-            read.as_mut().enable();
             match self.look() {
                 Look::Known(outcome) => return outcome,
-                Look::Read => self.ask().await,
-                Look::Wait(patience) => {
-                    let _ = timeout(patience, read).await;
+                Look::Read(reading) => self.ask(reading).await,
+                Look::Wait(reading) => {
+                    reading.wait(&self.clock).await;
                 }
             }
         }
@@ -103,24 +95,28 @@ impl Discovery {
     fn look(&self) -> Look {
         let now = self.clock.now();
         let mut known = self.known.lock();
-        let reading = known.reading_until.filter(|until| now < *until);
+        let reading = known.reading.as_ref();
+        let reading = reading.filter(|reading| reading.is_alive(now));
         let is_due = known.ask_at.is_none_or(|at| now >= at);
         match (&known.good, &known.failure, reading) {
             // Nobody waits for a reading who has something good to go on with.
             (Some(good), _, Some(_)) => Look::Known(Ok(Arc::clone(good))),
             (Some(good), ..) if !is_due => Look::Known(Ok(Arc::clone(good))),
             (None, Some(failure), None) if !is_due => Look::Known(Err(failure.clone())),
-            (None, _, Some(until)) => Look::Wait(now.until(until)),
+            (None, _, Some(reading)) => Look::Wait(Arc::clone(reading)),
             _ => {
-                known.reading_until = Some(now.after(LOST_AFTER));
-                Look::Read
+                let lease = Lease::until(now.after(LOST_AFTER));
+                let reading = Arc::new(SingleFlight::new(lease));
+                known.reading = Some(Arc::clone(&reading));
+                Look::Read(reading)
             }
         }
     }
 
-    async fn ask(&self) {
+    async fn ask(&self, flight: Arc<SingleFlight<()>>) {
         let mut reading = Reading {
             discovery: self,
+            flight,
             has_good: self.known.lock().good.is_some(),
             last_error: None,
             brought: None,
@@ -162,9 +158,10 @@ impl fmt::Debug for Discovery {
     }
 }
 
-/// A reading, which notes what came of it when it ends, also where it is cut short.
+/// A reading, which notes what came of it and lands when it ends, also where it is cut short.
 struct Reading<'a> {
     discovery: &'a Discovery,
+    flight: Arc<SingleFlight<()>>,
     has_good: bool,
     last_error: Option<Error>,
     brought: Option<Metadata>,
@@ -172,13 +169,10 @@ struct Reading<'a> {
 
 impl Drop for Reading<'_> {
     fn drop(&mut self) {
-        let Discovery {
-            clock, known, read, ..
-        } = self.discovery;
+        let Discovery { clock, known, .. } = self.discovery;
         let (now, wall) = (clock.now(), clock.wall());
         let mut before = None;
         let mut known = known.lock();
-        known.reading_until = None;
         if let Some(metadata) = self.brought.take() {
             known.good = Some(Arc::new(metadata));
             before = known.failure.take();
@@ -196,7 +190,7 @@ impl Drop for Reading<'_> {
         }
         drop(known);
         drop(before);
-        read.notify_waiters();
+        self.flight.land(());
         if let Some(error) = self.last_error.take() {
             tracing::warn!(
                 target: "maskinporten::config",
