@@ -52,3 +52,4 @@ mod soak;
 mod sources;
 mod stack;
 mod still;
+mod tenants;

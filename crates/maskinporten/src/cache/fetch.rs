@@ -494,9 +494,11 @@ impl Fetch {
             let began = clock.now();
             let request = errand.tally.request(clock);
             let asked = request.began();
-            let fetched = timeout(attempts.left(began), errand.fetch(parent.as_ref())).await;
-            let Ok(outcome) = fetched else {
-                return Err(last_error.unwrap_or_else(too_late));
+            let attempt = timeout(attempts.left(began), errand.fetch(parent.as_ref()));
+            let outcome = match self.unless_recovered(attempt).await {
+                Some(Ok(outcome)) => outcome,
+                Some(Err(_elapsed)) => return Err(last_error.unwrap_or_else(too_late)),
+                None => continue,
             };
             request.ended(outcome.as_ref());
             let error = match outcome {
@@ -543,6 +545,30 @@ impl Fetch {
                     tokio::time::sleep(pause).await;
                     last_error = Some(error);
                 }
+            }
+        }
+    }
+
+    /// Waits for an attempt. A probe gives its own up where another one has closed the circuit meanwhile: it may have
+    /// gone to a server that is no more.
+    async fn unless_recovered<T>(&self, attempt: impl Future<Output = T>) -> Option<T> {
+        let Some(probe) = self.permit().filter(|permit| permit.is_probe()) else {
+            return Some(attempt.await);
+        };
+        let mut attempt = pin!(attempt);
+        let was_refused = probe.is_refused();
+        loop {
+            let mut nudged = pin!(self.0.nudged.notified());
+            nudged.as_mut().enable();
+            if was_refused && !probe.is_refused() {
+                return None;
+            }
+            let woken = poll_fn(|cx| match attempt.as_mut().poll(cx) {
+                Poll::Ready(done) => Poll::Ready(Some(done)),
+                Poll::Pending => nudged.as_mut().poll(cx).map(|()| None),
+            });
+            if let Some(done) = woken.await {
+                return Some(done);
             }
         }
     }

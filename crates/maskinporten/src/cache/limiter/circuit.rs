@@ -28,6 +28,9 @@ pub(super) const PROBED_EVERY: Duration = Duration::from_secs(1);
 /// The pause before the first one: who has met no failure finds out soon whether others' was their own.
 const FIRST_PROBE_AFTER: Duration = Duration::from_millis(250);
 
+/// How long after a probe has gone those who come wait for what it brings.
+const AWAITED_FOR: Duration = Duration::from_millis(500);
+
 /// The pause between two probes of one tenant, while the authority serves others.
 pub(super) const TENANT_PROBED_EVERY: Duration = Duration::from_secs(30);
 
@@ -86,6 +89,8 @@ struct Open<E> {
     first_at: Moment,
     next_at: Moment,
     probes: u32,
+    /// When the last probe went.
+    probed_at: Option<Moment>,
 }
 
 /// What a circuit is open for.
@@ -102,10 +107,19 @@ pub(super) enum Gate<E> {
     Pass,
     /// It is the probe.
     Probe(Probe),
-    /// It waits for a probe. The next one may go then.
-    Park(Moment),
+    /// It waits for a probe: whatever that brings, or only for one that went for it. The next one may go then.
+    Park(Waits, Moment),
     /// It fails, with an error that is remembered until then.
     Refuse(E, Moment),
+}
+
+/// For which probe one waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waits {
+    /// For the one that is under way, also one of those who have failed.
+    ForAny,
+    /// For one of those who have met no failure.
+    ForTelling,
 }
 
 /// Whose probe it is.
@@ -216,9 +230,13 @@ impl<E: Clone> Circuits<E> {
                 open.probed(now);
                 return Gate::Probe(if is_first { Probe::Telling } else { Probe::Other });
             }
-            return match is_first {
-                true => Gate::Park(open.first_at),
-                false => Gate::Refuse(open.error.clone(), open.next_at),
+            let is_awaited = |at: Moment| now < at.after(AWAITED_FOR);
+            return if is_first {
+                Gate::Park(Waits::ForTelling, open.first_at)
+            } else if open.probed_at.is_some_and(is_awaited) {
+                Gate::Park(Waits::ForAny, open.next_at)
+            } else {
+                Gate::Refuse(open.error.clone(), open.next_at)
             };
         }
         if let Some(open) = &mut tenant.open {
@@ -227,9 +245,10 @@ impl<E: Clone> Circuits<E> {
                 return Gate::Probe(Probe::Other);
             }
             let is_near = now.until(open.next_at) <= LONGEST_WAIT;
-            return match is_proven && is_near {
-                true => Gate::Park(open.next_at),
-                false => Gate::Refuse(open.error.clone(), open.next_at),
+            return if is_proven && is_near {
+                Gate::Park(Waits::ForTelling, open.next_at)
+            } else {
+                Gate::Refuse(open.error.clone(), open.next_at)
             };
         }
         Gate::Pass
@@ -396,6 +415,7 @@ impl<E> Open<E> {
             first_at: now.after(FIRST_PROBE_AFTER),
             next_at: now.after(PROBED_EVERY),
             probes: 0,
+            probed_at: None,
         }
     }
 
@@ -416,6 +436,7 @@ impl<E> Open<E> {
     /// Notes that a probe goes now.
     fn probed(&mut self, now: Moment) {
         self.probes = self.probes.saturating_add(1);
+        self.probed_at = Some(now);
         self.first_at = now.after(PROBED_EVERY);
         self.next_at = now.after(self.pause());
     }

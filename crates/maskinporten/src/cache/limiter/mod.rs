@@ -24,8 +24,8 @@ use super::sync::{AtomicU64, Mutex, MutexGuard, Ordering, thread_number};
 use crate::clock::Moment;
 
 pub(crate) use circuit::About;
-use circuit::{Change, Circuits, Ending, Gate, Identity, Probe};
-use permits::{Permits, Purpose};
+use circuit::{Change, Circuits, Ending, Gate, Identity, Probe, Waits};
+use permits::{Lease, Permits, Purpose};
 pub(crate) use queue::Key;
 use queue::Queue;
 
@@ -83,6 +83,8 @@ struct State<J: Job> {
     circuits: Circuits<J::Error>,
     /// Those who wait for a probe, by the number of their place.
     parked: BTreeMap<u64, Parked<J>>,
+    /// Probes that are under way, by their lease.
+    probing: HashMap<u64, J::Nudge>,
     /// What is decided and not yet done.
     decided: VecDeque<Deed<J>>,
     /// The threads that do it.
@@ -102,6 +104,7 @@ struct Parked<J> {
     key: Key,
     since: Moment,
     until: Moment,
+    waits: Waits,
 }
 
 enum Deed<J: Job> {
@@ -193,6 +196,7 @@ impl<J: Job> Limiter<J> {
                 queue: Queue::new(),
                 circuits: Circuits::new(),
                 parked: BTreeMap::new(),
+                probing: HashMap::new(),
                 decided: VecDeque::new(),
                 doing: Vec::new(),
                 revision: 0,
@@ -345,7 +349,7 @@ impl<J: Job> Limiter<J> {
         let mut state = self.state.lock();
         // One that was lost has given its permit back.
         if let Some(lease) = state.permits.take_back(number) {
-            state.release(lease.tenant, lease.purpose);
+            state.release(lease);
         }
         if matches!(outcome, Outcome::Served) {
             state.permits.widen();
@@ -360,15 +364,19 @@ impl<J: Job> Limiter<J> {
             Change::OpenedOfTenant => state.queue.drain_tenant(of.tenant),
             Change::Closed => {
                 self.recoveries.fetch_add(1, Ordering::Relaxed);
-                state.take_parked(None)
+                // Other probes may have been sent to a server that is gone: they ask again.
+                let probing = std::mem::take(&mut state.probing).into_values();
+                state.decided.extend(probing.map(Deed::Nudge));
+                state.take_parked(|_| true)
             }
-            Change::ClosedOfTenant => state.take_parked(Some(of.tenant)),
+            Change::ClosedOfTenant => {
+                state.take_parked(|parked| parked.waiting.identity.tenant == of.tenant)
+            }
             Change::Nothing => Vec::new(),
         };
         state.admit_again(affected, now, self.lease);
-        if has_failed && probe == Some(Probe::Telling) {
-            state.circuits.tell(of.tenant);
-            state.tell_parked();
+        if let Some(probe) = probe.filter(|_| has_failed) {
+            state.probe_failed(of.tenant, probe);
         }
         let refused_until = state.circuits.refusal(of.tenant).map(|(_, until)| until);
         state.see_to(now, self.lease);
@@ -441,7 +449,7 @@ impl<J: Job> State<J> {
     /// Decides all that is due.
     fn see_to(&mut self, now: Moment, lease: Duration) {
         while let Some(lost) = self.permits.take_lost(now) {
-            self.release(lost.tenant, lost.purpose);
+            self.release(lost);
         }
         for waiting in self.queue.drop_expired(now) {
             self.decided.push_back(Deed::Lapse(waiting.job));
@@ -492,16 +500,18 @@ impl<J: Job> State<J> {
             }
             Gate::Probe(probe) => {
                 let number = self.permits.lease(tenant, Purpose::Probe, now, lease);
+                self.probing.insert(number, waiting.job.nudge());
                 self.decided
                     .push_back(Deed::Start(waiting, number, Some(probe)));
             }
-            Gate::Park(until) => {
+            Gate::Park(waits, until) => {
                 self.decided.push_back(Deed::Nudge(waiting.job.nudge()));
                 let parked = Parked {
                     waiting,
                     key,
                     since,
                     until,
+                    waits,
                 };
                 self.parked.insert(key.number, parked);
             }
@@ -525,21 +535,26 @@ impl<J: Job> State<J> {
         }
     }
 
-    /// Those who wait for a probe, of one tenant or of all.
-    fn take_parked(&mut self, of: Option<TenantId>) -> Vec<Place<J>> {
-        let is_of = |parked: &Parked<J>| of.is_none_or(|id| parked.waiting.identity.tenant == id);
-        let (taken, left) = std::mem::take(&mut self.parked)
+    /// Takes out some of those who wait for a probe.
+    fn take_parked(&mut self, is_taken: impl Fn(&Parked<J>) -> bool) -> Vec<Place<J>> {
+        let (taken, left): (BTreeMap<_, _>, _) = std::mem::take(&mut self.parked)
             .into_iter()
-            .partition(|(_, parked)| is_of(parked));
+            .partition(|(_, parked)| is_taken(parked));
         self.parked = left;
-        let taken: BTreeMap<u64, Parked<J>> = taken;
         let place = |parked: Parked<J>| (parked.key, parked.waiting, parked.since);
         taken.into_values().map(place).collect()
     }
 
-    /// Tells those who wait for a probe that it failed.
-    fn tell_parked(&mut self) {
-        for (_, waiting, _) in self.take_parked(None) {
+    /// Tells those who wait for a probe like this that it failed.
+    fn probe_failed(&mut self, of: TenantId, probe: Probe) {
+        let told = match probe {
+            Probe::Telling => {
+                self.circuits.tell(of);
+                self.take_parked(|_| true)
+            }
+            Probe::Other => self.take_parked(|parked| parked.waits == Waits::ForAny),
+        };
+        for (_, waiting, _) in told {
             let tenant = waiting.identity.tenant;
             self.circuits.tell(tenant);
             if let Some((error, until)) = self.circuits.refusal(tenant) {
@@ -549,16 +564,19 @@ impl<J: Job> State<J> {
         }
     }
 
-    fn release(&mut self, tenant: TenantId, purpose: Purpose) {
-        if purpose != Purpose::Probe {
-            self.queue.release(tenant);
+    fn release(&mut self, lease: Lease) {
+        if lease.purpose == Purpose::Probe {
+            let nudge = self.probing.remove(&lease.number);
+            self.decided.extend(nudge.map(Deed::Nudge));
+        } else {
+            self.queue.release(lease.tenant);
         }
     }
 
     fn reset(&mut self, now: Moment, lease: Duration) {
         let dropped = self.circuits.reset();
         self.decided.extend(dropped.into_iter().map(Deed::Drop));
-        let parked = self.take_parked(None);
+        let parked = self.take_parked(|_| true);
         self.admit_again(parked, now, lease);
     }
 }

@@ -1,0 +1,340 @@
+//! One tenant in trouble, and what others notice of it: against the simulator, in virtual time.
+//!
+//! It needs a runtime whose time is paused, and nothing else of these tests: a program that prints the figures can
+//! read this very file.
+
+use std::time::Duration;
+
+use futures_util::{FutureExt as _, StreamExt as _};
+use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use maskinporten::{
+    AltinnSettings, Error, MaskinportenClient, MaskinportenSettings, Result, TokenRequest,
+    TokioClock, Transport,
+};
+use maskinporten_sim::{Fault, Route, Sim};
+use tokio::time::{Instant, interval, sleep_until};
+
+/// How long the servers need for an answer.
+pub(crate) const SERVER: Duration = Duration::from_millis(50);
+
+/// The life of Maskinporten's tokens here.
+pub(crate) const LIFE: Duration = Duration::from_secs(20);
+
+const SCOPE: &str = "altinn:serviceowner";
+const OWNER: &str = "991825827";
+
+/// The tenant in trouble, one that is warm, and one that comes with a first token every second.
+const TROUBLED: &str = "311169963";
+const WARM: &str = "310000000";
+const COLD: &str = "405003309";
+
+/// Which server gives the troubled tenant what it gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum At {
+    Maskinporten,
+    Exchange,
+}
+
+impl At {
+    fn route(self) -> Route {
+        match self {
+            Self::Maskinporten => Route::Token,
+            Self::Exchange => Route::Exchange,
+        }
+    }
+}
+
+/// What others have noticed.
+#[derive(Debug, Default)]
+pub(crate) struct Noticed {
+    /// How often the troubled tenant asked, and how often it had no token.
+    pub(crate) asked: usize,
+    pub(crate) failed: usize,
+    /// How often the others asked.
+    pub(crate) others: usize,
+    pub(crate) failures: Vec<Error>,
+    /// The longest that a first token took.
+    pub(crate) longest: Duration,
+}
+
+/// Everything that a token endpoint is known to refuse with, two codes that are not known, and all other trouble.
+pub(crate) fn troubles_of_maskinporten() -> Vec<Fault> {
+    const REFUSALS: [(&str, &str, Option<&str>); 31] = [
+        ("invalid_request", "Invalid parameter value", Some("MP-011")),
+        ("invalid_grant", "Grant is used before", Some("MP-012")),
+        ("invalid_grant", "Invalid JWT claim aud", Some("MP-110")),
+        ("invalid_grant", "Invalid certificate", Some("MP-120")),
+        ("invalid_grant", "Expired key", Some("MP-121")),
+        ("invalid_grant", "Organization number", Some("MP-122")),
+        ("invalid_grant", "x5c", Some("MP-123")),
+        ("invalid_grant", "Invalid JWT signature", Some("MP-124")),
+        ("invalid_grant", "Unknown key identifier", None),
+        ("invalid_grant", "No key identifier", None),
+        ("invalid_grant", "JWT is expired", Some("MP-130")),
+        ("invalid_grant", "Issue time is in the future", None),
+        ("invalid_grant", "Too long lifetime", None),
+        ("invalid_scope", "Invalid scopes for client", Some("MP-200")),
+        ("invalid_scope", "Not allowed for Maskinporten", Some("MP-201")),
+        ("forbidden", "Consumer has not been granted access to the scope", Some("MP-250")),
+        ("forbidden", "Consumer has not delegated access", Some("MP-251")),
+        ("invalid_authorization_details", "Unknown authorization details type", Some("MP-301")),
+        ("invalid_authorization_details", "Unknown fields", Some("MP-302")),
+        ("invalid_altinn_customer_configuration", "No system user", Some("MP-303")),
+        ("invalid_request", "Combination consumer_org", None),
+        ("invalid_target", "Resource has a fragment", None),
+        ("invalid_grant", "Client not found", Some("MP-100")),
+        ("invalid_scope", "", None),
+        ("forbidden", "", None),
+        ("invalid_grant", "", None),
+        ("invalid_client", "", None),
+        ("unauthorized_client", "", None),
+        ("invalid_target", "", None),
+        ("invalid_request", "", None),
+        ("unsupported_grant_type", "", None),
+    ];
+    let known = REFUSALS
+        .iter()
+        .map(|(error, description, code)| Fault::refusal(*error, *description, *code));
+    let unknown = [
+        Fault::refusal("invalid_grant", "Something quite new", Some("MP-987")),
+        Fault::refusal("brand_new_error", "Never seen before", None),
+    ];
+    known.chain(unknown).chain(troubles_of_any_server()).collect()
+}
+
+/// What Altinn's exchange is known to answer, and all other trouble.
+pub(crate) fn troubles_of_the_exchange() -> Vec<Fault> {
+    let json = || {
+        let mut headers = HeaderMap::new();
+        let json = HeaderValue::from_static("application/json");
+        headers.insert(http::header::CONTENT_TYPE, json);
+        headers
+    };
+    let gateway = r#"{"statusCode":401,"message":"Access denied due to missing subscription key."}"#;
+    let other = r#"{"message":"the organisation is not known here"}"#;
+    let answers = [
+        Fault::status(StatusCode::UNAUTHORIZED),
+        Fault::problem(StatusCode::UNAUTHORIZED, "Unauthorized", ""),
+        Fault::answer(StatusCode::UNAUTHORIZED, json(), gateway),
+        Fault::answer(StatusCode::UNAUTHORIZED, json(), other),
+        Fault::problem(StatusCode::BAD_REQUEST, "Bad Request", ""),
+        Fault::status(StatusCode::FORBIDDEN),
+        Fault::answer(StatusCode::FORBIDDEN, json(), other),
+        Fault::problem(StatusCode::GONE, "Gone", ""),
+        Fault::status(StatusCode::NOT_FOUND),
+        Fault::status(StatusCode::IM_A_TEAPOT),
+    ];
+    answers.into_iter().chain(troubles_of_any_server()).collect()
+}
+
+fn troubles_of_any_server() -> Vec<Fault> {
+    let wish = |status| {
+        let mut headers = HeaderMap::new();
+        headers.insert(http::header::RETRY_AFTER, HeaderValue::from_static("5"));
+        Fault::answer(status, headers, "")
+    };
+    vec![
+        Fault::status(StatusCode::TOO_MANY_REQUESTS),
+        wish(StatusCode::TOO_MANY_REQUESTS),
+        wish(StatusCode::SERVICE_UNAVAILABLE),
+        Fault::status(StatusCode::SERVICE_UNAVAILABLE),
+        Fault::status(StatusCode::INTERNAL_SERVER_ERROR),
+        Fault::status(StatusCode::REQUEST_TIMEOUT),
+        Fault::hang(),
+        Fault::disconnect(),
+        Fault::truncated(),
+        Fault::answer(StatusCode::OK, HeaderMap::new(), "<html>"),
+    ]
+}
+
+/// Five different identities of one tenant a second, which get `troubles` in turn, for so long; next to a tenant
+/// that is warm, one with a first token every second, and the service itself.
+pub(crate) async fn isolation(at: At, troubles: &[Fault], time: Duration) -> Noticed {
+    let (sim, client) = world([TROUBLED, WARM, COLD]);
+    let count = time.as_secs() as usize * 5;
+    for number in 0..count {
+        let trouble = troubles[number % troubles.len()].clone();
+        let trouble = trouble.for_resource(resource(number));
+        sim.fault(at.route(), trouble.for_consumer(TROUBLED).unwrap());
+    }
+    for route in [Route::Token, Route::Exchange] {
+        sim.fault(route, Fault::latency(SERVER));
+    }
+    let ask = async |request: TokenRequest| match at {
+        At::Maskinporten => client.access_token(request).await,
+        At::Exchange => client.altinn_token(request).await,
+    };
+    let warm = [request_of(WARM), own_request()];
+    for request in &warm {
+        ask(request.clone()).await.unwrap();
+    }
+
+    let began = Instant::now();
+    let ends_at = began + time;
+    let troubled = async {
+        let mut ticks = interval(Duration::from_millis(200));
+        let mut asked = FuturesUnordered::new();
+        let mut failed = 0;
+        for number in 0..count {
+            ticks.tick().await;
+            asked.push(ask(request_of(TROUBLED).resource(resource(number)).unwrap()));
+            while let Some(Some(outcome)) = asked.next().now_or_never() {
+                failed += usize::from(Result::is_err(&outcome));
+            }
+        }
+        while let Some(outcome) = asked.next().await {
+            failed += usize::from(outcome.is_err());
+        }
+        (count, failed)
+    };
+    let warm = async {
+        let mut outcomes = Vec::new();
+        let mut ticks = interval(Duration::from_millis(100));
+        while Instant::now() < ends_at {
+            ticks.tick().await;
+            for request in &warm {
+                outcomes.push(ask(request.clone()).await.map(drop));
+            }
+        }
+        outcomes
+    };
+    // Of one tenant, and of the service itself.
+    let cold = async {
+        let mut pending = FuturesUnordered::new();
+        let mut outcomes = Vec::new();
+        let mut ticks = interval(Duration::from_secs(1));
+        for number in 0..time.as_secs() {
+            ticks.tick().await;
+            for request in [request_of(COLD), own_request()] {
+                let request = request.resource(format!("urn:first:{number}")).unwrap();
+                pending.push(timed(ask(request)));
+            }
+            while let Some(Some(outcome)) = pending.next().now_or_never() {
+                outcomes.push(outcome);
+            }
+        }
+        while let Some(outcome) = pending.next().await {
+            outcomes.push(outcome);
+        }
+        outcomes
+    };
+    let ((asked, failed), warm, cold) = tokio::join!(troubled, warm, cold);
+    let others = warm.len() + cold.len();
+    let longest = cold.iter().map(|(_, took)| *took).max().unwrap_or_default();
+    let of_cold = cold.into_iter().filter_map(|(outcome, _)| outcome.err());
+    let failures = warm.into_iter().filter_map(Result::err).chain(of_cold);
+    Noticed {
+        asked,
+        failed,
+        others,
+        failures: failures.collect(),
+        longest,
+    }
+}
+
+/// What a real outage costs a server, and the tenants after it.
+#[derive(Debug)]
+pub(crate) struct Outage {
+    /// Requests to the server in the first second of the outage, and in each second after it.
+    pub(crate) first: usize,
+    pub(crate) busiest: usize,
+    /// How many tenants were served, and how long after the end the last of them was.
+    pub(crate) served: usize,
+    pub(crate) recovered_after: Duration,
+}
+
+/// So many tenants, each of which asks for its token every half second, before a server that is down for a minute.
+pub(crate) async fn outage(tenants: usize, trouble: Fault) -> Outage {
+    let numbers = organisations(tenants);
+    let (sim, client) = world(numbers.iter().map(String::as_str));
+    sim.fault(Route::Token, trouble);
+    let began = Instant::now();
+    let ends_at = began + Duration::from_secs(60);
+    let callers = numbers.iter().enumerate().map(|(number, organisation)| {
+        let client = &client;
+        async move {
+            // Not all at the same moment.
+            sleep_until(began + Duration::from_millis(number as u64)).await;
+            loop {
+                let asked = Instant::now();
+                if client.access_token(request_of(organisation)).await.is_ok() {
+                    return Instant::now();
+                }
+                sleep_until(asked + Duration::from_millis(500)).await;
+            }
+        }
+    });
+    let end = async {
+        let mut counts = Vec::new();
+        let mut before = 0;
+        for second in 1..=60 {
+            sleep_until(began + Duration::from_secs(second)).await;
+            let now = sim.journal().token_requests();
+            counts.push(now - before);
+            before = now;
+        }
+        sim.clear_faults();
+        sim.fault(Route::Token, Fault::latency(SERVER));
+        counts
+    };
+    let (served, counts) = tokio::join!(join_all(callers), end);
+    let last = served.iter().max().copied().unwrap_or(ends_at);
+    // A request that is never answered is in the journal when it is given up.
+    let settled = counts.iter().skip(14);
+    Outage {
+        first: counts.iter().take(14).sum(),
+        busiest: settled.copied().max().unwrap_or_default(),
+        served: served.len(),
+        recovered_after: last.saturating_duration_since(ends_at),
+    }
+}
+
+async fn timed<T>(future: impl Future<Output = T>) -> (T, Duration) {
+    let began = Instant::now();
+    let outcome = future.await;
+    (outcome, began.elapsed())
+}
+
+/// Servers for which organisations have delegated a scope.
+fn world<'a>(organisations: impl IntoIterator<Item = &'a str>) -> (Sim, MaskinportenClient) {
+    let sim = Sim::new();
+    sim.scope_lifetime(SCOPE, LIFE);
+    let registered = sim.new_client([SCOPE]);
+    for organisation in organisations {
+        sim.delegate(organisation, OWNER, SCOPE);
+    }
+    let settings = registered.settings_json().to_string();
+    let settings =
+        MaskinportenSettings::from_json(&settings, MaskinportenSettings::DEFAULT_SECTION).unwrap();
+    let client = MaskinportenClient::builder()
+        .settings(settings)
+        .altinn(AltinnSettings::platform(&sim.altinn_platform()).unwrap())
+        .transport(Transport::new(sim.clone()))
+        .clock(TokioClock::starting_at(sim.clock().now()))
+        .build()
+        .unwrap();
+    (sim, client)
+}
+
+fn own_request() -> TokenRequest {
+    TokenRequest::scopes([SCOPE]).unwrap()
+}
+
+fn request_of(organisation: &str) -> TokenRequest {
+    own_request().consumer_org(organisation).unwrap()
+}
+
+fn resource(number: usize) -> String {
+    format!("urn:troubled:{number}")
+}
+
+/// So many valid organisation numbers.
+pub(crate) fn organisations(count: usize) -> Vec<String> {
+    (810_000_000..)
+        .map(|number: u32| number.to_string())
+        .filter(|number| number.parse::<maskinporten::OrganisationNumber>().is_ok())
+        .take(count)
+        .collect()
+}
