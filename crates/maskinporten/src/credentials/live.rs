@@ -22,7 +22,7 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -32,6 +32,7 @@ use crate::clock::Moment;
 use crate::error::{Error, Result};
 use crate::settings::{Finding, MaskinportenSettings, SettingsSource};
 use crate::signer::Signer;
+use crate::single_flight::{Lease, SingleFlight};
 
 use super::expiry::Warnings;
 use super::material::{Material, Parts};
@@ -54,7 +55,7 @@ const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(10 * 60);
 /// Another trouble is told of at most this often: a file that grows ends elsewhere each time.
 const NEWS_EVERY: Duration = Duration::from_secs(30);
 
-/// How late a task may be before it is taken for one whose runtime stands still.
+/// How late a task may be before it counts as lost: its runtime is not driven.
 const LATE: Duration = Duration::from_millis(500);
 
 /// How long a closing client waits for its watch to end.
@@ -83,37 +84,42 @@ struct Watch {
     trouble: Mutex<Option<Trouble>>,
     /// A look is wanted before the interval is over.
     wanted: Arc<Notify>,
-    /// The number of the last look that is done.
-    done: watch::Sender<u64>,
 }
 
 struct Looks {
     /// The settings that were taken last.
     taken: Arc<MaskinportenSettings>,
-    /// How many looks have begun. Only the last of them may take what it finds.
-    begun: u64,
-    /// When the last of them was done.
+    /// The last look that has begun: only that one may take what it finds.
+    last: Arc<Look>,
+    /// The look that begins next. Its lease is the task's, which renews it as it moves on.
+    next: Arc<Look>,
+    /// When a look was done last.
     done_at: Moment,
     /// What was seen and may not have settled yet, and since when it is so.
     seen: Option<(MaskinportenSettings, Moment)>,
 }
 
+/// One look. It lands when it has ended, also without an outcome.
+type Look = SingleFlight<()>;
+
 /// The task that looks.
 #[derive(Default)]
-struct Task {
-    state: TaskState,
-    /// When it is given up for lost: its runtime stands still.
-    overdue_at: Option<Moment>,
-    closed: bool,
-}
-
-#[derive(Default)]
-enum TaskState {
+enum Task {
     #[default]
     Idle,
     /// One is being spawned.
     Starting,
     Started(JoinHandle<()>),
+    Closed,
+}
+
+/// Lands a look when it is dropped, also where a panic or an abort ends it.
+struct EndsLook(Arc<Look>);
+
+impl Drop for EndsLook {
+    fn drop(&mut self) {
+        self.0.land(());
+    }
 }
 
 struct Trouble {
@@ -131,9 +137,12 @@ impl Live {
         let material = Material::of(&settings, &parts)?;
         let watch = source.and_then(|source| {
             let interval = source.interval()?.max(SHORTEST_INTERVAL);
+            let last = Arc::new(Look::new(Lease::unlimited()));
+            last.land(());
             let looks = Looks {
                 taken: Arc::new(settings),
-                begun: 0,
+                last,
+                next: Arc::new(Look::new(Lease::unlimited())),
                 done_at: parts.clock.now(),
                 seen: None,
             };
@@ -143,7 +152,6 @@ impl Live {
                 looks: Mutex::new(looks),
                 task: Mutex::default(),
                 wanted: Arc::default(),
-                done: watch::Sender::new(0),
                 trouble: Mutex::new(None),
             })
         });
@@ -207,37 +215,34 @@ impl Live {
         let now = self.parts.clock.now();
         // Where runtimes come and go, the time since the last look counts.
         let due = watch.looks.lock().done_at.after(watch.interval);
-        let before = self.start(watch, now, now.until(due), Task::is_needed);
-        if before.is_some_and(has_panicked) {
-            let name = watch.source.name();
-            self.troubled(
-                watch,
-                Error::unavailable(format!("a look at {name} panicked")),
-            );
-        }
+        self.start(watch, now, now.until(due), now);
     }
 
-    /// Starts the task where it is needed, on the runtime that is here and now. It looks for the first time
-    /// after `first_in`. Gives the task that it replaces.
+    /// Starts the task, on the runtime that is here and now, unless there is one. One whose lease ends at
+    /// `lost` or before is replaced. It looks for the first time after `first_in`.
     #[expect(
         clippy::disallowed_methods,
         reason = "this is the room that watches, on the runtime it finds here and now"
     )]
-    fn start(
-        self: &Arc<Self>,
-        watch: &Watch,
-        now: Moment,
-        first_in: Duration,
-        is_needed: impl FnOnce(&Task, Moment) -> bool,
-    ) -> Option<JoinHandle<()>> {
-        let runtime = Handle::try_current().ok()?;
+    fn start(self: &Arc<Self>, watch: &Watch, now: Moment, first_in: Duration, lost: Moment) {
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
         let before = {
             let mut task = watch.task.lock();
-            if task.closed || !is_needed(&task, now) {
-                return None;
+            let runs = match &*task {
+                Task::Closed => return,
+                Task::Idle => false,
+                Task::Starting => true,
+                Task::Started(task) => !task.is_finished(),
+            };
+            let looks = watch.looks.lock();
+            let lease = looks.next.lease();
+            if runs && lease.ends() > lost {
+                return;
             }
-            task.overdue_at = Some(now.after(watch.interval).after(LATE));
-            task.state.replace(TaskState::Starting)
+            lease.renew(now.after(watch.interval).after(LATE));
+            task.replace(Task::Starting)
         };
         if let Some(lost) = &before {
             lost.abort();
@@ -250,31 +255,23 @@ impl Live {
                 let _ = timeout(pause, wanted.notified()).await;
                 pause = interval;
                 let Some(live) = live.upgrade() else { return };
-                live.due_in(READING.saturating_mul(READINGS + 1));
                 live.look_again().await;
-                live.due_in(interval);
                 live.warn();
             }
         });
-        let superseded = {
-            let mut task = watch.task.lock();
-            if task.closed {
-                Some(started)
-            } else {
-                task.state.replace(TaskState::Started(started))
-            }
+        let superseded = match &mut *watch.task.lock() {
+            Task::Closed => Some(started),
+            task => task.replace(Task::Started(started)),
         };
         if let Some(superseded) = superseded {
             superseded.abort();
         }
-        before
-    }
-
-    /// Notes that the task is alive, and when it will be again.
-    fn due_in(&self, time: Duration) {
-        if let Some(watch) = &self.watch {
-            let due = self.parts.clock.now().after(time).after(LATE);
-            watch.task.lock().overdue_at = Some(due);
+        if before.is_some_and(has_panicked) {
+            let name = watch.source.name();
+            self.troubled(
+                watch,
+                Error::unavailable(format!("a look at {name} panicked")),
+            );
         }
     }
 
@@ -288,22 +285,21 @@ impl Live {
         if let Some(watch) = &self.watch
             && self.revision() == revision
         {
-            // One that has begun may have read what was there before.
-            let next = watch.looks.lock().begun + 1;
-            let mut done = watch.done.subscribe();
-            let is_idle = *done.borrow() + 1 == next;
+            let (is_idle, next, lease) = {
+                let looks = watch.looks.lock();
+                // One that has begun may have read what was there before.
+                let next = Arc::clone(&looks.next);
+                let lease = next.lease().ends();
+                (looks.last.outcome().is_some(), next, lease)
+            };
             watch.wanted.notify_one();
             let look = async {
-                if is_idle {
-                    // It begins at once, unless its runtime stands still: then another goes on here.
-                    sleep(LATE).await;
-                    if watch.looks.lock().begun < next {
-                        // Its wish went to the one that stands still.
-                        let now = self.parts.clock.now();
-                        self.start(watch, now, Duration::ZERO, |_, _| true);
-                    }
+                // It begins at once, unless its runtime is not driven: then another task goes on here.
+                if is_idle && timeout(LATE, next.ended()).await.is_err() {
+                    let now = self.parts.clock.now();
+                    self.start(watch, now, Duration::ZERO, lease);
                 }
-                let _ = done.wait_for(|done| *done >= next).await;
+                next.ended().await;
             };
             let _ = timeout(patience, look).await;
         }
@@ -312,27 +308,28 @@ impl Live {
 
     async fn look_again(&self) {
         let Some(watch) = &self.watch else { return };
-        let (number, taken) = {
+        let now = self.parts.clock.now();
+        let lease = Lease::until(now.after(READING * (READINGS + 1)).after(LATE));
+        let next = Arc::new(Look::new(lease));
+        let (ends_look, taken) = {
             let mut looks = watch.looks.lock();
-            looks.begun += 1;
-            (looks.begun, Arc::clone(&looks.taken))
+            looks.last = std::mem::replace(&mut looks.next, next);
+            (EndsLook(Arc::clone(&looks.last)), Arc::clone(&looks.taken))
         };
         match self.changed(watch, &taken).await {
             Ok(None) => self.mended(watch),
             Ok(Some((settings, material))) => {
-                if self.swap(watch, number, settings, material) {
+                if self.swap(watch, &ends_look.0, settings, material) {
                     self.mended(watch);
                 }
             }
             Err(error) => self.troubled(watch, error),
         }
         let now = self.parts.clock.now();
-        watch.looks.lock().done_at = now;
-        watch.done.send_if_modified(|done| {
-            let is_news = *done < number;
-            *done = number.max(*done);
-            is_news
-        });
+        let lease = now.after(watch.interval).after(LATE);
+        let mut looks = watch.looks.lock();
+        looks.done_at = now;
+        looks.next.lease().renew(lease);
     }
 
     /// What is new, checked; none where all is as it was.
@@ -419,14 +416,14 @@ impl Live {
     fn swap(
         &self,
         watch: &Watch,
-        number: u64,
+        look: &Arc<Look>,
         settings: MaskinportenSettings,
         material: Material,
     ) -> bool {
         let (settings, material) = (Arc::new(settings), Arc::new(material));
         let (taken, old) = {
             let mut looks = watch.looks.lock();
-            if looks.begun != number {
+            if !Arc::ptr_eq(&looks.last, look) {
                 return false;
             }
             let taken = std::mem::replace(&mut looks.taken, Arc::clone(&settings));
@@ -499,11 +496,8 @@ impl Live {
 
     /// Ends the watch.
     pub(crate) fn stop(&self) -> Option<JoinHandle<()>> {
-        let ended = {
-            let mut task = self.watch.as_ref()?.task.lock();
-            task.closed = true;
-            task.state.replace(TaskState::Idle)?
-        };
+        let task = &self.watch.as_ref()?.task;
+        let ended = task.lock().replace(Task::Closed)?;
         ended.abort();
         Some(ended)
     }
@@ -518,23 +512,11 @@ impl Live {
 }
 
 impl Task {
-    /// Whether there is none that looks, or only one that is given up for lost.
-    fn is_needed(&self, now: Moment) -> bool {
-        let runs = match &self.state {
-            TaskState::Idle => false,
-            TaskState::Starting => true,
-            TaskState::Started(task) => !task.is_finished(),
-        };
-        !runs || self.overdue_at.is_some_and(|moment| now >= moment)
-    }
-}
-
-impl TaskState {
     /// Gives the task before, which is dropped under no lock: it may hold the payload of a panic.
     fn replace(&mut self, state: Self) -> Option<JoinHandle<()>> {
         match std::mem::replace(self, state) {
             Self::Started(task) => Some(task),
-            Self::Idle | Self::Starting => None,
+            Self::Idle | Self::Starting | Self::Closed => None,
         }
     }
 }
