@@ -411,7 +411,11 @@ impl Error {
             ErrorKind::Unreachable | ErrorKind::Unavailable | ErrorKind::Protocol => About::Server,
             ErrorKind::Rejected | ErrorKind::Settings | ErrorKind::Key => {
                 let unknown = self.oauth_error() == Some("invalid_target");
-                if unknown { About::Request } else { About::Credentials }
+                if unknown {
+                    About::Request
+                } else {
+                    About::Credentials
+                }
             }
             _ => About::Request,
         }

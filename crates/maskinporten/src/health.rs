@@ -42,6 +42,13 @@ pub struct Health {
     /// Where it grows, more identities are in use than
     /// [`max_identities`](crate::MaskinportenClientBuilder::max_identities) keeps. It changes no state.
     pub evicted: u64,
+    /// How many identities wait for their turn to be fetched, from Maskinporten and from Altinn together. Those whose
+    /// callers have given up keep their places for 30 s.
+    pub waiting: usize,
+    /// How long the identity has waited that has waited longest of those whose turn is next.
+    pub longest_wait: Duration,
+    /// How many circuits are open: of authorities that fail for all, and of single tenants.
+    pub open_circuits: usize,
     /// The token server's clock minus this machine's, in seconds, as it was when an assertion was last
     /// refused for its time; zero where none was.
     pub clock_skew: i64,
@@ -112,6 +119,9 @@ impl Health {
             failing,
             soonest_end: soonest.and_then(|end| wall.checked_add(now.until(end))),
             evicted: 0,
+            waiting: 0,
+            longest_wait: Duration::ZERO,
+            open_circuits: 0,
             clock_skew,
             settings_error: None,
             key_ends_at: None,

@@ -96,7 +96,7 @@ pub use source::{FixedToken, SourceIdentity, TokenSource};
 mod cache;
 
 mod stats;
-pub use stats::{Durations, Failures, Lookups, Reloads, Requests, Stats, TokenStats};
+pub use stats::{Durations, Failures, Lookups, QueueStats, Reloads, Requests, Stats, TokenStats};
 
 #[cfg(feature = "metrics")]
 mod metrics;

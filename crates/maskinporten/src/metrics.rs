@@ -91,6 +91,27 @@ const QUEUE_WAIT: Metric = Metric {
     help: "How long fetches waited for their turn.",
 };
 
+const QUEUE_LENGTH: Metric = Metric {
+    name: "maskinporten_fetch_queue_length",
+    kind: MetricKind::Gauge,
+    labels: &["authority", "client"],
+    help: "Identities that wait for their turn to be fetched.",
+};
+
+const PERMITS: Metric = Metric {
+    name: "maskinporten_fetch_permits",
+    kind: MetricKind::Gauge,
+    labels: &["authority", "client"],
+    help: "How many fetches may be under way; fewer after the server has asked for fewer requests.",
+};
+
+const OPEN_CIRCUITS: Metric = Metric {
+    name: "maskinporten_open_circuits",
+    kind: MetricKind::Gauge,
+    labels: &["authority", "client"],
+    help: "Circuits that are open: the authority's, and those of single tenants.",
+};
+
 const RELOADS: Metric = Metric {
     name: "maskinporten_config_reloads_total",
     kind: MetricKind::Counter,
@@ -135,7 +156,7 @@ const SETTINGS_ERROR: Metric = Metric {
 
 impl Metric {
     /// Every metric there is.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         REQUESTS,
         DURATION,
         LOOKUPS,
@@ -143,6 +164,9 @@ impl Metric {
         REPLAYS,
         EVICTED,
         QUEUE_WAIT,
+        QUEUE_LENGTH,
+        PERMITS,
+        OPEN_CIRCUITS,
         RELOADS,
         ENTRIES,
         TOKEN_END,
@@ -264,6 +288,16 @@ pub(crate) fn hold(client: &Arc<str>, stats: &Stats) {
             .set(stats.entries as f64);
         gauge!(TOKEN_END.name, "authority" => kind.authority(), "client" => Arc::clone(client))
             .set(timestamp(stats.soonest_end));
+        let queue = &stats.queue;
+        let gauges = [
+            (QUEUE_LENGTH, queue.waiting),
+            (PERMITS, queue.permits),
+            (OPEN_CIRCUITS, queue.open_circuits),
+        ];
+        for (metric, value) in gauges {
+            gauge!(metric.name, "authority" => kind.authority(), "client" => Arc::clone(client))
+                .set(value as f64);
+        }
     };
     tokens(TokenKind::Maskinporten, &stats.maskinporten);
     tokens(TokenKind::Altinn, &stats.altinn);

@@ -7,10 +7,10 @@ use http::HeaderValue;
 
 use crate::advice;
 use crate::cache::{self, ContextTables, Fetching, Held, Identity};
-use crate::fetch_limits::FetchLimits;
 use crate::clock::AnyClock;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
+use crate::fetch_limits::FetchLimits;
 use crate::origin::Origin;
 use crate::request::{TokenContext, TokenKind, TokenRequest};
 use crate::scope::ScopeSet;

@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use futures_util::{FutureExt as _, StreamExt as _};
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use maskinporten::{
     AltinnSettings, Error, MaskinportenClient, MaskinportenSettings, Result, TokenRequest,
@@ -76,12 +76,36 @@ pub(crate) fn troubles_of_maskinporten() -> Vec<Fault> {
         ("invalid_grant", "Issue time is in the future", None),
         ("invalid_grant", "Too long lifetime", None),
         ("invalid_scope", "Invalid scopes for client", Some("MP-200")),
-        ("invalid_scope", "Not allowed for Maskinporten", Some("MP-201")),
-        ("forbidden", "Consumer has not been granted access to the scope", Some("MP-250")),
-        ("forbidden", "Consumer has not delegated access", Some("MP-251")),
-        ("invalid_authorization_details", "Unknown authorization details type", Some("MP-301")),
-        ("invalid_authorization_details", "Unknown fields", Some("MP-302")),
-        ("invalid_altinn_customer_configuration", "No system user", Some("MP-303")),
+        (
+            "invalid_scope",
+            "Not allowed for Maskinporten",
+            Some("MP-201"),
+        ),
+        (
+            "forbidden",
+            "Consumer has not been granted access to the scope",
+            Some("MP-250"),
+        ),
+        (
+            "forbidden",
+            "Consumer has not delegated access",
+            Some("MP-251"),
+        ),
+        (
+            "invalid_authorization_details",
+            "Unknown authorization details type",
+            Some("MP-301"),
+        ),
+        (
+            "invalid_authorization_details",
+            "Unknown fields",
+            Some("MP-302"),
+        ),
+        (
+            "invalid_altinn_customer_configuration",
+            "No system user",
+            Some("MP-303"),
+        ),
         ("invalid_request", "Combination consumer_org", None),
         ("invalid_target", "Resource has a fragment", None),
         ("invalid_grant", "Client not found", Some("MP-100")),
@@ -101,7 +125,10 @@ pub(crate) fn troubles_of_maskinporten() -> Vec<Fault> {
         Fault::refusal("invalid_grant", "Something quite new", Some("MP-987")),
         Fault::refusal("brand_new_error", "Never seen before", None),
     ];
-    known.chain(unknown).chain(troubles_of_any_server()).collect()
+    known
+        .chain(unknown)
+        .chain(troubles_of_any_server())
+        .collect()
 }
 
 /// What Altinn's exchange is known to answer, and all other trouble.
@@ -112,7 +139,8 @@ pub(crate) fn troubles_of_the_exchange() -> Vec<Fault> {
         headers.insert(http::header::CONTENT_TYPE, json);
         headers
     };
-    let gateway = r#"{"statusCode":401,"message":"Access denied due to missing subscription key."}"#;
+    let gateway =
+        r#"{"statusCode":401,"message":"Access denied due to missing subscription key."}"#;
     let other = r#"{"message":"the organisation is not known here"}"#;
     let answers = [
         Fault::status(StatusCode::UNAUTHORIZED),
@@ -126,7 +154,10 @@ pub(crate) fn troubles_of_the_exchange() -> Vec<Fault> {
         Fault::status(StatusCode::NOT_FOUND),
         Fault::status(StatusCode::IM_A_TEAPOT),
     ];
-    answers.into_iter().chain(troubles_of_any_server()).collect()
+    answers
+        .into_iter()
+        .chain(troubles_of_any_server())
+        .collect()
 }
 
 fn troubles_of_any_server() -> Vec<Fault> {
@@ -179,7 +210,9 @@ pub(crate) async fn isolation(at: At, troubles: &[Fault], time: Duration) -> Not
         let mut failed = 0;
         for number in 0..count {
             ticks.tick().await;
-            asked.push(ask(request_of(TROUBLED).resource(resource(number)).unwrap()));
+            asked.push(ask(request_of(TROUBLED)
+                .resource(resource(number))
+                .unwrap()));
             while let Some(Some(outcome)) = asked.next().now_or_never() {
                 failed += usize::from(Result::is_err(&outcome));
             }

@@ -1,9 +1,11 @@
 //! Many tenants of one client: one's trouble is its own, and one's crowd is too.
 
+mod crowd;
 mod isolation;
 
 use std::time::Duration;
 
+use crowd::{at_once, flood, impatient};
 use http::StatusCode;
 use maskinporten_sim::Fault;
 
@@ -62,7 +64,39 @@ async fn an_outage_is_probed_once_a_second_and_is_over_for_all_at_its_end() {
         let outage = outage(500, trouble).await;
         assert_eq!(outage.served, 500);
         assert!(outage.busiest <= 1, "{outage:?}");
-        eprintln!("{outage:?}");
-        assert!(outage.recovered_after <= Duration::from_secs(2), "{outage:?}");
+        assert!(
+            outage.recovered_after <= Duration::from_secs(2),
+            "{outage:?}"
+        );
     }
+}
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+#[tokio::test(start_paused = true)]
+async fn hundreds_of_organisations_at_once_are_all_served_as_fast_as_permits_allow() {
+    for (organisations, permits) in [(500, None), (500, Some(8)), (5_000, None), (5_000, Some(8))] {
+        let took = at_once(organisations, permits, 300 * MILLISECOND).await;
+        assert_eq!(took.served, organisations);
+        assert!(took.took <= took.ideal.mul_f64(1.2), "{took:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn impatient_callers_of_many_organisations_are_all_served() {
+    let took = impatient(500, 50 * MILLISECOND, 300 * MILLISECOND).await;
+    assert_eq!(took.served, 1_000);
+    assert!(took.took <= took.ideal.mul_f64(1.5), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_one_tenant_whose_callers_give_up_is_noticed_by_nobody_else() {
+    let flood = flood(20_000, 100, 300 * MILLISECOND).await;
+    assert_eq!(flood.served, 100);
+    assert_eq!(flood.warm_failures, 0, "{flood:?}");
+    assert!(flood.first_token <= Duration::from_millis(1_300), "{flood:?}");
+    // Those who stay, a hundred who have given up, and those whose fetches are under way.
+    assert!(flood.most_waiting <= 100 + 100 + 1, "{flood:?}");
+    assert!(flood.most_tasks <= 40, "{flood:?}");
+    assert_eq!(flood.client.health().waiting, 0);
 }

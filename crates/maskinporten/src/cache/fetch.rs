@@ -41,7 +41,7 @@ use crate::request::{Tenant, TokenRequest};
 use crate::retry::{Attempts, DEADLINE, Next};
 use crate::single_flight::{Lease, SingleFlight};
 use crate::source::SourceIdentity;
-use crate::stats::Tally;
+use crate::stats::{QueueStats, Tally};
 use crate::token::AccessToken;
 
 /// How long after its deadline a fetch is given up for lost: its runtime is not driven any more.
@@ -133,11 +133,26 @@ impl Fetching {
         let of_limiter = clock.clone();
         let lease = DEADLINE + GRACE;
         Self {
-            limiter: Arc::new(Limiter::new(limits.permits, lease, move || of_limiter.now())),
+            limiter: Arc::new(Limiter::new(limits.permits, lease, move || {
+                of_limiter.now()
+            })),
             patience: limits.wait,
             clock,
             tally,
         }
+    }
+}
+
+impl Limiter {
+    pub(crate) fn stats(&self) -> QueueStats {
+        let standing = self.standing();
+        let mut stats = QueueStats::default();
+        stats.waiting = standing.waiting;
+        stats.longest_wait = standing.longest_wait;
+        stats.permits = standing.permits;
+        stats.in_use = standing.in_use;
+        stats.open_circuits = standing.open_circuits;
+        stats
     }
 }
 
@@ -267,7 +282,9 @@ impl Fetch {
             return self.land(Landing::Gone);
         }
         let now = self.clock().now();
-        self.0.queued_at.store(now.as_nanoseconds(), Ordering::Relaxed);
+        self.0
+            .queued_at
+            .store(now.as_nanoseconds(), Ordering::Relaxed);
         let errand = &self.0.errand;
         let entrance = self.entrance(0);
         self.limiter()
@@ -412,7 +429,12 @@ impl Fetch {
         if let Some(place) = place {
             return self.limiter().callers_changed(place);
         }
-        let followed = self.0.follows.lock().as_ref().map(|followed| followed.fetch.clone());
+        let followed = self
+            .0
+            .follows
+            .lock()
+            .as_ref()
+            .map(|followed| followed.fetch.clone());
         if let Some(followed) = followed {
             followed.callers_changed();
         }
@@ -445,7 +467,10 @@ impl Fetch {
     /// Takes a permit, with which it runs until the lease is over.
     fn hold(&self, permit: Permit, now: Moment) {
         *self.0.place.lock() = None;
-        self.0.flight.lease().renew(now.after(DEADLINE).after(GRACE));
+        self.0
+            .flight
+            .lease()
+            .renew(now.after(DEADLINE).after(GRACE));
         let before = self.0.permit.lock().replace(Arc::new(permit));
         drop(before);
     }
@@ -596,7 +621,8 @@ fn outcome(fetched: &Result<(AccessToken, Moment)>) -> Outcome<Error> {
         Err(error) => error,
     };
     // What is remembered was not asked, and what stops here says nothing about a server.
-    if error.retry_at().is_some() || matches!(error.kind(), ErrorKind::Runtime | ErrorKind::Closed) {
+    if error.retry_at().is_some() || matches!(error.kind(), ErrorKind::Runtime | ErrorKind::Closed)
+    {
         return Outcome::Unknown;
     }
     match error.about() {
@@ -824,7 +850,9 @@ impl Caller {
                     ahead: fetch.ahead(),
                 });
             }
-            let wakes_at = fetch.wakes_at().map_or(waits_until, |at| at.min(waits_until));
+            let wakes_at = fetch
+                .wakes_at()
+                .map_or(waits_until, |at| at.min(waits_until));
             let mut ended = pin!(course.flight.ended());
             let woken = poll_fn(|cx| match ended.as_mut().poll(cx) {
                 Poll::Ready(landing) => Poll::Ready(Some(landing)),

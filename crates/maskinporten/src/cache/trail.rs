@@ -11,8 +11,8 @@ use tracing::field::{self, Empty};
 use tracing::level_filters::LevelFilter;
 use tracing::{Span, info_span};
 
-use crate::cache::fetch::Errand;
 use crate::cache::entry::state::Takeoff;
+use crate::cache::fetch::Errand;
 use crate::clock::Moment;
 use crate::error::Result;
 use crate::request::TokenKind;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 #[cfg(feature = "metrics")]
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use http::Uri;
 
@@ -32,6 +33,8 @@ pub struct MaskinportenClientBuilder {
     transport: Option<Transport>,
     clock: AnyClock,
     max_identities: Option<usize>,
+    max_concurrent_fetches: Option<usize>,
+    fetch_queue_timeout: Option<Duration>,
     name: Option<Arc<str>>,
 }
 
@@ -134,6 +137,30 @@ impl MaskinportenClientBuilder {
         self
     }
 
+    /// How many tokens are fetched at the same time, from Maskinporten and from Altinn each. The default is 32,
+    /// the most that one client should ask of such a server; from 1 to 1024.
+    ///
+    /// - Tenants (the service itself, organisations, organisations of system users) take turns. None has more than
+    ///   half of the permits, and one permit is kept for renewals.
+    /// - A server that answers 429, or 503 with a `Retry-After`, halves their number; each success adds one.
+    /// - Identities that wait for their turn cost some hundred bytes each and no task.
+    ///
+    /// [`Health::waiting`](crate::Health::waiting) and metrics tell how many wait, and how long.
+    pub fn max_concurrent_fetches(mut self, count: usize) -> Self {
+        self.max_concurrent_fetches = Some(count);
+        self
+    }
+
+    /// How long a caller waits for its turn, where its own timeout does not end that before. The default is 5
+    /// minutes; from a second to an hour.
+    ///
+    /// Then it is given an error of its own ([`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable)), which is
+    /// not remembered. Its identity keeps its place for 30 s, for a caller that asks again.
+    pub fn fetch_queue_timeout(mut self, timeout: Duration) -> Self {
+        self.fetch_queue_timeout = Some(timeout);
+        self
+    }
+
     /// What the client is called, for a process that has several: the label `client` of its gauges. The
     /// default is `default`.
     ///
@@ -158,10 +185,12 @@ impl MaskinportenClientBuilder {
             transport,
             clock,
             max_identities,
+            max_concurrent_fetches,
+            fetch_queue_timeout,
             name,
         } = self;
         let tallies = Tallies::default();
-        let limits = FetchLimits::default();
+        let limits = FetchLimits::new(max_concurrent_fetches, fetch_queue_timeout)?;
         let fetching = |kind| {
             let tally = Arc::clone(tallies.of(kind));
             Fetching::new(limits, clock.clone(), tally)

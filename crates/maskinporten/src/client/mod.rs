@@ -33,7 +33,7 @@ use crate::settings::Platform;
 #[cfg(feature = "client")]
 use crate::settings::{LegacySettings, MaskinportenSettings};
 use crate::source::{AltinnExchange, Skew, TokenSource};
-use crate::stats::{Stats, Tallies};
+use crate::stats::{QueueStats, Stats, Tallies};
 use crate::token::AccessToken;
 use crate::transport::Transport;
 
@@ -265,6 +265,12 @@ impl MaskinportenClient {
         let mut health = Health::of(standings, cache.is_closed(), self.0.skew.seconds(), clock);
         let evicted = |kind| self.0.tallies.of(kind).evicted_so_far();
         health.evicted = evicted(TokenKind::Maskinporten) + evicted(TokenKind::Altinn);
+        for kind in [TokenKind::Maskinporten, TokenKind::Altinn] {
+            let queue = self.0.queue(kind);
+            health.waiting += queue.waiting;
+            health.longest_wait = health.longest_wait.max(queue.longest_wait);
+            health.open_circuits += queue.open_circuits;
+        }
         if let Some(credentials) = &self.0.credentials {
             health.settings_error = credentials.trouble();
             health.key_ends_at = credentials.ends_at();
@@ -418,11 +424,23 @@ impl Inner {
         Ok(entry)
     }
 
+    /// How the queue of one authority stands.
+    fn queue(&self, kind: TokenKind) -> QueueStats {
+        let fetching = match kind {
+            TokenKind::Maskinporten => Some(&self.fetching),
+            TokenKind::Altinn => self.altinn.as_ref().map(|altinn| &altinn.fetching),
+        };
+        fetching
+            .map(|fetching| fetching.limiter.stats())
+            .unwrap_or_default()
+    }
+
     fn stats(&self) -> Stats {
         let (now, wall) = (self.clock.now(), self.clock.wall());
         let of = |kind| {
             let (entries, soonest) = self.cache.holds(kind, now);
             let mut stats = self.tallies.of(kind).stats();
+            stats.queue = self.queue(kind);
             stats.entries = entries;
             stats.soonest_end = soonest.and_then(|end| wall.checked_add(now.until(end)));
             stats
@@ -475,11 +493,7 @@ impl Inner {
 }
 
 impl Altinn {
-    fn new(
-        settings: AltinnSettings,
-        transport: Transport,
-        fetching: Fetching,
-    ) -> Result<Self> {
+    fn new(settings: AltinnSettings, transport: Transport, fetching: Fetching) -> Result<Self> {
         let subscription_key = match &settings.subscription_key {
             None => None,
             Some(key) => {

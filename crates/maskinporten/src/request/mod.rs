@@ -419,10 +419,8 @@ mod tests {
         let raw = r#"{"type":"urn:x","systemuser_org":{"ID":"0192:311169963"}}"#;
         let raw = request().authorization_details(raw).unwrap();
         assert_eq!(raw.tenant(), tenant("311169963"));
-        let consent = Consent::from_organisation(
-            "77ed8698-8e5e-4b32-a2f0-d2b6c2f0c0b1",
-            "991825827",
-        );
+        let consent =
+            Consent::from_organisation("77ed8698-8e5e-4b32-a2f0-d2b6c2f0c0b1", "991825827");
         assert_eq!(request().consent(consent.unwrap()).tenant(), Tenant::Itself);
         let nonsense = r#"{"type":"urn:x","systemuser_org":{"ID":7}}"#;
         let nonsense = request().authorization_details(nonsense).unwrap();

@@ -70,10 +70,31 @@ pub struct TokenStats {
     ///
     /// [`max_identities`]: crate::MaskinportenClientBuilder::max_identities
     pub evicted: u64,
+    /// Fetches that are under way or wait for their turn.
+    pub queue: QueueStats,
     /// How many places for different tokens are kept, with a token in them or without.
     pub entries: usize,
     /// When the first of the tokens that are good now ends, by this machine's wall clock.
     pub soonest_end: Option<SystemTime>,
+}
+
+/// The fetches from one authority, as they stand now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QueueStats {
+    /// How many identities wait for their turn, those among them whose callers have given up less than 30 s ago.
+    pub waiting: usize,
+    /// How long the identity has waited that has waited longest of those whose turn is next.
+    pub longest_wait: Duration,
+    /// How many fetches may be under way now: fewer than [`max_concurrent_fetches`] after the server has asked for
+    /// fewer requests.
+    ///
+    /// [`max_concurrent_fetches`]: crate::MaskinportenClientBuilder::max_concurrent_fetches
+    pub permits: usize,
+    /// How many are under way.
+    pub in_use: usize,
+    /// How many circuits are open: that of the authority, and those of single tenants.
+    pub open_circuits: usize,
 }
 
 /// Look-ups by what came of them. Each is counted once: their sum is how often somebody needed a token.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::{Lookups, Outcome, Reloads, Requests, TokenStats};
+use super::{Lookups, Outcome, QueueStats, Reloads, Requests, TokenStats};
 use crate::cache::{self, CachePadded, STRIPES};
 use crate::clock::{AnyClock, Moment};
 use crate::error::Error;
@@ -235,6 +235,7 @@ impl Tally {
             requests: self.requests.lock().clone(),
             rejected: self.rejected.load(Ordering::Relaxed),
             replays: self.replays.load(Ordering::Relaxed),
+            queue: QueueStats::default(),
             evicted: self.evicted_so_far(),
             entries: 0,
             soonest_end: None,

@@ -23,9 +23,7 @@ use crate::cache::Identity;
 use crate::cache::backoff::{self, Pause};
 use crate::cache::by_id;
 use crate::cache::eviction::State;
-use crate::cache::fetch::{
-    self, Caller, ELECTIONS, Errand, Fetch, Fetching, Landing, TooLong,
-};
+use crate::cache::fetch::{self, Caller, ELECTIONS, Errand, Fetch, Fetching, Landing, TooLong};
 use crate::cache::headers::{Fresh, Headers, Place};
 use crate::cache::holders::Holders;
 use crate::cache::window::Window;

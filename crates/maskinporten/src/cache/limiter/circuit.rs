@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use slab::Slab;
 
-use super::TenantId;
 use super::super::sync::{AtomicU64, Ordering};
+use super::TenantId;
 use crate::clock::Moment;
 
 /// The pause between two probes of an authority.
@@ -202,14 +202,10 @@ impl<E: Clone> Circuits<E> {
         is_last
     }
 
-    pub(super) fn is_open(&self) -> bool {
-        self.authority.is_some()
-    }
-
-    /// How many tenants' circuits are open.
-    pub(super) fn open_tenants(&self) -> usize {
+    /// How many circuits are open: the authority's, and those of tenants.
+    pub(super) fn count_open(&self) -> usize {
         let is_open = |(_, tenant): &(usize, &Tenant<E>)| tenant.open.is_some();
-        self.tenants.iter().filter(is_open).count()
+        self.tenants.iter().filter(is_open).count() + usize::from(self.authority.is_some())
     }
 
     /// When a probe of the authority may go next, for those who wait for it.
@@ -223,12 +219,20 @@ impl<E: Clone> Circuits<E> {
             return Gate::Pass;
         };
         if let Some(open) = &mut self.authority {
-            let is_first = is_proven
-                || (tenant.failed == Failed::None && tenant.told_of != self.openings);
-            let due = if is_first { open.first_at } else { open.next_at };
+            let is_first =
+                is_proven || (tenant.failed == Failed::None && tenant.told_of != self.openings);
+            let due = if is_first {
+                open.first_at
+            } else {
+                open.next_at
+            };
             if now >= due {
                 open.probed(now);
-                return Gate::Probe(if is_first { Probe::Telling } else { Probe::Other });
+                return Gate::Probe(if is_first {
+                    Probe::Telling
+                } else {
+                    Probe::Other
+                });
             }
             let is_awaited = |at: Moment| now < at.after(AWAITED_FOR);
             return if is_first {

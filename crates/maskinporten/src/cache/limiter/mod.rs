@@ -171,7 +171,7 @@ pub(crate) struct Finished {
 }
 
 /// How a limiter stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Standing {
     pub(crate) waiting: usize,
     /// How long the one has waited who has waited longest of those whose turn is next.
@@ -179,7 +179,6 @@ pub(crate) struct Standing {
     pub(crate) permits: usize,
     pub(crate) in_use: usize,
     pub(crate) open_circuits: usize,
-    pub(crate) is_open: bool,
 }
 
 impl<J: Job> Limiter<J> {
@@ -333,8 +332,7 @@ impl<J: Job> Limiter<J> {
             longest_wait: since.map(|since| since.until(now)).unwrap_or_default(),
             permits: state.permits.allowed(),
             in_use: state.permits.held(),
-            open_circuits: state.circuits.open_tenants(),
-            is_open: state.circuits.is_open(),
+            open_circuits: state.circuits.count_open(),
         }
     }
 
@@ -457,7 +455,8 @@ impl<J: Job> State<J> {
         self.probe(now, lease);
         while let Some(next) = self.queue.next(&self.permits) {
             let number = self.permits.lease(next.tenant, next.purpose, now, lease);
-            self.decided.push_back(Deed::Start(next.waiter, number, None));
+            self.decided
+                .push_back(Deed::Start(next.waiter, number, None));
         }
     }
 

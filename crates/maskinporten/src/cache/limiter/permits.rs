@@ -163,7 +163,10 @@ mod tests {
         let number = permits.lease(TenantId(3), Purpose::Renewal, at(1), SECOND);
         assert_eq!(permits.next_lost(), Some(at(2)));
         assert!(permits.take_lost(at(1)).is_none());
-        assert_eq!(permits.take_lost(at(2)).map(|lease| lease.tenant), Some(TenantId(3)));
+        assert_eq!(
+            permits.take_lost(at(2)).map(|lease| lease.tenant),
+            Some(TenantId(3))
+        );
         assert!(permits.take_back(number).is_none());
         assert_eq!(permits.held(), 0);
     }

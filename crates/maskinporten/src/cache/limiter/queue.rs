@@ -243,7 +243,9 @@ impl<P> Queue<P> {
     /// Takes out all places.
     pub(super) fn drain(&mut self) -> Vec<(Key, P, Moment)> {
         let ids: Vec<TenantId> = self.tenants.keys().copied().collect();
-        ids.into_iter().flat_map(|id| self.drain_tenant(id)).collect()
+        ids.into_iter()
+            .flat_map(|id| self.drain_tenant(id))
+            .collect()
     }
 
     /// Since when the one waits who has waited longest of those who are next.
@@ -252,7 +254,11 @@ impl<P> Queue<P> {
             let newcomer = tenant.newcomers.values().next();
             let renewal = tenant.renewals.values().next();
             let since = |place: &Place<P>| place.since;
-            newcomer.map(since).into_iter().chain(renewal.map(since)).min()
+            newcomer
+                .map(since)
+                .into_iter()
+                .chain(renewal.map(since))
+                .min()
         };
         self.tenants.values().filter_map(first).min()
     }
