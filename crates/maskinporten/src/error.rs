@@ -69,14 +69,6 @@ pub enum ErrorKind {
     Closed,
 }
 
-/// TEMPORARY
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum About {
-    Server,
-    Credentials,
-    Request,
-}
-
 impl ErrorKind {
     /// As spans and metrics spell it.
     pub(crate) fn name(self) -> &'static str {
@@ -404,26 +396,6 @@ impl Error {
                 refusal.trace_id = None;
             }
         })
-    }
-
-    pub(crate) fn about(&self) -> About {
-        match self.kind() {
-            ErrorKind::Unreachable | ErrorKind::Unavailable | ErrorKind::Protocol => About::Server,
-            ErrorKind::Rejected | ErrorKind::Settings | ErrorKind::Key => {
-                let unknown = self.oauth_error() == Some("invalid_target");
-                if unknown {
-                    About::Request
-                } else {
-                    About::Credentials
-                }
-            }
-            _ => About::Request,
-        }
-    }
-
-    pub(crate) fn is_throttled(&self) -> bool {
-        let status = self.status().map(|status| status.as_u16());
-        status == Some(429) || (status == Some(503) && self.retry_after().is_some())
     }
 
     /// The same, remembered as long as `other`.
