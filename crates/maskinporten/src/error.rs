@@ -1,5 +1,7 @@
 //! One [`Error`] for everything that can keep a request from its token.
 
+mod others;
+
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
@@ -9,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 
-use crate::advice::{self, Advice};
+use crate::advice::{self, About, Advice};
 
 /// What can stand behind an [`Error`] as its cause.
 pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
@@ -201,6 +203,16 @@ impl Error {
         self.0.advice
     }
 
+    /// Whom the failure is about, and so what it may cost others: the server, the client's credentials, or the
+    /// one request that met it.
+    ///
+    /// A refusal that is not in the table of known refusals is about its request, and so is what a
+    /// [`TokenSource`](crate::TokenSource) refuses with [`Error::rejected`].
+    #[must_use]
+    pub fn about(&self) -> About {
+        About::of(self.0.kind, self.0.advice, self.0.refusal.as_ref())
+    }
+
     /// Facts for whoever looks into it, by name: the audience and client id that were sent, the
     /// member of a key that is wrong. Never a secret.
     pub fn details(&self) -> impl Iterator<Item = (&'static str, &str)> {
@@ -386,18 +398,6 @@ impl Error {
         self.edit(|inner| inner.source = Some(source))
     }
 
-    /// The same failure as those are told who asked for something else: what is known of the request
-    /// that met it, and what the server said about that, stays with whoever sent it.
-    pub(crate) fn of_others(&self) -> Self {
-        self.clone().edit(|inner| {
-            inner.details.clear();
-            if let Some(refusal) = &mut inner.refusal {
-                refusal.description = None;
-                refusal.trace_id = None;
-            }
-        })
-    }
-
     /// The same, remembered as long as `other`.
     pub(crate) fn remembered_like(self, other: &Self) -> Self {
         let at = other.retry_at();
@@ -407,6 +407,16 @@ impl Error {
     /// The server's own wish (`Retry-After`, RFC 9110 §10.2.3), not yet capped.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
+    }
+
+    /// Whether the server asks for fewer requests: status 429, or 503 with a `Retry-After`.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the circuits will ask it"))]
+    pub(crate) fn is_throttled(&self) -> bool {
+        match self.0.status {
+            Some(StatusCode::TOO_MANY_REQUESTS) => true,
+            Some(StatusCode::SERVICE_UNAVAILABLE) => self.0.retry_after.is_some(),
+            _ => false,
+        }
     }
 
     fn edit(mut self, change: impl FnOnce(&mut Inner)) -> Self {
@@ -471,6 +481,18 @@ mod tests {
         fn source(&self) -> Option<&(dyn StdError + 'static)> {
             Some(&*self.0)
         }
+    }
+
+    #[test]
+    fn a_server_that_asks_for_fewer_requests_is_told_from_one_that_fails() {
+        let busy = |status, after: Option<u64>| {
+            Error::new(ErrorKind::Unavailable, "busy")
+                .with_status(StatusCode::from_u16(status).unwrap())
+                .with_retry_after(after.map(Duration::from_secs))
+                .is_throttled()
+        };
+        assert!(busy(429, None) && busy(429, Some(1)) && busy(503, Some(1)));
+        assert!(!busy(503, None) && !busy(500, Some(1)) && !busy(408, None));
     }
 
     #[test]

@@ -139,7 +139,7 @@ mod fetch_limits;
 mod blocking;
 
 mod advice;
-pub use advice::{Advice, Owner, Retry};
+pub use advice::{About, Advice, Owner, Retry};
 
 mod error;
 pub use error::{Error, ErrorKind, Result};

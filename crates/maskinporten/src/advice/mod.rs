@@ -5,10 +5,14 @@
 //! `traps.rs` holds what is seen before anything is sent. [`Error::hint`](crate::Error::hint) reads
 //! from here, and so may any tool that explains a code to a person.
 
+mod about;
 mod refusals;
 mod traps;
 
 use crate::error::{ErrorKind, Refusal};
+
+pub use about::About;
+pub(crate) use about::known_oauth_error;
 
 use refusals::REFUSALS;
 use traps::TRAPS;
@@ -22,6 +26,7 @@ pub struct Advice {
     error: Option<&'static str>,
     phrases: &'static [&'static str],
     kind: ErrorKind,
+    about: About,
     owner: Owner,
     retry: Retry,
     meaning: &'static str,
@@ -63,6 +68,12 @@ impl Advice {
     #[must_use]
     pub fn code(&self) -> Option<&'static str> {
         self.code
+    }
+
+    /// Whom it is about, and so what it may cost others.
+    #[must_use]
+    pub fn about(&self) -> About {
+        self.about
     }
 
     /// Who can mend it.
@@ -107,8 +118,13 @@ impl Advice {
     /// The row whose phrase occurs in a description, whatever the case.
     #[must_use]
     pub fn for_text(text: &str) -> Option<&'static Self> {
+        Self::in_text(text, |_| true)
+    }
+
+    /// The first row of those that are `wanted` whose phrase occurs in a description.
+    fn in_text(text: &str, wanted: impl Fn(&&Self) -> bool) -> Option<&'static Self> {
         let text = text.to_lowercase();
-        REFUSALS.iter().find(|row| {
+        REFUSALS.iter().filter(wanted).find(|row| {
             row.phrases
                 .iter()
                 .any(|phrase| text.contains(&phrase.to_lowercase()))
@@ -118,7 +134,13 @@ impl Advice {
     /// The row for what a token server answered: by code, by phrase, then by OAuth error alone.
     pub(crate) fn for_refusal(refusal: &Refusal) -> Option<&'static Self> {
         let by_code = refusal.code.as_deref().and_then(Self::for_code);
-        let by_text = || refusal.description.as_deref().and_then(Self::for_text);
+        // A text often repeats words of another row: `forbidden` names an organisation number as MP-122 does.
+        let of_this_error =
+            |row: &&Self| row.error.is_some() && row.error == refusal.error.as_deref();
+        let by_text = || {
+            let text = refusal.description.as_deref()?;
+            Self::in_text(text, of_this_error).or_else(|| Self::for_text(text))
+        };
         let by_error = || {
             let error = refusal.error.as_deref()?;
             REFUSALS

@@ -1,7 +1,7 @@
 //! Traps that are seen before anything is sent, or in an answer that is no refusal: each used by name
 //! in the room that meets it.
 
-use super::{Advice, Owner, Retry};
+use super::{About, Advice, Owner, Retry};
 use crate::error::ErrorKind;
 
 /// What to do with the two files that a keystore was taken apart into.
@@ -66,11 +66,21 @@ const IN_JSON: &str = "write the value of that member to a file and name it by M
      MASKINPORTEN_KEY_PASSWORD; a client with registered keys also sets MASKINPORTEN_KID to what the portal shows for \
      the key";
 
+macro_rules! about {
+    ($kind:ident) => {
+        About::of_kind(ErrorKind::$kind)
+    };
+    ($kind:ident $about:ident) => {
+        About::$about
+    };
+}
+
+/// The rows. Whom a row is about follows from its kind; `of` behind the kind says otherwise.
 macro_rules! traps {
-    ($($(#[$doc:meta])* $name:ident: $kind:ident, $owner:ident, $retry:ident, $meaning:expr, $hint:expr;)*) => {
+    ($($(#[$doc:meta])* $name:ident: $kind:ident $(of $about:ident)?, $owner:ident, $retry:ident, $meaning:expr, $hint:expr;)*) => {
         $($(#[$doc])* pub(crate) static $name: Advice = Advice {
             code: None, error: None, phrases: &[], kind: ErrorKind::$kind,
-            owner: Owner::$owner, retry: Retry::$retry, meaning: $meaning, hint: $hint,
+            about: about!($kind $($about)?), owner: Owner::$owner, retry: Retry::$retry, meaning: $meaning, hint: $hint,
         };)*
         pub(super) static TRAPS: &[&Advice] = &[$(&$name),*];
     };
@@ -465,7 +475,7 @@ traps! {
         "Altinn did not accept the Maskinporten token",
         "either the token is of another environment than this Altinn, or Altinn's own look-up failed: check the \
          pair of environments first, then wait and try again";
-    SUBSCRIPTION_KEY: Exchange, You, No,
+    SUBSCRIPTION_KEY: Exchange of Credentials, You, No,
         "the gateway before Altinn wants a subscription key",
         "set PlatformSettings__SubscriptionKey to the key you got for this environment";
     EXCHANGE_ADDRESS: Exchange, You, No,
@@ -474,7 +484,8 @@ traps! {
     NO_RUNTIME: Runtime, You, No,
         "there is no Tokio runtime to fetch the token on",
         "ask from within a Tokio runtime (`#[tokio::main]`, `Runtime::block_on`)";
-    QUEUE: Unavailable, You, Later,
+    // No server was asked.
+    QUEUE: Unavailable of Request, You, Later,
         "many different tokens were wanted at once, and this one's turn did not come in time",
         "fetch them ahead of need (`warm_up_for`) or in smaller batches; how long a request waits for its turn is \
          `fetch_queue_timeout`, how many are fetched at the same time `max_concurrent_fetches`";
