@@ -2,8 +2,9 @@
 //!
 //! - The Altinn token lives by its own `exp − iat`, not by its parent's life.
 //! - Altinn answers with the bare token, or with one in quotes, as a JSON `Accept` makes it.
-//! - It answers 401 without a body to nearly everything, its own failures among them. The gateway
-//!   before it answers 401 with a JSON message. Both are told apart here, and so are 400 and 410.
+//! - It answers 401 to nearly everything, its own failures among them, with `application/problem+json` or without a
+//!   body. The gateway before it answers 401 with a JSON message about its subscription key. Both are told apart
+//!   here, and so are 400 and 410.
 
 use std::time::SystemTime;
 
@@ -104,14 +105,21 @@ fn refused(response: &Response<Bytes>) -> Error {
     }
 }
 
-/// What the API gateway says: `{"statusCode": 401, "message": "…"}`.
+/// What the API gateway says of its subscription key: `{"statusCode": 401, "message": "…"}`.
+///
+/// Every other body is Altinn's own answer about the token that was sent, `application/problem+json` among them: it
+/// says nothing about the key that all requests share.
 fn gateway_message(body: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
     struct Body {
+        status_code: u16,
         message: String,
     }
-    let Body { message } = answer::object(body)?;
-    Some(refusal::clean(&message, 200))
+    let body: Body = answer::object(body)?;
+    let is_of_gateway = StatusCode::UNAUTHORIZED.as_u16() == body.status_code
+        && body.message.to_lowercase().contains("subscription key");
+    is_of_gateway.then(|| refusal::clean(&body.message, 200))
 }
 
 #[cfg(test)]
@@ -202,6 +210,15 @@ mod tests {
         );
         assert_ne!(empty, gateway);
         check(401, r#"["canary"]"#, ErrorKind::Exchange, "did not accept");
+        for of_altinn in [
+            r#"{"type":"about:blank","title":"Unauthorized","status":401,"traceId":"00-1-01"}"#,
+            r#"{"title":"Unauthorized","status":401,"message":"no subscription key for 991825827"}"#,
+            r#"{"statusCode":401,"message":"organisation 991825827 is not known"}"#,
+            r#"{"statusCode":403,"message":"no subscription key"}"#,
+        ] {
+            let hint = check(401, of_altinn, ErrorKind::Exchange, "did not accept");
+            assert_eq!(hint, empty, "{of_altinn}");
+        }
         assert!(check(410, "{}", ErrorKind::Exchange, "enterprise").contains("system user"));
         check(400, "Invalid provider", ErrorKind::Exchange, "status 400");
         check(404, "", ErrorKind::Exchange, "status 404");
