@@ -398,19 +398,12 @@ impl Error {
         self.edit(|inner| inner.source = Some(source))
     }
 
-    /// The same, remembered as long as `other`.
-    pub(crate) fn remembered_like(self, other: &Self) -> Self {
-        let at = other.retry_at();
-        self.edit(|inner| inner.retry_at = at)
-    }
-
     /// The server's own wish (`Retry-After`, RFC 9110 §10.2.3), not yet capped.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
 
     /// Whether the server asks for fewer requests: status 429, or 503 with a `Retry-After`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the circuits will ask it"))]
     pub(crate) fn is_throttled(&self) -> bool {
         match self.0.status {
             Some(StatusCode::TOO_MANY_REQUESTS) => true,

@@ -68,11 +68,7 @@ pub(crate) async fn at_once(
 }
 
 /// Callers with less patience than the server needs: each asks again until it is served. Two for each organisation.
-pub(crate) async fn impatient(
-    organisations: usize,
-    patience: Duration,
-    takes: Duration,
-) -> AtOnce {
+pub(crate) async fn impatient(organisations: usize, patience: Duration, takes: Duration) -> AtOnce {
     let client = client(takes, None);
     let authorizer = authorizer(&client);
     let contexts = contexts(organisations);

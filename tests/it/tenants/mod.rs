@@ -94,7 +94,10 @@ async fn a_flood_of_one_tenant_whose_callers_give_up_is_noticed_by_nobody_else()
     let flood = flood(20_000, 100, 300 * MILLISECOND).await;
     assert_eq!(flood.served, 100);
     assert_eq!(flood.warm_failures, 0, "{flood:?}");
-    assert!(flood.first_token <= Duration::from_millis(1_300), "{flood:?}");
+    assert!(
+        flood.first_token <= Duration::from_millis(1_300),
+        "{flood:?}"
+    );
     // Those who stay, a hundred who have given up, and those whose fetches are under way.
     assert!(flood.most_waiting <= 100 + 100 + 1, "{flood:?}");
     assert!(flood.most_tasks <= 40, "{flood:?}");

@@ -28,13 +28,14 @@ use tokio::time::timeout;
 use tracing::Instrument as _;
 
 use crate::advice;
+use crate::advice::About;
 use crate::cache::Identity;
 use crate::cache::entry::state::{Found, InFlight, Takeoff};
 use crate::cache::entry::{Counted, Entry, Origin, Snapshot};
 use crate::cache::limiter::{self, Entrance, Job, Key, Member, Outcome};
 use crate::cache::trail::{self, Trail};
 use crate::clock::{AnyClock, Moment};
-use crate::error::{About, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::fetch_limits::FetchLimits;
 use crate::quiet::Quiet;
 use crate::request::{Tenant, TokenRequest};

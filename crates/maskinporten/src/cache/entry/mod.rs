@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 
 use super::{stripe, sync, window};
 use crate::advice;
+use crate::advice::About;
 use crate::cache::Identity;
 use crate::cache::backoff::{self, Pause};
 use crate::cache::by_id;
@@ -28,7 +29,7 @@ use crate::cache::headers::{Fresh, Headers, Place};
 use crate::cache::holders::Holders;
 use crate::cache::window::Window;
 use crate::clock::{AnyClock, CoarseReading, Moment};
-use crate::error::{About, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::random;
 use crate::request::TokenRequest;
 use crate::retry::DEADLINE;

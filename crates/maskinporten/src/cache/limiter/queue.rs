@@ -292,12 +292,6 @@ impl<P> Queue<P> {
         }
     }
 
-    /// Counts a permit that a tenant has for something that did not wait here.
-    pub(super) fn hold(&mut self, id: TenantId) {
-        self.tenants.entry(id).or_default().permits += 1;
-        self.file(id);
-    }
-
     /// A permit of a tenant is free again.
     pub(super) fn release(&mut self, id: TenantId) {
         if let Some(tenant) = self.tenants.get_mut(&id) {
