@@ -136,6 +136,27 @@ async fn health_is_ready_then_degraded_then_failing_then_ready() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn health_has_no_text_about_one_organisation() {
+    let (_, client) = world::world();
+    let request = TokenRequest::scopes(SCOPES).unwrap();
+    let request = request.consumer_org("311169963").unwrap();
+    let error = client.access_token(request).await.unwrap_err();
+    assert!(error.description().unwrap().contains("311169963"));
+
+    let seen = client.health().last_error.unwrap();
+    assert_eq!(seen.kind(), error.kind());
+    assert_eq!(seen.code(), Some("MP-251"));
+    assert_eq!(seen.hint(), error.hint());
+    assert_eq!((seen.description(), seen.trace_id()), (None, None));
+    assert!(seen.details().next().is_none());
+    assert!(!format!("{seen:?}").contains("311169963"));
+
+    client.access_token(["b:write"]).await.unwrap_err();
+    let own = client.health().last_error.unwrap();
+    assert!(own.description().is_some() && own.details().next().is_some());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refusal_that_nobody_has_asked_about_again_is_no_news() {
     let (_, client) = world::world();
     client.access_token(["b:write"]).await.unwrap_err();

@@ -29,7 +29,11 @@ pub struct Health {
     pub state: HealthState,
     /// Since when it is not ready, by this machine's wall clock.
     pub since: Option<SystemTime>,
-    /// The last failure, where it is not ready.
+    /// The last failure, if it is not ready.
+    ///
+    /// Of a token on behalf of an organisation or a system user it has nothing that the server said of that
+    /// organisation, since health is read by all: kind, status, hint, and OAuth error and code if they are in the
+    /// table ([`Advice`](crate::Advice)). The caller who was refused gets the whole error.
     pub last_error: Option<Error>,
     /// How many tokens may be used now.
     pub good: usize,
@@ -81,8 +85,9 @@ impl Health {
         matches!(self.state, HealthState::Ready | HealthState::Degraded)
     }
 
+    /// `standings` has one for each token, and whether it is on behalf of an organisation.
     pub(crate) fn of(
-        standings: impl Iterator<Item = Standing<Error>>,
+        standings: impl Iterator<Item = (Standing<Error>, bool)>,
         is_closed: bool,
         clock_skew: i64,
         clock: &AnyClock,
@@ -91,8 +96,8 @@ impl Health {
         let (mut good, mut failing) = (0, 0);
         let mut soonest: Option<Moment> = None;
         let mut since: Option<Moment> = None;
-        let mut last: Option<(Moment, Error)> = None;
-        for standing in standings {
+        let mut last: Option<(Moment, Error, bool)> = None;
+        for (standing, is_on_behalf) in standings {
             if let Some(end) = standing.good_until {
                 good += 1;
                 soonest = Some(soonest.map_or(end, |soonest| soonest.min(end)));
@@ -101,8 +106,8 @@ impl Health {
             if let Some(news) = news.filter(|news| now < news.at.after(NEWS_FOR)) {
                 failing += 1;
                 since = Some(since.map_or(news.since, |since| since.min(news.since)));
-                if last.as_ref().is_none_or(|(at, _)| *at <= news.at) {
-                    last = Some((news.at, news.error));
+                if last.as_ref().is_none_or(|(at, ..)| *at <= news.at) {
+                    last = Some((news.at, news.error, is_on_behalf));
                 }
             }
         }
@@ -114,7 +119,13 @@ impl Health {
                 _ => HealthState::Degraded,
             },
             since: since.and_then(|since| wall.checked_sub(since.until(now))),
-            last_error: last.map(|(_, error)| error),
+            last_error: last.map(|(_, error, is_on_behalf)| {
+                if is_on_behalf {
+                    error.of_organisation()
+                } else {
+                    error
+                }
+            }),
             good,
             failing,
             soonest_end: soonest.and_then(|end| wall.checked_add(now.until(end))),

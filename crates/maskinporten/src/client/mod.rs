@@ -261,7 +261,7 @@ impl MaskinportenClient {
         let (cache, clock) = (&self.0.cache, &self.0.clock);
         let entries = cache.all();
         let wanted = entries.iter().filter(|entry| entry.is_wanted());
-        let standings = wanted.map(|entry| entry.standing(now));
+        let standings = wanted.map(|entry| (entry.standing(now), entry.request().is_on_behalf()));
         let mut health = Health::of(standings, cache.is_closed(), self.0.skew.seconds(), clock);
         let evicted = |kind| self.0.tallies.of(kind).evicted_so_far();
         health.evicted = evicted(TokenKind::Maskinporten) + evicted(TokenKind::Altinn);

@@ -192,6 +192,11 @@ impl TokenRequest {
         });
         number.map_or(Tenant::Itself, Tenant::Organisation)
     }
+
+    /// Whether the token speaks for another party than the service: an organisation, a system user, a consent.
+    pub(crate) fn is_on_behalf(&self) -> bool {
+        self.consumer_org.is_some() || self.authorization_details.is_some()
+    }
 }
 
 impl From<ScopeSet> for TokenRequest {
