@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::clock::{AnyClock, Moment};
 use crate::error::{Error, Result};
-use crate::random;
+use crate::{random, transport};
 
 /// A fetch's whole time, all its attempts and pauses included. Waiting for its turn is not.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
@@ -25,6 +25,8 @@ pub(crate) struct Attempts {
     ends_at: Moment,
     left: u32,
     longest_pause: Duration,
+    /// Whether this attempt was made again because its kept connection was closed.
+    is_repeated: bool,
 }
 
 /// What follows a failed attempt.
@@ -32,6 +34,8 @@ pub(crate) struct Attempts {
 pub(crate) enum Next {
     /// The fetch has failed.
     Fail,
+    /// The same attempt again, at once: the server is not at fault, it has closed an idle connection.
+    Repeat,
     /// Another attempt, after a pause.
     After(Duration),
 }
@@ -42,6 +46,7 @@ impl Attempts {
             ends_at: now.after(DEADLINE),
             left: ATTEMPTS,
             longest_pause: PAUSE,
+            is_repeated: false,
         }
     }
 
@@ -62,6 +67,11 @@ impl Attempts {
 
     /// Whether another attempt is made: as long as the failure is transient and not from memory, and there is time.
     pub(crate) fn next(&mut self, error: &Error, now: Moment) -> Next {
+        if transport::is_hung_up(error) && !self.is_repeated {
+            self.is_repeated = true;
+            return Next::Repeat;
+        }
+        self.is_repeated = false;
         // An error that says when it will be tried again comes from memory.
         if !error.is_transient() || error.retry_at().is_some() {
             return Next::Fail;
@@ -96,6 +106,7 @@ where
         };
         match attempts.next(&error, clock.now()) {
             Next::Fail => return Err(error),
+            Next::Repeat => {}
             Next::After(pause) => {
                 *last_error = Some(error);
                 tokio::time::sleep(pause).await;

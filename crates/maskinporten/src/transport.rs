@@ -3,9 +3,8 @@
 //! - Nothing else here knows that a network exists, and this knows nothing of tokens.
 //! - What holds for every transport is done in `round_trip`, above whatever service is behind it; see
 //!   [`Transport`] for the list.
-//! - The default is hyper over rustls. A connection serves one request and is closed: what is asked
-//!   about every ninetieth second seldom finds an idle one alive, and one that was opened on a runtime
-//!   that nobody drives any more stays silent until the time is up.
+//! - The default is hyper over rustls. Its connections are kept for a few seconds, for requests on the
+//!   runtime that opened them (`pool.rs`).
 
 use std::fmt;
 use std::future::poll_fn;
@@ -34,8 +33,11 @@ mod connector;
 #[cfg(feature = "client")]
 pub use connector::{HttpsConnection, HttpsConnector};
 mod failure;
+pub(crate) use failure::is_hung_up;
 mod loopback;
 pub(crate) use loopback::is_loopback;
+#[cfg(feature = "client")]
+mod pool;
 
 /// The most that is read of an answer's body: 64 KiB.
 ///
@@ -51,8 +53,19 @@ const BODY_LIMIT: usize = 64 * 1024;
 /// - One limit covers everything: readiness, connection, answer and the whole of its body.
 /// - A body ends at 64 KiB, announced or not. No compression is asked for and none is undone.
 /// - A redirect is an answer like any other; it is not followed.
-/// - Nothing is sent twice. Asking again takes a new assertion, and so is not decided here.
+/// - No assertion is sent twice. Asking again takes a new assertion, and so is not decided here.
 /// - The environment is read only when asked (`TransportBuilder::proxy_from_env`).
+///
+/// The default transport keeps its connections, and with them their TLS sessions:
+///
+/// - A connection that served a request to its end is kept for 4 s, and closed at most 1 s later. At
+///   most 64 idle ones are kept, the oldest is closed first.
+/// - A request uses only connections that were opened on its own Tokio runtime. A runtime that ends, or
+///   is not driven any more, costs a request on another runtime nothing.
+/// - A connection that the server has closed is replaced before the request is written. Where the
+///   server closes it at the same moment, a `GET` is repeated on a new connection, and a token is
+///   asked for with a new assertion.
+/// - A request that is dropped, or whose time is up, closes its connection.
 ///
 /// ```
 /// # #[cfg(feature = "client")]
@@ -84,7 +97,11 @@ impl Transport {
     ///   its errors, which become the source of ours: bodies hold assertions.
     /// - Its futures run on the Tokio runtime of whoever asks for a token. One that is dropped because
     ///   the time is up should close its connection.
-    /// - It keeps no connection that would fall silent with the runtime it was opened on.
+    /// - Where it keeps connections, a request uses only those that were opened on its own runtime
+    ///   (`tokio::runtime::Handle::id`): a connection of a runtime that is not driven any more looks open
+    ///   and answers nothing. A client with a pool of its own is safe where the process has one runtime.
+    /// - Where it keeps connections, it closes them when they have been idle for a few seconds. A request
+    ///   that meets one that the server is closing fails, and is repeated after a pause.
     ///
     /// ```
     /// use std::{convert::Infallible, future::{Ready, ready}, task::{Context, Poll}};

@@ -552,12 +552,13 @@ impl Fetch {
                     served_before = served;
                 }
             }
+            let next = attempts.next(&error, clock.now());
             // A probe is one attempt, and where the circuit is open another one is none of this fetch's business.
-            if permit.is_none_or(|permit| permit.is_probe() || permit.is_refused()) {
-                return Err(error);
-            }
-            match attempts.next(&error, clock.now()) {
+            let is_last = permit.is_none_or(|permit| permit.is_probe() || permit.is_refused());
+            match next {
+                Next::Repeat => {}
                 Next::Fail => return Err(error),
+                Next::After(_) if is_last => return Err(error),
                 Next::After(pause) if error.is_throttled() => {
                     let resumes_at = clock.now().after(pause);
                     if !self.pause(pause).await {

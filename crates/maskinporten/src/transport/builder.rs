@@ -3,18 +3,15 @@
 use std::fmt;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::Uri;
-use http_body_util::Full;
-use hyper_util::client::legacy::Client;
 use hyper_util::client::proxy::matcher::Matcher;
-use hyper_util::rt::TokioExecutor;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
+use super::Transport;
 use super::connector::{HttpsConnector, Trust};
-use super::{BODY_LIMIT, Transport};
+use super::pool::Pool;
 use crate::advice;
 use crate::error::{Error, Result};
 
@@ -109,19 +106,7 @@ impl TransportBuilder {
     /// certificate authorities is not an error before the first https request.
     pub fn build(self) -> Result<Transport> {
         let connector = self.connector()?;
-        let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new())
-            // No pool: a connection lives on the runtime it was opened on. When that one is still there
-            // but nobody drives it, a pooled connection looks open and answers nothing until the time
-            // is up; a test has shown it. Tokens are asked too seldom to win much by keeping one, and
-            // a new one resumes the TLS session of the last.
-            .pool_max_idle_per_host(0)
-            // hyper-util repeats only what was not yet written, and only on a pooled connection, so there
-            // is nothing to repeat. Said all the same: an assertion is never sent twice.
-            .retry_canceled_requests(false)
-            // Bounds the head of an answer, as `BODY_LIMIT` does its body.
-            .http1_max_buf_size(BODY_LIMIT)
-            .build(connector);
-        Ok(Transport::new(client))
+        Ok(Transport::new(Pool::new(connector)))
     }
 
     /// Builds only what makes the connections, for an HTTP client that goes the same way. Nothing is

@@ -30,6 +30,19 @@ pub(super) fn silence(host: &str, limit: Duration) -> Error {
     Error::new(ErrorKind::Unreachable, message).with_advice(&advice::SILENCE)
 }
 
+/// Whether a kept connection was closed as the request left: another attempt gets a new connection, and
+/// needs no pause.
+#[cfg(feature = "client")]
+pub(crate) fn is_hung_up(error: &Error) -> bool {
+    causes(error).any(|cause| cause.is::<super::pool::HungUp>())
+}
+
+/// Connections are kept by the default transport only.
+#[cfg(not(feature = "client"))]
+pub(crate) fn is_hung_up(_: &Error) -> bool {
+    false
+}
+
 fn name(host: &str, cause: &(dyn StdError + 'static)) -> Option<Error> {
     #[cfg(feature = "client")]
     if let Some(cause) = cause.downcast_ref::<rustls::Error>() {

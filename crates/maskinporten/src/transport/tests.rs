@@ -22,7 +22,7 @@ use super::*;
 #[cfg(feature = "client")]
 mod proxy;
 #[cfg(feature = "client")]
-mod sockets;
+pub(super) mod sockets;
 #[cfg(feature = "client")]
 mod tls;
 

@@ -1,13 +1,14 @@
 //! Through a proxy, past it, and what is said when it does not let one through.
 
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 
 use rcgen::CertificateParams;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::TcpStream;
 
 use super::sockets::{closed_port, serve};
-use super::tls::{Authority, alone_with, serve_tls, serve_tls_before};
+use super::tls::{Authority, alone_with, serve_tls, serve_tls_before, serve_tls_kept};
 use super::*;
 
 /// What the client said to the proxy, byte by byte.
@@ -105,6 +106,20 @@ async fn a_proxy_sees_a_name_and_tls_and_no_assertion() {
         "a TLS handshake follows"
     );
     assert!(!seen.contains(ASSERTION) && !seen.contains("/token"));
+}
+
+#[tokio::test]
+async fn requests_one_after_another_share_a_tunnel() {
+    let authority = Authority::new();
+    let names = CertificateParams::new(["token.example.no".to_owned()]).unwrap();
+    let (server, handshakes) = serve_tls_kept(authority.certify(names)).await;
+    let (proxy, record) = tunnelling(server).await;
+    let transport = through(&format!("http://{proxy}"), &authority);
+    for _ in 0..20 {
+        transport.round_trip(post(TOKEN), PATIENCE).await.unwrap();
+    }
+    assert_eq!(record.text().matches("CONNECT ").count(), 1);
+    assert_eq!(handshakes.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]

@@ -3,12 +3,14 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use http::Method;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::{self, Handle};
-use tokio::sync::oneshot;
+use tokio::sync::{Barrier, mpsc, oneshot};
+use tokio::task::JoinSet;
 
 use super::*;
 
@@ -268,18 +270,103 @@ async fn what_is_not_http_is_no_answer() {
     check(&error, ErrorKind::Protocol, true, &advice::NOT_AN_ANSWER);
 }
 
-// ===== one request, one connection =====
+// ===== kept connections =====
 
 /// Answers, keeps the connection open, and counts connections.
-async fn counting() -> (SocketAddr, Arc<AtomicUsize>) {
+pub(in crate::transport) async fn counting() -> (SocketAddr, Arc<AtomicUsize>) {
     let count = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&count);
     let server = serve(move |mut stream| {
         counted.fetch_add(1, Ordering::Relaxed);
         async move {
             while !request(&mut stream).await.is_empty() {
-                let answer = format!("{OK}content-length: 2\r\n\r\n{{}}");
-                stream.write_all(answer.as_bytes()).await.unwrap();
+                give(&mut stream).await;
+            }
+        }
+    });
+    (server.await, count)
+}
+
+/// Answers one request; the connection may be kept.
+async fn give(stream: &mut TcpStream) {
+    let answer = format!("{OK}content-length: 2\r\n\r\n{{}}");
+    stream.write_all(answer.as_bytes()).await.unwrap();
+}
+
+/// With a body, so that the servers here see where it ends.
+fn get(uri: &str) -> Request<Bytes> {
+    let mut request = post(uri);
+    *request.method_mut() = Method::GET;
+    request
+}
+
+async fn ask_over(transport: &Transport, server: SocketAddr) -> Result<Response<Bytes>> {
+    let request = post(&format!("http://{server}/token"));
+    transport.round_trip(request, PATIENCE).await
+}
+
+#[tokio::test]
+async fn requests_one_after_another_share_a_connection() {
+    let (server, count) = counting().await;
+    let transport = transport();
+    for _ in 0..50 {
+        ask_over(&transport, server).await.unwrap();
+    }
+    assert_eq!(count.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn there_are_as_many_connections_as_requests_at_once() {
+    const AT_ONCE: usize = 32;
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&connections);
+    let all = Arc::new(Barrier::new(AT_ONCE));
+    let server = serve(move |mut stream| {
+        let all = (counted.fetch_add(1, Ordering::Relaxed) < AT_ONCE).then(|| Arc::clone(&all));
+        async move {
+            request(&mut stream).await;
+            if let Some(all) = all {
+                all.wait().await;
+            }
+            give(&mut stream).await;
+            while !request(&mut stream).await.is_empty() {
+                give(&mut stream).await;
+            }
+        }
+    })
+    .await;
+
+    let transport = transport();
+    let mut tasks = JoinSet::new();
+    for _ in 0..AT_ONCE {
+        let transport = transport.clone();
+        tasks.spawn(async move {
+            for _ in 0..16 {
+                ask_over(&transport, server).await.unwrap();
+            }
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+    assert_eq!(connections.load(Ordering::Relaxed), AT_ONCE);
+}
+
+/// Answers the first request of each connection, and then does `then`. Counts connections.
+async fn answering_once<F, Fut>(then: F) -> (SocketAddr, Arc<AtomicUsize>)
+where
+    F: Fn(TcpStream) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    let server = serve(move |mut stream| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        let then = then.clone();
+        async move {
+            if !request(&mut stream).await.is_empty() {
+                give(&mut stream).await;
+                then(stream).await;
             }
         }
     });
@@ -287,14 +374,158 @@ async fn counting() -> (SocketAddr, Arc<AtomicUsize>) {
 }
 
 #[tokio::test]
-async fn each_request_has_a_connection_of_its_own() {
-    let (server, count) = counting().await;
+async fn an_idle_connection_is_closed_after_a_few_seconds_or_with_its_transport() {
+    for kept in [true, false] {
+        let (left, mut leaves) = mpsc::unbounded_channel();
+        let (server, _) = answering_once(move |mut stream| {
+            let left = left.clone();
+            async move {
+                let end = stream.read(&mut [0]).await;
+                left.send(end.unwrap()).unwrap();
+            }
+        })
+        .await;
+        let transport = transport();
+        ask_over(&transport, server).await.unwrap();
+        let transport = kept.then_some(transport);
+        assert_eq!(leaves.recv().await, Some(0));
+        drop(transport);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_the_server_has_closed_is_replaced() {
+    let (seen, mut sees) = mpsc::unbounded_channel();
+    let (server, count) = answering_once(move |mut stream| {
+        let seen = seen.clone();
+        async move {
+            stream.shutdown().await.unwrap();
+            // Until the client has seen it and has closed its side.
+            seen.send(stream.read(&mut [0]).await.unwrap()).unwrap();
+        }
+    })
+    .await;
     let transport = transport();
     for _ in 0..3 {
-        let request = post(&format!("http://{server}/token"));
-        transport.round_trip(request, PATIENCE).await.unwrap();
+        ask_over(&transport, server).await.unwrap();
+        assert_eq!(sees.recv().await, Some(0));
     }
     assert_eq!(count.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test]
+async fn an_assertion_whose_kept_connection_is_closed_unanswered_is_not_sent_again() {
+    let (seen, mut sees) = mpsc::unbounded_channel();
+    let (server, count) = answering_once(move |mut stream| {
+        let seen = seen.clone();
+        async move { seen.send(request(&mut stream).await).unwrap() }
+    })
+    .await;
+    let transport = transport();
+    ask_over(&transport, server).await.unwrap();
+
+    let error = refused(ask_over(&transport, server).await);
+    check(&error, ErrorKind::Unreachable, true, &advice::NETWORK);
+    assert!(is_hung_up(&error), "{error:?}");
+    assert!(sees.recv().await.unwrap().starts_with("POST /token "));
+    assert_eq!(count.load(Ordering::Relaxed), 1);
+
+    // On a new connection.
+    ask_over(&transport, server).await.unwrap();
+    assert_eq!(count.load(Ordering::Relaxed), 2);
+    assert!(sees.is_empty());
+}
+
+#[tokio::test]
+async fn a_get_whose_kept_connection_is_closed_unanswered_is_sent_on_a_new_one() {
+    let (server, count) = answering_once(|mut stream| async move {
+        request(&mut stream).await;
+    })
+    .await;
+    let transport = transport();
+    for _ in 0..2 {
+        let request = get(&format!("http://{server}/"));
+        transport.round_trip(request, PATIENCE).await.unwrap();
+    }
+    assert_eq!(count.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_closes_idle_connections_at_once_gets_no_assertion_twice() {
+    let arrived = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&arrived);
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&connections);
+    let server = serve(move |mut stream| {
+        let noted = Arc::clone(&noted);
+        let number = counted.fetch_add(1, Ordering::Relaxed);
+        async move {
+            let first = request(&mut stream).await;
+            noted.lock().unwrap().push(first);
+            give(&mut stream).await;
+            // Of every other connection both sides are closed at once: what still arrives is reset.
+            if number.is_multiple_of(2) {
+                stream.shutdown().await.unwrap();
+                let mut late = String::new();
+                let _ = stream.read_to_string(&mut late).await;
+                noted.lock().unwrap().push(late);
+            }
+        }
+    })
+    .await;
+
+    let transport = transport();
+    let mut answered = 0;
+    for number in 0..300 {
+        let uri = format!("http://{server}/{number}");
+        transport.round_trip(get(&uri), PATIENCE).await.unwrap();
+        match transport.round_trip(post(&uri), PATIENCE).await {
+            Ok(_) => answered += 1,
+            Err(error) => assert!(is_hung_up(&error), "{error:?}"),
+        }
+    }
+    assert_eq!(connections.load(Ordering::Relaxed), 300 + answered);
+
+    let arrived = arrived.lock().unwrap();
+    let mut assertions: Vec<_> = arrived
+        .iter()
+        .filter(|text| text.starts_with("POST"))
+        .collect();
+    assertions.sort_unstable();
+    let count = assertions.len();
+    assertions.dedup();
+    assert_eq!(assertions.len(), count, "an assertion arrived twice");
+    assert!((answered..=300).contains(&count), "{count}");
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_falls_silent_takes_the_others_along() {
+    let together = Arc::new(Barrier::new(2));
+    let (left, mut leaves) = mpsc::unbounded_channel();
+    let server = serve(move |mut stream| {
+        let (together, left) = (Arc::clone(&together), left.clone());
+        async move {
+            request(&mut stream).await;
+            together.wait().await;
+            give(&mut stream).await;
+            // Requests are read and not answered.
+            while !request(&mut stream).await.is_empty() {}
+            left.send(()).unwrap();
+        }
+    })
+    .await;
+    let transport = transport();
+    let both = tokio::join!(ask_over(&transport, server), ask_over(&transport, server));
+    both.0.and(both.1).unwrap();
+
+    let asked = transport.round_trip(post(&format!("http://{server}/token")), IMPATIENCE);
+    let error = refused(asked.await);
+    check(&error, ErrorKind::Unreachable, true, &advice::SILENCE);
+    // Both are closed, the one that fell silent and the idle one.
+    leaves.recv().await.unwrap();
+    leaves.recv().await.unwrap();
+    let both = tokio::join!(ask_over(&transport, server), ask_over(&transport, server));
+    both.0.and(both.1).unwrap();
 }
 
 fn small_runtime() -> runtime::Runtime {
@@ -311,19 +542,22 @@ fn a_runtime_that_is_gone_or_idle_does_not_hold_the_next_request_up() {
         .enable_all()
         .build()
         .unwrap();
-    let (server, _) = world.block_on(counting());
+    let (server, count) = world.block_on(counting());
     let transport = transport();
-    let ask = || {
-        let request = post(&format!("http://{server}/token"));
-        transport.round_trip(request, PATIENCE)
-    };
+    let ask = || ask_over(&transport, server);
+    let count = || count.load(Ordering::Relaxed);
 
     let first = small_runtime();
     first.block_on(ask()).unwrap();
-    // `first` is there, but nobody drives it.
+    // `first` is there, but is not driven.
     small_runtime().block_on(ask()).unwrap();
+    assert_eq!(count(), 2);
+    // It is driven again, and finds its connection.
+    first.block_on(ask()).unwrap();
+    assert_eq!(count(), 2);
     drop(first);
     small_runtime().block_on(ask()).unwrap();
+    assert_eq!(count(), 3);
 }
 
 // ===== the connector by itself =====

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair,
@@ -106,6 +107,27 @@ async fn serve_tls_in(
     .await
 }
 
+/// Answers each request of a connection, and counts handshakes.
+pub(super) async fn serve_tls_kept(
+    certified: (Certificate, KeyPair),
+) -> (SocketAddr, Arc<AtomicUsize>) {
+    let acceptor = acceptor(certified, &[&version::TLS13]);
+    let handshakes = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&handshakes);
+    let server = serve(move |stream| {
+        let (acceptor, counted) = (acceptor.clone(), Arc::clone(&counted));
+        async move {
+            let mut stream = acceptor.accept(stream).await.unwrap();
+            counted.fetch_add(1, Ordering::Relaxed);
+            while !request(&mut stream).await.is_empty() {
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+                stream.write_all(answer).await.unwrap();
+            }
+        }
+    });
+    (server.await, handshakes)
+}
+
 async fn answer(stream: &mut TlsStream<TcpStream>) {
     request(stream).await;
     let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
@@ -167,6 +189,17 @@ async fn a_new_connection_resumes_the_tls_session_of_the_last() {
     }
     let expected = [Some(HandshakeKind::Full), Some(HandshakeKind::Resumed)];
     assert_eq!(*kinds.lock().unwrap(), expected);
+}
+
+#[tokio::test]
+async fn requests_one_after_another_share_a_tls_handshake() {
+    let authority = Authority::new();
+    let (server, handshakes) = serve_tls_kept(authority.certify(for_name("localhost"))).await;
+    let transport = authority.transport();
+    for _ in 0..50 {
+        ask(&transport, "localhost", server).await.unwrap();
+    }
+    assert_eq!(handshakes.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]
