@@ -26,6 +26,7 @@ mod faults;
 mod flight;
 mod grant;
 mod grpc;
+mod handshakes;
 mod identity;
 #[cfg(unix)]
 mod keys;
