@@ -100,7 +100,7 @@ fn the_alert_rules_ask_for_what_there_is() {
         .filter_map(|line| line.trim_start().strip_prefix("expr: "))
         .collect();
     assert_eq!(expressions.len(), rules.matches("- alert: ").count());
-    assert_eq!(expressions.len(), 4);
+    assert_eq!(expressions.len(), 5);
     for expression in expressions {
         assert!(!expression.starts_with(['|', '>']), "{expression}");
         assert_eq!(wrong_in(expression), [""; 0], "{expression}");

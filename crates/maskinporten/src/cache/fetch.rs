@@ -243,8 +243,11 @@ impl Fetch {
         if !self.0.flight.land(landing.clone()) {
             return;
         }
+        // One that ends before the fetch that it follows is not to be kept by that.
         let followed = self.0.follows.lock().take();
-        drop(followed);
+        if let Some(followed) = followed {
+            followed.fetch.remove_follower(self);
+        }
         // One that comes later finds the outcome.
         let followers = std::mem::take(&mut *self.0.followers.lock());
         for follower in followers {
@@ -340,6 +343,7 @@ impl Fetch {
                 };
                 let before = self.0.follows.lock().replace(follows);
                 drop(before);
+                fetch.follow_caller();
                 fetch.add_follower(self);
                 // It is known from now on for how long those who wait may sleep.
                 self.0.nudged.notify_waiters();
@@ -368,6 +372,18 @@ impl Fetch {
             Some(landing) => follower.parent_landed(&landing),
             None => self.callers_changed(),
         }
+    }
+
+    fn remove_follower(&self, follower: &Self) {
+        let removed = {
+            let mut followers = self.0.followers.lock();
+            let at = followers
+                .iter()
+                .position(|other| Arc::ptr_eq(&other.0, &follower.0));
+            at.map(|at| followers.swap_remove(at))
+        };
+        drop(removed);
+        self.callers_changed();
     }
 
     /// Goes on after the fetch that it followed. The first who notes its end does so.

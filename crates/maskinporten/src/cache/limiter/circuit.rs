@@ -89,7 +89,7 @@ struct Open<E> {
     first_at: Moment,
     next_at: Moment,
     probes: u32,
-    /// When the last probe went.
+    /// When the probe went that is under way.
     probed_at: Option<Moment>,
 }
 
@@ -258,6 +258,13 @@ impl<E: Clone> Circuits<E> {
         Gate::Pass
     }
 
+    /// Notes that a probe has ended: there is nothing to wait for until the next one goes.
+    pub(super) fn probe_ended(&mut self) {
+        if let Some(open) = &mut self.authority {
+            open.probed_at = None;
+        }
+    }
+
     /// Notes that a tenant that waited for a probe was told that it failed: it waits for no other.
     pub(super) fn tell(&mut self, of: TenantId) {
         let openings = self.openings;
@@ -379,6 +386,9 @@ impl<E: Clone> Circuits<E> {
             false => before.tenant != of.tenant,
         };
         if let Some(open) = self.authority.as_mut() {
+            if let Some(tenant) = self.tenants.get_mut(of.tenant.0) {
+                tenant.told_of = self.openings;
+            }
             // The next pause is longer.
             open.next_at = open.next_at.max(now.after(open.pause()));
             dropped.push(std::mem::replace(&mut open.error, error));
@@ -389,6 +399,9 @@ impl<E: Clone> Circuits<E> {
             return Change::Nothing;
         }
         self.open(Open::of_credentials(error, now));
+        for identity in before.into_iter().chain([of]) {
+            self.tell(identity.tenant);
+        }
         Change::Opened(About::Credentials)
     }
 

@@ -373,8 +373,11 @@ impl<J: Job> Limiter<J> {
             Change::Nothing => Vec::new(),
         };
         state.admit_again(affected, now, self.lease);
-        if let Some(probe) = probe.filter(|_| has_failed) {
-            state.probe_failed(of.tenant, probe);
+        if let Some(probe) = probe {
+            state.circuits.probe_ended();
+            if has_failed {
+                state.probe_failed(of.tenant, probe);
+            }
         }
         let refused_until = state.circuits.refusal(of.tenant).map(|(_, until)| until);
         state.see_to(now, self.lease);
