@@ -47,6 +47,8 @@ pub use secret::Secret;
 mod environment;
 pub use environment::Environment;
 
+mod fetch_limits;
+
 mod metadata;
 
 mod organisation;
@@ -133,8 +135,6 @@ mod retry;
 mod single_flight;
 
 mod sync;
-
-mod fetch_limits;
 
 mod blocking;
 

@@ -4,6 +4,7 @@
 //! - [`table`]: what each place may hold, shape by shape.
 //! - [`discovery`]: which of several places is used.
 //! - [`guards`]: what is refused or warned of, whatever place it came from.
+//! - [`limits`]: the limits of the fetch queue.
 //! - [`names`]: names that are found and not used, nearly ours, or hold what belongs under another.
 //! - [`platform`]: where Altinn's platform is told.
 //! - [`property`]: whatever lies wherever, authority, client and key come from one place.
@@ -13,6 +14,7 @@
 
 mod discovery;
 mod guards;
+mod limits;
 mod names;
 mod platform;
 mod property;

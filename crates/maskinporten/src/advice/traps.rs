@@ -190,6 +190,11 @@ traps! {
         "the client id is what the self-service portal shows for the client, as a rule a UUID, and the kid what it \
          shows for the key; the private key belongs in MASKINPORTEN_CLIENT_JWK or in the file that MASKINPORTEN_KEY_FILE \
          names, and in a settings section in Jwk, JwkBase64 or Pem";
+    FETCH_LIMITS: Settings, You, No,
+        "a limit of the fetch queue cannot be used",
+        "MaxConcurrentFetches (MASKINPORTEN_MAX_CONCURRENT_FETCHES) is how many token requests of one authority are in \
+         flight at once, 1 to 1024, 32 unless it is given; FetchQueueTimeout (MASKINPORTEN_FETCH_QUEUE_TIMEOUT) is how \
+         many seconds a caller waits for its turn, 1 to 3600, 300 unless it is given";
     METADATA_ADDRESS: Settings, You, No,
         "the address of the metadata cannot be used",
         "set MASKINPORTEN_WELL_KNOWN_URL to the address of the document itself, such as \

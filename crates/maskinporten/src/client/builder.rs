@@ -13,7 +13,7 @@ use crate::cache::{CAPACITY, Cache, Fetching};
 use crate::clock::{AnyClock, Clock};
 use crate::credentials::{Credentials, Live, Parts, Proof};
 use crate::error::{Error, Result};
-use crate::fetch_limits::FetchLimits;
+use crate::fetch_limits::GivenLimits;
 #[cfg(feature = "metrics")]
 use crate::metrics;
 use crate::request::TokenKind;
@@ -33,8 +33,7 @@ pub struct MaskinportenClientBuilder {
     transport: Option<Transport>,
     clock: AnyClock,
     max_identities: Option<usize>,
-    max_concurrent_fetches: Option<usize>,
-    fetch_queue_timeout: Option<Duration>,
+    limits: GivenLimits,
     name: Option<Arc<str>>,
 }
 
@@ -137,27 +136,42 @@ impl MaskinportenClientBuilder {
         self
     }
 
-    /// How many tokens are fetched at the same time, from Maskinporten and from Altinn each. The default is 32,
-    /// the most that one client should ask of such a server; from 1 to 1024.
+    /// Permits for fetches: how many token requests of one authority are in flight at once, Maskinporten and
+    /// Altinn each for itself. 1 to 1024; the default is 32.
     ///
     /// - Tenants (the service itself, organisations, organisations of system users) take turns. None has more than
     ///   half of the permits, and one permit is kept for renewals.
     /// - A server that answers 429, or 503 with a `Retry-After`, halves their number; each success adds one.
-    /// - Identities that wait for their turn cost some hundred bytes each and no task.
+    /// - Identities that wait for their turn cost some hundred bytes each and no task. [`Health::waiting`] and
+    ///   metrics tell how many wait, and how long.
     ///
-    /// [`Health::waiting`](crate::Health::waiting) and metrics tell how many wait, and how long.
+    /// A token that is still good never waits for a permit. It comes before what the settings say
+    /// (`MaxConcurrentFetches`, `MASKINPORTEN_MAX_CONCURRENT_FETCHES`).
+    ///
+    /// # Errors
+    ///
+    /// [`build`](Self::build) refuses a number out of this range.
+    ///
+    /// [`Health::waiting`]: crate::Health::waiting
     pub fn max_concurrent_fetches(mut self, count: usize) -> Self {
-        self.max_concurrent_fetches = Some(count);
+        self.limits.permits = Some(count);
         self
     }
 
-    /// How long a caller waits for its turn, where its own timeout does not end that before. The default is 5
-    /// minutes; from a second to an hour.
+    /// How long a caller waits for its token's turn to be fetched, before the fetch begins. 1 s to 1 h; the default
+    /// is 5 minutes. A caller with a shorter timeout of its own gives up earlier.
     ///
     /// Then it is given an error of its own ([`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable)), which is
     /// not remembered. Its identity keeps its place for 30 s, for a caller that asks again.
-    pub fn fetch_queue_timeout(mut self, timeout: Duration) -> Self {
-        self.fetch_queue_timeout = Some(timeout);
+    ///
+    /// It comes before what the settings say (`FetchQueueTimeout`, `MASKINPORTEN_FETCH_QUEUE_TIMEOUT`, both in
+    /// seconds).
+    ///
+    /// # Errors
+    ///
+    /// [`build`](Self::build) refuses a time out of this range.
+    pub fn fetch_queue_timeout(mut self, limit: Duration) -> Self {
+        self.limits.wait = Some(limit);
         self
     }
 
@@ -185,15 +199,17 @@ impl MaskinportenClientBuilder {
             transport,
             clock,
             max_identities,
-            max_concurrent_fetches,
-            fetch_queue_timeout,
+            limits,
             name,
         } = self;
+        let limits = match &tokens_from {
+            Some(TokensFrom::Credentials(found)) => limits.of_code()?.or(found.fetch_limits()?),
+            Some(TokensFrom::Source(_)) | None => limits.of_code()?,
+        };
         let tallies = Tallies::default();
-        let limits = FetchLimits::new(max_concurrent_fetches, fetch_queue_timeout)?;
         let fetching = |kind| {
             let tally = Arc::clone(tallies.of(kind));
-            Fetching::new(limits, clock.clone(), tally)
+            Fetching::new(limits.or_default(), clock.clone(), tally)
         };
         let cache = Cache::new(max_identities.unwrap_or(CAPACITY), clock.clone());
         let skew = Arc::new(Skew::default());
@@ -320,4 +336,43 @@ fn or_default(transport: Option<Transport>) -> Result<Transport> {
     transport.ok_or_else(|| {
         Error::settings("the client was given no transport, and the feature `client` is off")
     })
+}
+
+#[cfg(all(test, feature = "client"))]
+mod tests {
+    use super::*;
+    use crate::fetch_limits::FetchLimits;
+    use crate::secret::Secret;
+    use crate::settings::RequestDefaults;
+
+    const JWK: &str = include_str!("../../../../tests/vectors/keys/rsa-2048.jwk.json");
+
+    #[test]
+    fn a_limit_comes_from_code_then_a_variable_then_the_settings_then_the_default() {
+        let file = format!(
+            r#"{{"Authority": "dev", "ClientId": "c", "Jwk": {JWK}, "MaxConcurrentFetches": 2, "FetchQueueTimeout": "20"}}"#
+        );
+        let settings = || {
+            let section = MaskinportenSettings::DEFAULT_SECTION;
+            MaskinportenSettings::from_json(&file, section).unwrap()
+        };
+        let three = Secret::from("3");
+        let beside = |name: &str| {
+            let value = |asked: &str| (asked == name).then_some(&three);
+            Credentials::from(settings()).with_defaults(RequestDefaults::in_variables(&value))
+        };
+        let of = |builder: MaskinportenClientBuilder| builder.build().unwrap().0.limits;
+        let limits = |permits, seconds| FetchLimits {
+            permits,
+            wait: Duration::from_secs(seconds),
+        };
+        let builder = MaskinportenClient::builder;
+        let plain = MaskinportenSettings::new("dev", "c").with_jwk(JWK);
+        assert_eq!(of(builder().settings(plain)), limits(32, 300));
+        assert_eq!(of(builder().settings(settings())), limits(2, 20));
+        let both = builder().credentials(beside("MASKINPORTEN_MAX_CONCURRENT_FETCHES"));
+        assert_eq!(of(both), limits(3, 20));
+        let both = builder().credentials(beside("MASKINPORTEN_FETCH_QUEUE_TIMEOUT"));
+        assert_eq!(of(both.max_concurrent_fetches(4)), limits(4, 3));
+    }
 }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use crate::advice;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
+use crate::fetch_limits::GivenLimits;
 use crate::settings::{
     Finding, LocalSource, MaskinportenSettings, Platform, RequestDefault, RequestDefaults,
     SettingsSource, Sidecar, shown_identifier,
@@ -256,6 +257,18 @@ impl Credentials {
         }
     }
 
+    /// The limits of the fetch queue, checked: a variable comes on top of what stands with the credentials.
+    pub(crate) fn fetch_limits(&self) -> Result<GivenLimits> {
+        let on_top = self.defaults.limits.checked().map_err(|error| {
+            let message = format!("{error} (the environment)");
+            Error::settings(message).with_advice(&advice::FETCH_LIMITS)
+        })?;
+        match &self.proof {
+            Proof::Settings(settings) => Ok(on_top.or(settings.fetch_limits()?)),
+            Proof::Sidecar(_) => Ok(on_top),
+        }
+    }
+
     /// Where they came from, in words.
     fn source(&self) -> String {
         match &self.proof {
@@ -357,6 +370,9 @@ impl fmt::Display for Description<'_> {
         match &self.0.proof {
             Proof::Settings(settings) => write!(f, "{}", settings.describe())?,
             Proof::Sidecar(sidecar) => write!(f, "{sidecar}")?,
+        }
+        for limit in self.0.defaults.limits.described() {
+            write!(f, "; {limit} of the environment, which comes first")?;
         }
         for default in self.0.defaults.iter() {
             write!(f, "; found and not used: {}", default.name())?;

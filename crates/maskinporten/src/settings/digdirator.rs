@@ -28,10 +28,17 @@ pub(super) const NAMES: [&str; 13] = [
     names::KEYSTORE_PATH,
 ];
 
+/// The other names that have one value.
+pub(super) const NOT_CREDENTIALS: [&str; 3] = [
+    names::SCOPES,
+    names::MAX_CONCURRENT_FETCHES,
+    names::FETCH_QUEUE_TIMEOUT,
+];
+
 /// Whether a name is one that is read.
 pub(super) fn is_own(name: &str) -> bool {
     let defaults = names::CONSUMER_ORGS.iter().chain(&names::RESOURCES);
-    let mut own = NAMES.iter().chain(&[names::SCOPES]).chain(defaults);
+    let mut own = NAMES.iter().chain(&NOT_CREDENTIALS).chain(defaults);
     own.any(|own| *own == name)
 }
 
@@ -139,6 +146,7 @@ pub(super) fn read<'a>(
     settings.near_misses = near_misses.into_vec();
     settings.consumer_org = defaults.consumer_org;
     settings.resource = defaults.resource;
+    settings.limits = defaults.limits;
     Ok(settings.into())
 }
 

@@ -36,9 +36,14 @@ pub(super) const CONSUMER_ORGS: [&str; 2] = ["ConsumerOrgNo", "ConsumerOrg"];
 /// The API that tokens are to be for: a default as the organisation is.
 pub(super) const RESOURCES: [&str; 1] = ["Resource"];
 
+/// The permits of the fetch queue, and how long a caller waits in it: no parts of credentials.
+pub(super) const MAX_CONCURRENT_FETCHES: &str = "MaxConcurrentFetches";
+pub(super) const FETCH_QUEUE_TIMEOUT: &str = "FetchQueueTimeout";
+
 /// Whether a name, in any case, is one that is read or that [`FOREIGN`] has a message for.
 pub(super) fn is_own(name: &str) -> bool {
     let own = NAMES.iter().chain(&CONSUMER_ORGS).chain(&RESOURCES);
+    let own = own.chain(&[MAX_CONCURRENT_FETCHES, FETCH_QUEUE_TIMEOUT]);
     let foreign = FOREIGN.iter().map(|(name, _)| name);
     own.chain(foreign).any(|own| own.eq_ignore_ascii_case(name))
 }
@@ -150,6 +155,8 @@ impl Draft {
             setting if setting.is_key() => KEYS.iter().any(|key| self.names(key)),
             Setting::ConsumerOrg => self.defaults.consumer_org.is_some(),
             Setting::Resource => self.defaults.resource.is_some(),
+            Setting::Permits => self.defaults.limits.has_permits(),
+            Setting::QueueTimeout => self.defaults.limits.has_wait(),
             setting => self.names(setting.in_section()),
         }
     }
@@ -232,6 +239,7 @@ impl Draft {
         settings.near_misses = near_misses.into_vec();
         settings.consumer_org = self.defaults.consumer_org;
         settings.resource = self.defaults.resource;
+        settings.limits = self.defaults.limits;
         check_identifiers(section, &settings)?;
         let told = (section.spelled("Authority"), settings.authority.clone());
         check_names(&settings, (&told.0, &told.1), &section.spelled("ClientId"))?;

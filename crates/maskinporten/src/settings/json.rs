@@ -24,7 +24,7 @@ use super::draft::{self, is_missing};
 use super::legacy;
 use super::near_miss::NearMisses;
 use super::values::{Entry, Problems, Section, Spelling, Value, is_within, levels};
-use super::{Finding, MaskinportenSettings, RequestDefaults, digdirator, names};
+use super::{Finding, MaskinportenSettings, RequestDefaults, digdirator};
 
 /// Where Azure Functions keeps variables in a `local.settings.json`.
 const VALUES: &str = "Values";
@@ -210,7 +210,8 @@ impl<'a> Document<'a> {
             let found = variables
                 .entry(name.to_owned())
                 .or_insert_with(|| text.clone());
-            let is_ours = digdirator::NAMES.contains(&name) || name == names::SCOPES;
+            let mut ours = digdirator::NAMES.iter().chain(&digdirator::NOT_CREDENTIALS);
+            let is_ours = ours.any(|own| *own == name);
             if is_ours && *found != text {
                 return Err(refuse(format!("`{name}` stands in {VALUES} twice")));
             }

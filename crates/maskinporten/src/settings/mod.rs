@@ -7,6 +7,7 @@ mod directory;
 mod disk;
 mod draft;
 mod environment;
+mod fetch_limit;
 mod file;
 mod identifier;
 mod json;
@@ -32,6 +33,7 @@ use http::Uri;
 use crate::advice;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
+use crate::fetch_limits::GivenLimits;
 use crate::key::members::{Given, Member, Members};
 use crate::key::{KeyOptions, SigningKey};
 use crate::scope::ScopeSet;
@@ -42,6 +44,7 @@ pub use altinn::AltinnSettings;
 pub use authority::Authority;
 pub use directory::SecretsDirectory;
 pub use environment::SettingsVariables;
+pub(crate) use fetch_limit::FoundLimits;
 pub use file::{AppSettings, SettingsFile};
 pub use legacy::{LegacyKey, LegacySettings};
 pub(crate) use local::LocalSource;
@@ -131,6 +134,8 @@ pub struct MaskinportenSettings {
     /// The API that tokens are to be for, as it was found with the settings (`MASKINPORTEN_RESOURCE`,
     /// `Resource`). Never applied: see [`RequestDefault`].
     pub resource: Option<RequestDefault>,
+    /// The limits of the fetch queue, where they were found.
+    limits: FoundLimits,
     signers: Vec<Arc<dyn Signer>>,
     /// Which of Digdir's environments it is, where that is told and the authority does not show it.
     environment: Option<Environment>,
@@ -169,6 +174,7 @@ impl MaskinportenSettings {
             scopes: None,
             consumer_org: None,
             resource: None,
+            limits: FoundLimits::default(),
             signers: Vec::new(),
             environment: None,
             is_of_package: false,
@@ -459,6 +465,13 @@ impl MaskinportenSettings {
         Ok(signers)
     }
 
+    /// The limits of the fetch queue, checked, where they were found with the settings.
+    pub(crate) fn fetch_limits(&self) -> Result<GivenLimits> {
+        self.limits
+            .checked()
+            .map_err(|error| self.found_here(&error))
+    }
+
     /// Which of Digdir's environments they are of, where that is known.
     pub(crate) fn environment(&self) -> Result<Option<Environment>> {
         Ok(self.authority()?.environment().or(self.environment))
@@ -502,6 +515,7 @@ impl MaskinportenSettings {
             scopes: _,
             consumer_org: _,
             resource: _,
+            limits: _,
             signers: _,
             environment: _,
             is_of_package: _,
@@ -693,6 +707,7 @@ impl fmt::Debug for MaskinportenSettings {
             scopes,
             consumer_org,
             resource,
+            limits,
             signers,
             environment,
             is_of_package,
@@ -729,6 +744,7 @@ impl fmt::Debug for MaskinportenSettings {
             .field("scopes", &scopes)
             .field("consumer_org", consumer_org)
             .field("resource", resource)
+            .field("limits", limits)
             .field("signers", signers)
             .field("environment", environment)
             .field("is_of_package", is_of_package)
@@ -774,6 +790,9 @@ impl fmt::Display for Description<'_> {
                 }
             }
             _ => f.write_str(", more than one key")?,
+        }
+        for limit in settings.limits.described() {
+            write!(f, ", {limit}")?;
         }
         write!(f, ", from {}", settings.source)?;
         let unused = settings.unused_names();

@@ -68,6 +68,12 @@ pub(super) const TOKEN_ENDPOINT: &str = "MASKINPORTEN_TOKEN_ENDPOINT";
 /// The scopes that the platform has registered the client with.
 pub(super) const SCOPES: &str = "MASKINPORTEN_SCOPES";
 
+/// How many token requests of one authority are in flight at once.
+pub(super) const MAX_CONCURRENT_FETCHES: &str = "MASKINPORTEN_MAX_CONCURRENT_FETCHES";
+
+/// How many seconds a caller waits for its turn to fetch.
+pub(super) const FETCH_QUEUE_TIMEOUT: &str = "MASKINPORTEN_FETCH_QUEUE_TIMEOUT";
+
 /// The organisation that tokens are to be asked for on behalf of: a default that the binary applies, and the
 /// library never does.
 pub(super) const CONSUMER_ORGS: [&str; 2] =

@@ -28,16 +28,18 @@ pub(super) enum Setting {
     Scopes,
     ConsumerOrg,
     Resource,
+    Permits,
+    QueueTimeout,
 }
 
 use Setting::{
     Authority, Certificate, ClientId, ConsumerOrg, Key, KeyFile, KeyInBase64, KeyPassword, Kid,
-    Metadata, Resource, Scopes, TokenEndpoint,
+    Metadata, Permits, QueueTimeout, Resource, Scopes, TokenEndpoint,
 };
 
 /// Names as people write them, and what they mean. A row that is a name of a shape counts in the other
 /// shape only.
-const TABLE: [(&str, Setting); 75] = [
+const TABLE: [(&str, Setting); 85] = [
     ("AUD", Authority),
     ("AUDIENCE", Authority),
     ("AUTHORITY", Authority),
@@ -113,12 +115,25 @@ const TABLE: [(&str, Setting); 75] = [
     ("RESOURCE", Resource),
     ("RESOURCES", Resource),
     ("RESOURCE_URI", Resource),
+    ("CONCURRENT_FETCHES", Permits),
+    ("FETCH_CONCURRENCY", Permits),
+    ("MAX_CONCURRENCY", Permits),
+    ("MAX_CONCURRENT_FETCHES", Permits),
+    ("MAX_CONCURRENT_REQUESTS", Permits),
+    ("MAX_FETCHES", Permits),
+    ("FETCH_QUEUE_TIMEOUT", QueueTimeout),
+    ("FETCH_QUEUE_TIMEOUT_SECONDS", QueueTimeout),
+    ("FETCH_TIMEOUT", QueueTimeout),
+    ("QUEUE_TIMEOUT", QueueTimeout),
 ];
 
 /// Rows that count in the shape `MASKINPORTEN_…` only: in a section such names are often of something else.
-const NOT_IN_SECTION: [&str; 6] = [
+const NOT_IN_SECTION: [&str; 9] = [
     "CONSUMER",
+    "FETCH_TIMEOUT",
+    "MAX_CONCURRENCY",
     "ORG_NO",
+    "QUEUE_TIMEOUT",
     "RESOURCES",
     "RESOURCE_URI",
     "TOKEN_URI",
@@ -159,6 +174,8 @@ impl Setting {
             Scopes => names::SCOPES,
             ConsumerOrg => names::CONSUMER_ORGS[0],
             Resource => names::RESOURCES[0],
+            Permits => names::MAX_CONCURRENT_FETCHES,
+            QueueTimeout => names::FETCH_QUEUE_TIMEOUT,
         }
     }
 
@@ -177,6 +194,8 @@ impl Setting {
             Scopes => "Scopes",
             ConsumerOrg => draft::CONSUMER_ORGS[0],
             Resource => draft::RESOURCES[0],
+            Permits => draft::MAX_CONCURRENT_FETCHES,
+            QueueTimeout => draft::FETCH_QUEUE_TIMEOUT,
         }
     }
 
@@ -196,14 +215,15 @@ impl Setting {
         }
     }
 
-    /// Whether it says whom a token is for.
-    fn is_of_requests(self) -> bool {
-        matches!(self, ConsumerOrg | Resource)
+    /// Whether it is no part of credentials, and counts in either shape: whom a token is for, and the limits of
+    /// the fetch queue.
+    fn is_of_either_shape(self) -> bool {
+        matches!(self, ConsumerOrg | Resource | Permits | QueueTimeout)
     }
 
     /// Whether it is a part of credentials, so that a place that has it alone was meant to hold them.
     fn is_credential(self) -> bool {
-        !self.is_of_requests() && self != Scopes
+        !self.is_of_either_shape() && self != Scopes
     }
 }
 
@@ -315,10 +335,13 @@ impl NearMisses {
         }
     }
 
-    /// Those that were to say whom a token is for, of this place and of another.
-    pub(super) fn of_requests(self, other: Self) -> Self {
+    /// Those that count in either shape, of this shape and of the other.
+    pub(super) fn of_either_shape(self, other: Self) -> Self {
         let all = self.0.into_iter().chain(other.0);
-        Self(all.filter(|near| near.setting.is_of_requests()).collect())
+        Self(
+            all.filter(|near| near.setting.is_of_either_shape())
+                .collect(),
+        )
     }
 
     pub(super) fn into_vec(self) -> Vec<NearMiss> {

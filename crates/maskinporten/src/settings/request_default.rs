@@ -9,9 +9,9 @@ use crate::request::TokenRequest;
 use crate::secret::Secret;
 
 use super::near_miss::{NearMiss, NearMisses, Setting};
-use super::values::Section;
+use super::values::{Found, Named, Section};
 use super::variables::Variables;
-use super::{MaskinportenSettings, draft, names};
+use super::{FoundLimits, MaskinportenSettings, draft, names};
 
 /// A default for requests that was found with the settings: an organisation to ask on behalf of, or the API
 /// that tokens are for.
@@ -34,9 +34,8 @@ use super::{MaskinportenSettings, draft, names};
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct RequestDefault {
-    name: String,
     kind: Kind,
-    value: Found,
+    found: Named,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,15 +44,12 @@ enum Kind {
     Resource,
 }
 
-/// What stands under a name, or why that cannot be used.
-pub(super) type Found = std::result::Result<String, String>;
-
 impl RequestDefault {
     /// The name it was found under, as it stands there: `MASKINPORTEN_CONSUMER_ORG`,
     /// `MaskinportenSettings__ConsumerOrgNo`, `ConsumerOrgNo`.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        &self.found.name
     }
 
     /// Its value, checked: an organisation number, or an absolute URI.
@@ -63,7 +59,10 @@ impl RequestDefault {
     /// [`ErrorKind::Settings`](crate::ErrorKind::Settings) where it is not that, and where two names give
     /// two values. The message has the name and not the value.
     pub fn value(&self) -> Result<&str> {
-        let Self { name, kind, value } = self;
+        let Self {
+            kind,
+            found: Named { name, value },
+        } = self;
         let (is_good, what, advice) = match kind {
             Kind::ConsumerOrg => (
                 value.as_ref().is_ok_and(|text| is_organisation(text)),
@@ -92,7 +91,7 @@ impl RequestDefault {
         };
         tracing::warn!(
             target: "maskinporten::settings",
-            name = self.name,
+            name = self.name(),
             source,
             "this is found and not used, since it changes whom a token is for: give it to each request \
              (`TokenRequest::{method}`, or a `TokenContext`), or remove it"
@@ -101,31 +100,20 @@ impl RequestDefault {
 
     /// Whether both say the same; their names may differ.
     pub(crate) fn agrees_with(&self, other: &Self) -> bool {
-        self.kind == other.kind && self.value == other.value
+        self.kind == other.kind && self.found.value == other.found.value
     }
 
     /// The same, or an error where another one that stands in the same place says something else.
     fn joined(self, other: Self) -> Self {
-        let value = match (self.value, other.value) {
-            (Ok(own), Ok(other_value)) if own != other_value => {
-                Err(format!("{} and {} differ", self.name, other.name))
-            }
-            (Ok(_), Err(problem)) => Err(problem),
-            (own, _) => own,
-        };
-        Self { value, ..self }
+        Self {
+            found: self.found.joined(other.found),
+            ..self
+        }
     }
 
     /// The one of several values that stand in one place. None of them is blank.
     fn of(kind: Kind, found: Vec<(String, Found)>) -> Option<Self> {
-        let mut found = found.into_iter();
-        let (name, value) = found.next()?;
-        let other = found.find(|(_, other)| *other != value);
-        let value = match other {
-            Some((other, _)) => Err(format!("{name} and {other} differ")),
-            None => value,
-        };
-        Some(Self { name, kind, value })
+        Named::of(found).map(|found| Self { kind, found })
     }
 }
 
@@ -142,7 +130,7 @@ fn is_resource(text: &str) -> bool {
 impl fmt::Debug for RequestDefault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("RequestDefault");
-        out.field("name", &self.name);
+        out.field("name", &self.found.name);
         // What is not what it should be may be a key that was put there.
         match self.value() {
             Ok(value) => out.field("value", &value),
@@ -152,12 +140,13 @@ impl fmt::Debug for RequestDefault {
     }
 }
 
-/// Both defaults of one place.
+/// Both defaults of one place, and its limits of the fetch queue. None of them is a part of credentials.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RequestDefaults {
     pub(crate) consumer_org: Option<RequestDefault>,
     pub(crate) resource: Option<RequestDefault>,
-    /// Names that resemble those of the two above, where these are not given.
+    pub(crate) limits: FoundLimits,
+    /// Names that resemble those of the above, where these are not given.
     near_misses: Vec<NearMiss>,
 }
 
@@ -165,26 +154,23 @@ impl RequestDefaults {
     pub(super) fn of(
         consumer_org: Option<RequestDefault>,
         resource: Option<RequestDefault>,
+        limits: FoundLimits,
     ) -> Self {
         Self {
             consumer_org,
             resource,
+            limits,
             near_misses: Vec::new(),
         }
     }
 
     /// Those that stand under names of the shape `MASKINPORTEN_…`.
-    pub(super) fn in_variables<'a>(value: &dyn Fn(&str) -> Option<&'a Secret>) -> Self {
-        let found = |names: &[&str]| {
-            let found = names.iter().filter_map(|name| {
-                let text = value(name)?.expose().trim();
-                (!text.is_empty()).then(|| ((*name).to_owned(), Ok(text.to_owned())))
-            });
-            found.collect()
-        };
+    pub(crate) fn in_variables<'a>(value: &dyn Fn(&str) -> Option<&'a Secret>) -> Self {
+        let found = |names: &[&str]| Named::in_variables(value, names);
         Self::of(
             RequestDefault::of(Kind::ConsumerOrg, found(&names::CONSUMER_ORGS)),
             RequestDefault::of(Kind::Resource, found(&names::RESOURCES)),
+            FoundLimits::in_variables(value),
         )
     }
 
@@ -194,6 +180,7 @@ impl RequestDefaults {
         Self::of(
             RequestDefault::of(Kind::ConsumerOrg, found(&draft::CONSUMER_ORGS)),
             RequestDefault::of(Kind::Resource, found(&draft::RESOURCES)),
+            FoundLimits::in_section(section),
         )
     }
 
@@ -204,9 +191,11 @@ impl RequestDefaults {
         let named = Self::in_variables(&|name| variables.get(name));
         let section = Section::of_values(variables.all(), section, "__", "");
         let found = named.joined(Self::in_section(&section));
-        let near_misses = near_misses.of_requests(draft::near_misses(&section));
+        let near_misses = near_misses.of_either_shape(draft::near_misses(&section));
         let near_misses = near_misses.without_given(|setting| match setting {
             Setting::ConsumerOrg => found.consumer_org.is_some(),
+            Setting::Permits => found.limits.has_permits(),
+            Setting::QueueTimeout => found.limits.has_wait(),
             _ => found.resource.is_some(),
         });
         Self {
@@ -224,6 +213,7 @@ impl RequestDefaults {
         Self {
             consumer_org: join(self.consumer_org, others.consumer_org),
             resource: join(self.resource, others.resource),
+            limits: self.limits.joined(others.limits),
             near_misses: self.near_misses,
         }
     }
@@ -238,6 +228,7 @@ impl RequestDefaults {
                 .consumer_org
                 .filter(|own| is_news(own, &others.consumer_org)),
             resource: self.resource.filter(|own| is_news(own, &others.resource)),
+            limits: self.limits.not_in(&others.limits),
             near_misses: self
                 .near_misses
                 .into_iter()

@@ -114,10 +114,15 @@ impl Finding {
         let Self::Complete(mut settings) = self else {
             return self;
         };
-        let own = RequestDefaults::of(settings.consumer_org.take(), settings.resource.take());
+        let own = RequestDefaults::of(
+            settings.consumer_org.take(),
+            settings.resource.take(),
+            std::mem::take(&mut settings.limits),
+        );
         let all = own.joined(defaults);
         settings.consumer_org = all.consumer_org;
         settings.resource = all.resource;
+        settings.limits = all.limits;
         Self::Complete(settings)
     }
 

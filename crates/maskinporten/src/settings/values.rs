@@ -212,6 +212,62 @@ impl Section {
     }
 }
 
+/// What stands under a name that several names of one place may stand for.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Named {
+    /// As it is written there.
+    pub(super) name: String,
+    pub(super) value: Found,
+}
+
+/// What stands under a name, or why that cannot be used.
+pub(super) type Found = std::result::Result<String, String>;
+
+impl Named {
+    /// What stands under names of the shape `MASKINPORTEN_…`, unless it is blank.
+    pub(super) fn in_variables<'a>(
+        value: &dyn Fn(&str) -> Option<&'a Secret>,
+        names: &[&str],
+    ) -> Vec<(String, Found)> {
+        let found = names.iter().filter_map(|name| {
+            let text = value(name)?.expose().trim();
+            (!text.is_empty()).then(|| ((*name).to_owned(), Ok(text.to_owned())))
+        });
+        found.collect()
+    }
+
+    /// The one of several values that stand in one place. None of them is blank.
+    pub(super) fn of(found: Vec<(String, Found)>) -> Option<Self> {
+        let mut found = found.into_iter();
+        let (name, value) = found.next()?;
+        let other = found.find(|(_, other)| *other != value);
+        let value = match other {
+            Some((other, _)) => Err(format!("{name} and {other} differ")),
+            None => value,
+        };
+        Some(Self { name, value })
+    }
+
+    /// The one of two, or an error where both stand in one place and say two things.
+    pub(super) fn join(own: Option<Self>, other: Option<Self>) -> Option<Self> {
+        match (own, other) {
+            (Some(own), Some(other)) => Some(own.joined(other)),
+            (own, other) => own.or(other),
+        }
+    }
+
+    pub(super) fn joined(self, other: Self) -> Self {
+        let value = match (self.value, other.value) {
+            (Ok(own), Ok(other_value)) if own != other_value => {
+                Err(format!("{} and {} differ", self.name, other.name))
+            }
+            (Ok(_), Err(problem)) => Err(problem),
+            (own, _) => own,
+        };
+        Self { value, ..self }
+    }
+}
+
 /// All that is wrong in one place, to be told at once.
 #[derive(Default)]
 pub(super) struct Problems {
