@@ -1,6 +1,6 @@
 //! Every interleaving of two or three threads over one token's life, by loom.
 //!
-//! - Explored are `cache/entry/state.rs`, `cache/headers.rs` and `cache/holders.rs` themselves, not copies, with loom's
+//! - Explored are `cache/entry/state.rs` and `rejection.rs`, `cache/headers.rs` and `cache/holders.rs` themselves, not copies, with loom's
 //!   locks and atomics under them. A load may show every value that the memory model admits, not only the newest.
 //! - Each model is bounded by what it says: two or three threads with a handful of calls, beside the
 //!   flights they start, up to loom's five threads in all. Within that nothing is left out, neither by a
@@ -29,6 +29,8 @@ mod flights;
 mod waiters;
 
 mod renewals;
+
+mod failures;
 
 mod generations;
 

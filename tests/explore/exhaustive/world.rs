@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use loom::thread::{self, JoinHandle};
 
-use crate::cache::state::{Found, Rejection, Setback, Takeoff};
+use crate::cache::state::{Found, Rejection, Revision, Setback, Takeoff};
 use crate::cache::window::Window;
 use crate::clock::Moment;
 use crate::flight::{Air, Failed, Flight, Life, Outcome, Snapshot};
@@ -21,8 +21,11 @@ pub(crate) const FRESH: Window = window(1_900, 2_000);
 const SPENT: Window = window(900, 1_000);
 /// How long a failure is remembered.
 pub(crate) const PAUSE: Duration = Duration::from_secs(5);
-/// What the source is, in all models.
-pub(crate) const REVISION: u64 = 7;
+/// What the source is where a model does not change it.
+pub(crate) const REVISION: Revision = Revision {
+    source: 7,
+    recoveries: 3,
+};
 /// As in `cache/entry/mod.rs`.
 pub(crate) const ELECTIONS: usize = 3;
 
@@ -110,7 +113,15 @@ impl World {
     }
 
     pub(crate) fn ask(self: &Arc<Self>, now: Moment) -> Found<u64, Failed, Flight> {
-        self.starting(|started| self.life.ask(now, REVISION, self.prepare(started)))
+        self.ask_at(REVISION, now)
+    }
+
+    pub(crate) fn ask_at(
+        self: &Arc<Self>,
+        revision: Revision,
+        now: Moment,
+    ) -> Found<u64, Failed, Flight> {
+        self.starting(|started| self.life.ask(now, revision, self.prepare(started)))
     }
 
     pub(crate) fn refresh_if_due(self: &Arc<Self>, now: Moment) {
@@ -164,9 +175,9 @@ impl World {
     }
 
     /// Tells why a flight brought nothing, at `NOW`.
-    fn fail(&self, flight: &Flight) -> Option<Failed> {
+    pub(crate) fn fail(&self, flight: &Flight, setback: Setback<Failed>) -> Option<Failed> {
         flight.end();
-        let remembered = self.life.fail(flight.takeoff(), NOW, setback(flight));
+        let remembered = self.life.fail(flight.takeoff(), NOW, setback);
         self.tell(flight, remembered.map(Err));
         remembered
     }
@@ -227,7 +238,7 @@ impl World {
         match ending {
             Ending::Lands => drop(self.land(flight, FRESH)),
             Ending::LandsSpent => drop(self.land(flight, SPENT)),
-            Ending::Fails => drop(self.fail(flight)),
+            Ending::Fails => drop(self.fail(flight, setback(flight))),
             Ending::Dies => self.lose(flight),
         }
     }
@@ -252,10 +263,12 @@ pub(crate) fn awaited(found: Found<u64, Failed, Flight>) -> (Flight, Takeoff) {
     }
 }
 
-fn setback(flight: &Flight) -> Setback<Failed> {
+pub(crate) fn setback(flight: &Flight) -> Setback<Failed> {
     Setback {
         error: Failed(flight.number()),
         until: flight.takeoff().remembered_until(NOW, PAUSE),
         counts: true,
+        ends_with_recovery: false,
+        recoveries: REVISION.recoveries,
     }
 }

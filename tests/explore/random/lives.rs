@@ -79,6 +79,16 @@ fn flights_that_fail_die_and_come_late_leave_one_in_the_air_and_no_caller_waitin
 }
 
 #[test]
+fn a_failure_is_given_only_while_the_source_is_the_same_and_no_recovery_has_ended_it() {
+    explore(ITERATIONS, || {
+        let world = World::new(FOUL);
+        let recoveries = spawn(&world, 2, |world| world.recover());
+        let changes = spawn(&world, 1, |world| world.change_source());
+        live(&world, [recoveries, changes]);
+    });
+}
+
+#[test]
 fn nothing_void_is_served_however_often_it_is_invalidated() {
     explore(ITERATIONS, || {
         let world = World::new(FAIR);

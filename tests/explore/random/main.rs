@@ -3,7 +3,7 @@
 //! - Explored are `cache/entry/state.rs` and `cache/headers.rs` themselves, with shuttle's locks and atomics under them. What is exhausted
 //!   for two or three threads in `exhaustive` is tried here for a dozen and more, for as long as a
 //!   token lives several times over: callers that wait and elect anew, views, rejections,
-//!   invalidations, a closing, a clock that is moved on, and flights that land, fail, die or stand still.
+//!   invalidations, a closing, a clock that is moved on, a source that changes or recovers, and flights that land, fail, die or stand still.
 //! - Each model runs some thousand times by each of two schedulers: one switches threads evenly, the
 //!   other (PCT) keeps to priorities and changes them seldom, which finds what takes a rare order of
 //!   few steps. Their seeds are fixed, so that a run is the same everywhere; `SHUTTLE_RANDOM_SEED`

@@ -9,15 +9,13 @@ use shuttle::rand::{Rng, thread_rng};
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, Runner, thread};
 
-use crate::cache::state::{Found, Rejection, Setback, Takeoff};
+use crate::cache::state::{Found, Rejection, Revision, Setback, Takeoff};
 use crate::cache::window::Window;
 use crate::clock::Moment;
 use crate::flight::{Air, Failed, Flight, Life, Outcome, Snapshot};
 use crate::sync::{AtomicU64, Ordering};
 use crate::view::{Copies, View};
 
-/// What the source is, in all models.
-const REVISION: u64 = 7;
 /// As in `cache/entry/mod.rs`.
 const ELECTIONS: usize = 3;
 /// How many preemptions PCT places in a run.
@@ -57,16 +55,21 @@ pub(crate) struct World {
     weather: Weather,
     /// The clock, in seconds.
     now: AtomicU64,
+    /// What the source is, and how often it recovered.
+    source: AtomicU64,
+    recoveries: AtomicU64,
     // What follows only the judge reads: no thread is switched there.
     /// The newest generation anybody has seen.
     newest: Seen,
     /// How many invalidations were begun, and how many have returned.
     begun: Seen,
     returned: Seen,
-    /// For each flight how many invalidations were begun when it started.
-    born: std::sync::Mutex<Vec<u64>>,
+    /// For each flight how many invalidations were begun when it started, and what the source was.
+    born: std::sync::Mutex<Vec<(u64, u64)>>,
     /// When the token of each flight may no longer be used.
     ends: std::sync::Mutex<HashMap<u64, Moment>>,
+    /// At how many recoveries each flight failed whose failure the next one ends.
+    recoverable: std::sync::Mutex<HashMap<u64, u64>>,
 }
 
 /// What is known when somebody comes: whatever is served from here on is at least as new.
@@ -84,11 +87,14 @@ impl World {
             air: Air::default(),
             weather,
             now: AtomicU64::new(1_000),
+            source: AtomicU64::new(0),
+            recoveries: AtomicU64::new(0),
             newest: Seen::new(0),
             begun: Seen::new(0),
             returned: Seen::new(0),
             born: std::sync::Mutex::default(),
             ends: std::sync::Mutex::default(),
+            recoverable: std::sync::Mutex::default(),
         })
     }
 
@@ -100,17 +106,20 @@ impl World {
         let mut last = 0;
         while lost < ELECTIONS {
             let known = self.known();
-            let now = self.now();
+            let (now, revision) = (self.now(), self.revision());
             let found = self.starting(|started| {
-                let prepare = self.prepare(started);
-                self.life.ask(now, REVISION, prepare)
+                let prepare = self.prepare(revision, started);
+                self.life.ask(now, revision, prepare)
             });
             let (flight, takeoff) = match found {
                 Found::Good(snapshot) => {
                     self.check(&snapshot, known, now);
                     return Some(Ok(snapshot));
                 }
-                Found::Failed(failed) => return Some(Err(failed)),
+                Found::Failed(failed) => {
+                    self.check_failure(failed, revision);
+                    return Some(Err(failed));
+                }
                 Found::Closed => return None,
                 Found::Awaited(flight, takeoff) => (flight, takeoff),
             };
@@ -134,9 +143,10 @@ impl World {
         let before = view.generation;
         let now = self.now();
         let refresh = || {
+            let revision = self.revision();
             self.starting(|started| {
-                let prepare = self.prepare(started);
-                self.life.refresh_if_due(now, || REVISION, prepare);
+                let prepare = self.prepare(revision, started);
+                self.life.refresh_if_due(now, || revision, prepare);
             });
         };
         if view.is_good(&self.life, &self.copies, now, refresh) {
@@ -152,10 +162,10 @@ impl World {
     /// Tells that a token was rejected, and waits for the newer one, as `Held::replaced` does.
     pub(crate) fn reject(self: &Arc<Self>, generation: u64) {
         let known = self.known();
-        let now = self.now();
+        let (now, revision) = (self.now(), self.revision());
         let rejection = self.starting(|started| {
-            let prepare = self.prepare(started);
-            self.life.reject(generation, now, REVISION, prepare)
+            let prepare = self.prepare(revision, started);
+            self.life.reject(generation, now, revision, prepare)
         });
         match rejection {
             Rejection::Newer(newer) => {
@@ -197,6 +207,22 @@ impl World {
         self.now.fetch_add(seconds, Ordering::SeqCst);
     }
 
+    /// The source becomes another.
+    pub(crate) fn change_source(&self) {
+        self.source.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn recover(&self) {
+        self.recoveries.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn revision(&self) -> Revision {
+        Revision {
+            source: self.source.load(Ordering::SeqCst),
+            recoveries: self.recoveries.load(Ordering::SeqCst),
+        }
+    }
+
     fn now(&self) -> Moment {
         at(self.now.load(Ordering::SeqCst))
     }
@@ -206,12 +232,13 @@ impl World {
     /// Makes a flight under the life's lock, as the engine does.
     fn prepare<'a>(
         &'a self,
+        revision: Revision,
         started: &'a mut Option<Flight>,
     ) -> impl FnOnce(Takeoff) -> Result<Flight, Failed> + 'a {
-        |takeoff| {
+        move |takeoff| {
             let flight = self.air.take_off(takeoff);
             let begun = self.begun.load(Std::SeqCst);
-            self.born.lock().unwrap().push(begun);
+            self.born.lock().unwrap().push((begun, revision.source));
             Ok(started.insert(flight).clone())
         }
     }
@@ -266,7 +293,7 @@ impl World {
         let number = flight.number();
         self.ends.lock().unwrap().insert(number, window.hard);
         let (takeoff, now) = (flight.takeoff(), self.now());
-        let spent = (now >= window.hard).then(|| setback(flight, now));
+        let spent = (now >= window.hard).then(|| self.setback(flight, now));
         let published = self.life.publish(takeoff, number, window, now, spent);
         self.copies.clear(&self.life);
         match published {
@@ -279,9 +306,27 @@ impl World {
     fn fail(&self, flight: &Flight) {
         flight.end();
         let now = self.now();
-        match self.life.fail(flight.takeoff(), now, setback(flight, now)) {
+        let setback = self.setback(flight, now);
+        match self.life.fail(flight.takeoff(), now, setback) {
             Some(failed) => flight.tell(Err(failed)),
             None => flight.lose(),
+        }
+    }
+
+    fn setback(&self, flight: &Flight, now: Moment) -> Setback<Failed> {
+        let pause = Duration::from_secs(5);
+        let recoveries = self.recoveries.load(Ordering::SeqCst);
+        let ends_with_recovery = thread_rng().gen_bool(0.5);
+        if ends_with_recovery {
+            let mut recoverable = self.recoverable.lock().unwrap();
+            recoverable.insert(flight.number(), recoveries);
+        }
+        Setback {
+            error: Failed(flight.number()),
+            until: flight.takeoff().remembered_until(now, pause),
+            counts: true,
+            ends_with_recovery,
+            recoveries,
         }
     }
 
@@ -316,20 +361,22 @@ impl World {
     #[track_caller]
     fn check_origin(&self, flight: u64, known: Known) {
         let index = usize::try_from(flight - 1).unwrap();
-        let born = self.born.lock().unwrap()[index];
+        let (born, _) = self.born.lock().unwrap()[index];
         assert!(born >= known.invalidations, "a void token is served");
+    }
+
+    /// Whether a failure that is remembered is of this source, and no recovery has ended it.
+    #[track_caller]
+    fn check_failure(&self, failed: Failed, revision: Revision) {
+        let index = usize::try_from(failed.0 - 1).unwrap();
+        let (_, source) = self.born.lock().unwrap()[index];
+        assert_eq!(source, revision.source, "a failure of another source");
+        if let Some(&recoveries) = self.recoverable.lock().unwrap().get(&failed.0) {
+            assert_eq!(recoveries, revision.recoveries, "a failure that has ended");
+        }
     }
 }
 
 const fn at(second: u64) -> Moment {
     Moment::from_nanoseconds(second * 1_000_000_000)
-}
-
-fn setback(flight: &Flight, now: Moment) -> Setback<Failed> {
-    let pause = Duration::from_secs(5);
-    Setback {
-        error: Failed(flight.number()),
-        until: flight.takeoff().remembered_until(now, pause),
-        counts: true,
-    }
 }

@@ -6,6 +6,7 @@
 //! - A failed fetch is remembered: until its `retry_at` every caller gets the one error at once.
 //! - Who needs the entry to stay has a [`Held`]; an `Arc` alone keeps only its memory.
 
+mod rejection;
 pub(crate) mod state;
 
 use std::fmt;

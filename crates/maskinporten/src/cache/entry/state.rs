@@ -1,18 +1,20 @@
-//! The life of one token: empty, fetching, fresh, ageing, spent; and what may be done in each.
+//! A cache entry's state machine: one token's life from empty over fetching, kept and renewing to closed.
 //!
-//! - What is known of a token is in one place, behind one lock. Beside it stand two numbers that a
-//!   request reads without the lock: the generation of the token that may be used, and the moment from
-//!   which an ageing one is worth the lock.
-//! - Nothing here knows the time, a task or a network: a caller brings `now`, and `prepare`, which makes a
-//!   flight under the lock. The flight's task is spawned by the caller when the lock is free again. All of it
-//!   can therefore be explored, every interleaving of its threads included.
-//! - An *epoch* ends when the token is declared void. What a flight of an earlier epoch brings is
-//!   nobody's, and neither is what one brings that was given up for lost and replaced.
+//! - The states are a type, [`State`]: the diagram of `ARCHITECTURE.md`. It is behind one lock. Next to it are two
+//!   numbers that a request reads without the lock: the generation of the token that may be used, and the
+//!   moment from which an ageing one is worth the lock.
+//! - No clock, task or network is known here: a caller brings `now`, and `prepare`, which makes a flight under
+//!   the lock. The caller spawns the flight's task when the lock is free again. So a model checker explores every
+//!   interleaving of the threads that use it.
+//! - An *epoch* ends when the token is declared void. The outcome of a flight of an earlier epoch is ignored, and
+//!   so is that of a flight that was given up for lost and replaced.
 
+use std::mem;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::rejection::RejectionBackoff;
 use super::stripe::CachePadded;
 use super::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 use super::window::Window;
@@ -21,18 +23,11 @@ use crate::clock::Moment;
 /// Generations are counted from 1, so that a view of nothing never equals a life's.
 pub(crate) const NO_TOKEN: u64 = 0;
 
-/// A rejected token is replaced at most this often: a second rejection is about something else.
-pub(crate) const FORCED_REFRESH_EVERY: Duration = Duration::from_secs(30);
-
-/// The longest that grows to, doubled each time a token that was fetched for a rejection is rejected
-/// at once in its turn: an API that refuses for another reason refuses the next one too.
-const FORCED_REFRESH_AT_LEAST_EVERY: Duration = Duration::from_secs(600);
-
-/// How often a renewal that runs is looked after by those who go on with the ageing token: one that
-/// died without an outcome is noticed then.
+/// How often those who go on with an ageing token check that its renewal still runs: one that died without
+/// an outcome is noticed then.
 const LOOK_AFTER: Duration = Duration::from_secs(1);
 
-/// How long after its end a token has ended just now: whoever was served until then may still come.
+/// Grace period after a token's end in which a caller counts as recently served.
 const JUST_ENDED: Duration = Duration::from_secs(60);
 
 /// How long those who waited for a token that never lived may take to use it.
@@ -61,14 +56,16 @@ pub(crate) struct Snapshot<T> {
 }
 
 impl<T> Snapshot<T> {
-    /// Whether somebody who has waited for it may use it. One that was spent when it arrived is for
-    /// them alone, for as long as it lives; or for a moment, where it has no life by its own word.
+    /// Whether a caller that has waited for it may use it. One that was spent when it arrived is for such
+    /// callers alone, for as long as it lives; or for a moment, where it has no life by its own word.
     pub(crate) fn serves_who_waited(&self, now: Moment) -> bool {
         let Window { hard, end, .. } = self.window;
-        let last = match self.arrived < hard {
-            true => hard,
-            false if hard == end => self.arrived.after(AT_ONCE),
-            false => end,
+        let last = if self.arrived < hard {
+            hard
+        } else if hard == end {
+            self.arrived.after(AT_ONCE)
+        } else {
+            end
         };
         now < last
     }
@@ -88,50 +85,55 @@ pub(crate) struct Life<T, E, F> {
 }
 
 struct Control<T, E, F> {
-    /// The last token, also when it is spent.
-    current: Option<Arc<Snapshot<T>>>,
-    flight: Option<F>,
-    failure: Option<Failure<E>>,
-    failures_in_a_row: u32,
-    failing_since: Option<Moment>,
+    state: State<T, E, F>,
+    rejections: RejectionBackoff,
     last_generation: u64,
     epoch: u64,
-    /// How many flights were started. The last one's outcome is awaited, and no other's.
+    /// How many flights were started. The one in the air, if there is one, is the last of them.
     flights: u64,
-    forced: Forced,
-    closed: bool,
 }
 
-/// Why there is no newer token, and until when nobody asks again.
+/// Where a token's life is. Whether a kept token is fresh, ageing or spent is a question of `now`.
+///
+/// A flight may have died without an outcome: `is_alive` tells. What failed before it, if anything did, is kept
+/// with it: health shows that, and pauses grow from it, until a token comes.
+enum State<T, E, F> {
+    /// There is neither a token nor a failure.
+    Empty,
+    /// A flight is in the air, and there is no token.
+    Fetching(F, Option<Failure<E>>),
+    /// There is a token, and no failure since.
+    Kept(Arc<Snapshot<T>>),
+    /// A flight is in the air, and the last token is used until its end.
+    Renewing(Arc<Snapshot<T>>, F, Option<Failure<E>>),
+    /// There is a failure, and the last token is used until its end.
+    Degraded(Arc<Snapshot<T>>, Failure<E>),
+    /// There is a failure, and no token.
+    Failed(Failure<E>),
+    /// Nothing is fetched any more.
+    Closed,
+}
+
+/// Why there is no newer token, and until when it is given to all who ask.
 struct Failure<E> {
     error: E,
     at: Moment,
     until: Moment,
+    /// What the source was at takeoff, and how many recoveries there had been when the failure was noted.
     revision: Revision,
     ends_with_recovery: bool,
+    /// When the first failure in the row was noted that no success has interrupted.
+    since: Moment,
+    /// How many of that row make the next pause longer.
+    in_a_row: u32,
 }
 
-/// What was done for the sake of a rejected token.
-#[derive(Default)]
-struct Forced {
-    at: Option<Moment>,
-    /// Whether the flight in the air is for its sake.
-    pending: bool,
-    /// The generation that the last such flight brought, and when.
-    brought: u64,
-    brought_at: Option<Moment>,
-    /// Whether that was rejected while it was fresh: then it was not for its age.
-    in_vain: bool,
-    /// How many in a row were.
-    in_vain_in_a_row: u32,
-}
-
-/// What a remembered failure was met with.
+/// What must not change while a failure is remembered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Revision {
-    /// What the source is.
+    /// What the source is: its key, settings or token.
     pub(crate) source: u64,
-    /// How often its circuits were closed.
+    /// How often its server, or its credentials, were found to work again.
     pub(crate) recoveries: u64,
 }
 
@@ -141,34 +143,35 @@ pub(crate) struct Takeoff {
     epoch: u64,
     /// Which flight it is of.
     flight: u64,
-    /// What was then: a failure is forgotten when it has become another.
-    revision: Revision,
-    /// Whether the token has just ended and nothing was heard of a failure since: those who come now
-    /// have been served until now.
+    /// What the source was then: a failure is forgotten when it has changed.
+    source: u64,
+    /// Whether the token has just ended and no failure was noted since: callers that come now were
+    /// served until now.
     pub(crate) urgent: bool,
-    /// The end of the token that was good then: whoever it is fetched for goes on with that one.
-    renews_until: Option<Moment>,
+    /// Whether there was a good token then.
+    renews: bool,
+    /// The hard end of the last token, good or spent.
+    hard: Option<Moment>,
     /// How many flights in a row had failed by then.
     failures_in_a_row: u32,
-    /// Whether there was a token then, spent or not.
-    had_token: bool,
-    ended: Option<Moment>,
 }
 
 impl Takeoff {
-    /// Whether the last fetch brought a token.
-    pub(crate) fn is_proven(&self) -> bool {
-        self.had_token && self.failures_in_a_row == 0
-    }
-
-    /// The end of the good token that is renewed, or of one that has just ended.
-    pub(crate) fn hard_end(&self) -> Option<Moment> {
-        self.renews_until.or(self.ended.filter(|_| self.urgent))
-    }
-
-    /// Whether there was a good token then.
+    /// Whether there was a good token then: callers go on with that one.
     pub(crate) fn renews(&self) -> bool {
-        self.renews_until.is_some()
+        self.renews
+    }
+
+    /// When callers that were served are served no more: the end of the token that is renewed, or the end, in the
+    /// past, of one that has [just ended](Self::urgent).
+    pub(crate) fn hard_end(&self) -> Option<Moment> {
+        self.hard.filter(|_| self.renews || self.urgent)
+    }
+
+    /// Whether the last fetch brought a token: there is one, good or spent, and no failure that counts was
+    /// noted since.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.hard.is_some() && self.failures_in_a_row == 0
     }
 
     pub(crate) fn failures_in_a_row(&self) -> u32 {
@@ -176,18 +179,23 @@ impl Takeoff {
     }
 
     /// Until when a failure is remembered that is to be remembered for `pause`. No longer than the token
-    /// lives that was to be renewed: its end is when a failure is first noticed, and then the server is
+    /// lives that was to be renewed: its end is when callers first notice a failure, and then the server is
     /// asked, however long it was to be left alone.
     pub(crate) fn remembered_until(&self, now: Moment, pause: Duration) -> Moment {
         let until = now.after(pause);
-        match self.renews_until {
+        match self.hard {
             Some(end) if now < end => until.min(end),
             _ => until,
         }
     }
+
+    /// Whether the token that it was to renew has ended.
+    fn is_late(&self, now: Moment) -> bool {
+        self.renews && self.hard.is_some_and(|end| now >= end)
+    }
 }
 
-/// What somebody who needs a token finds.
+/// What a caller that needs a token finds.
 pub(crate) enum Found<T, E, F> {
     /// A token that may be used.
     Good(Arc<Snapshot<T>>),
@@ -230,7 +238,7 @@ pub(crate) enum Holds {
 /// How a life stands, for those who watch over it.
 #[derive(Clone, Debug)]
 pub(crate) struct Standing<E> {
-    /// Until when the token may be used; none where none may.
+    /// Until when the token may be used, where one may.
     pub(crate) good_until: Option<Moment>,
     pub(crate) failing: Option<Failing<E>>,
 }
@@ -251,16 +259,11 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
             generation: CachePadded(AtomicU64::new(NO_TOKEN)),
             refresh_at: AtomicU64::new(0),
             control: Mutex::new(Control {
-                current: None,
-                flight: None,
-                failure: None,
-                failures_in_a_row: 0,
-                failing_since: None,
+                state: State::Empty,
+                rejections: RejectionBackoff::default(),
                 last_generation: NO_TOKEN,
                 epoch: 0,
                 flights: 0,
-                forced: Forced::default(),
-                closed: false,
             }),
         }
     }
@@ -272,7 +275,7 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
                 cancelled: None,
                 landed: None,
                 failure: None,
-                token: None,
+                before: None,
             },
         }
     }
@@ -287,8 +290,8 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
         self.control.lock().good(now).map(Arc::clone)
     }
 
-    /// What there is for somebody who needs a token: the token, else the failure of this `revision`
-    /// that is remembered, else the flight in the air, or a new one. An ageing token is good, and its
+    /// What there is for a caller that needs a token: the token, else the failure that is remembered at this
+    /// `revision`, else the flight in the air, or a new one. An ageing token is good, and its
     /// renewal is started.
     pub(crate) fn ask(
         &self,
@@ -297,21 +300,21 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
         prepare: impl FnOnce(Takeoff) -> Result<F, E>,
     ) -> Found<T, E, F> {
         let mut control = self.lock();
-        if control.closed {
+        if control.state.is_closed() {
             return Found::Closed;
         }
         if let Some(current) = control.good(now) {
             let current = Arc::clone(current);
             if now >= current.window.soft && self.is_due(now) {
                 // Where nothing can be started the token is still good, so nothing is lost.
-                let _ = self.join(&mut control, now, revision, prepare);
+                let _ = self.join(&mut control, now, revision.source, prepare);
             }
             return Found::Good(current);
         }
         if let Some(failure) = control.remembered(now, revision) {
             return Found::Failed(failure.error.clone());
         }
-        match self.join(&mut control, now, revision, prepare) {
+        match self.join(&mut control, now, revision.source, prepare) {
             Ok((flight, takeoff)) => Found::Awaited(flight, takeoff),
             Err(error) => Found::Failed(error),
         }
@@ -330,14 +333,14 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
         // Asked for before the lock is taken: a source is foreign code.
         let revision = revision();
         let mut control = self.lock();
-        // Looked at again: whoever held the lock may have done what is due.
-        if !control.closed && self.is_due(now) {
-            let _ = self.join(&mut control, now, revision, prepare);
+        // Looked at again: the thread that held the lock may have done what is due.
+        if !control.state.is_closed() && self.is_due(now) {
+            let _ = self.join(&mut control, now, revision.source, prepare);
         }
     }
 
     /// Takes the news that the token of a generation was rejected. Where it is the current one, its
-    /// replacement is fetched, if that was not done lately; everybody keeps it until then.
+    /// replacement is fetched, if that was not done lately; all callers keep it until then.
     pub(crate) fn reject(
         &self,
         rejected: u64,
@@ -346,58 +349,53 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
         prepare: impl FnOnce(Takeoff) -> Result<F, E>,
     ) -> Rejection<T, F> {
         let mut control = self.lock();
-        let Some(current) = control.current.as_ref().filter(|_| !control.closed) else {
+        let Some(current) = control.state.token() else {
             return Rejection::Kept;
         };
         if current.generation != rejected {
-            let newer = current.generation > rejected && now < current.window.hard;
-            return match newer {
-                true => Rejection::Newer(Arc::clone(current)),
-                false => Rejection::Kept,
+            let is_newer = current.generation > rejected && now < current.window.hard;
+            return if is_newer {
+                Rejection::Newer(Arc::clone(current))
+            } else {
+                Rejection::Kept
             };
         }
-        let forced = &mut control.forced;
-        let was_forced = forced.brought == rejected;
-        let is_fresh = |at: Moment| now < at.after(FORCED_REFRESH_EVERY);
-        forced.in_vain = was_forced && (forced.in_vain || forced.brought_at.is_some_and(is_fresh));
-        let in_a_row = match forced.in_vain {
-            true => forced.in_vain_in_a_row.saturating_add(1),
-            false => 0,
+        let admitted = control.rejections.admits(rejected, now);
+        let flying = control.flying(now).cloned();
+        if let Some(flight) = &flying
+            && control.rejections.is_pending()
+        {
+            return Rejection::Awaited(flight.clone());
+        }
+        let Some(replacement) = admitted else {
+            return Rejection::Kept;
         };
-        let pause = FORCED_REFRESH_EVERY
-            .saturating_mul(1 << in_a_row.min(8))
-            .min(FORCED_REFRESH_AT_LEAST_EVERY);
-        let is_early = forced.at.is_some_and(|at| now < at.after(pause));
-        let flight = match control.flying(now) {
-            Some(flight) if control.forced.pending => return Rejection::Awaited(flight.clone()),
-            _ if is_early => return Rejection::Kept,
-            Some(flight) => flight.clone(),
+        let flight = match flying {
+            Some(flight) => flight,
             // A server that has just failed is left alone for this too.
             None if control.remembered(now, revision).is_some() => return Rejection::Kept,
-            None => match self.join(&mut control, now, revision, prepare) {
+            None => match self.join(&mut control, now, revision.source, prepare) {
                 Ok((flight, _)) => flight,
                 Err(_) => return Rejection::Kept,
             },
         };
-        let forced = &mut control.forced;
-        forced.at = Some(now);
-        forced.pending = true;
-        forced.in_vain_in_a_row = in_a_row;
+        control.rejections.begin(replacement);
         Rejection::Awaited(flight)
     }
 
-    /// Declares token, failure and flight void: the next who asks starts anew. What the flight in the
-    /// air would bring is nobody's.
+    /// Declares token, failure and flight void: the next caller starts another. The outcome of the flight in the
+    /// air is ignored.
     pub(crate) fn invalidate(&self) {
         let mut control = self.lock();
-        self.clear(&mut control);
+        if !control.state.is_closed() {
+            self.clear(&mut control, State::Empty);
+        }
     }
 
     /// The same, for good: nothing is fetched any more. Gives the flight that was in the air.
     pub(crate) fn close(&self) -> Option<F> {
         let mut control = self.lock();
-        control.closed = true;
-        self.clear(&mut control)
+        self.clear(&mut control, State::Closed)
     }
 
     /// Closes it for an eviction, where no flight is in the air and `let_go` agrees. That is asked under the
@@ -412,8 +410,7 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
             return None;
         }
         let was_good = control.good(now).is_some();
-        control.closed = true;
-        self.clear(&mut control);
+        self.clear(&mut control, State::Closed);
         let Locked { control, removed } = control;
         drop(control);
         Some(Retired {
@@ -428,28 +425,26 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
         if control.flying(now).is_some() {
             return Holds::Flight;
         }
-        let is_remembered = |failure: &Failure<E>| now < failure.until;
-        if control.good(now).is_some() || control.failure.as_ref().is_some_and(is_remembered) {
+        let failure = control.state.failure();
+        if control.good(now).is_some() || failure.is_some_and(|failure| now < failure.until) {
             return Holds::Outcome;
         }
         Holds::Nothing
     }
 
-    /// Whether a takeoff is still the present's: nobody has declared it void.
+    /// Whether a takeoff's flight was not declared void.
     pub(crate) fn is_of_now(&self, takeoff: Takeoff) -> bool {
-        let control = self.control.lock();
-        !control.closed && control.epoch == takeoff.epoch
+        self.control.lock().is_of_now(takeoff)
     }
 
     pub(crate) fn standing(&self, now: Moment) -> Standing<E> {
         let control = self.control.lock();
-        let failing = control.failure.as_ref().zip(control.failing_since);
         Standing {
             good_until: control.good(now).map(|current| current.window.hard),
-            failing: failing.map(|(failure, since)| Failing {
+            failing: control.state.failure().map(|failure| Failing {
                 error: failure.error.clone(),
                 at: failure.at,
-                since,
+                since: failure.since,
             }),
         }
     }
@@ -459,29 +454,28 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
         &self,
         control: &mut Locked<'_, T, E, F>,
         now: Moment,
-        revision: Revision,
+        source: u64,
         prepare: impl FnOnce(Takeoff) -> Result<F, E>,
     ) -> Result<(F, Takeoff), E> {
         self.look_again_at(now.after(LOOK_AFTER));
         if let Some(flight) = control.flying(now) {
-            return Ok((flight.clone(), control.takeoff(now, revision)));
+            return Ok((flight.clone(), control.takeoff(now, source)));
         }
         control.cancel_flight();
-        control.forced.pending = false;
         control.flights += 1;
-        let takeoff = control.takeoff(now, revision);
+        let takeoff = control.takeoff(now, source);
         let flight = prepare(takeoff)?;
-        control.flight = Some(flight.clone());
+        control.state.take_off(flight.clone());
         Ok((flight, takeoff))
     }
 
-    fn clear(&self, control: &mut Locked<'_, T, E, F>) -> Option<F> {
+    /// Leaves nothing of what is known. Gives the flight that was in the air.
+    fn clear(&self, control: &mut Locked<'_, T, E, F>, state: State<T, E, F>) -> Option<F> {
         let flight = control.cancel_flight().cloned();
+        control.turn(state);
         control.epoch += 1;
-        control.removed.token = control.current.take();
-        control.forget_failure();
-        control.forced = Forced::default();
-        // A number of its own, so that no view of the token before it finds its generation again.
+        control.rejections = RejectionBackoff::default();
+        // A number that no token has, so that no view of the token before it finds its generation again.
         control.last_generation += 1;
         self.generation
             .store(control.last_generation, Ordering::Release);
@@ -501,7 +495,7 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
 // ===== what a flight does =====
 
 impl<T, E: Clone, F: InFlight> Life<T, E, F> {
-    /// Publishes what a flight brought. None where it was declared void, or replaced, meanwhile.
+    /// Publishes what a flight brought. Gives `None` where it was declared void, or replaced, meanwhile.
     ///
     /// A token that is `spent` on arrival is for those who waited for it, once: it is not kept, and
     /// the error that is given says for how long none is fetched again.
@@ -524,18 +518,15 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
             arrived: now,
             token,
         });
-        let was_forced = control.end_flight();
+        let was_replacement = control.end_flight();
         if let Some(setback) = spent {
             self.remember(&mut control, takeoff, now, setback);
             return Some(snapshot);
         }
-        if was_forced {
-            control.forced.brought = snapshot.generation;
-            control.forced.brought_at = Some(now);
-            control.forced.in_vain = false;
+        if was_replacement {
+            control.rejections.brought(snapshot.generation, now);
         }
-        control.forget_failure();
-        control.keep(Arc::clone(&snapshot));
+        control.turn(State::Kept(Arc::clone(&snapshot)));
         self.look_again_at(window.soft);
         // Under the lock, which a reader that sees the new number takes to look: what it finds is at
         // least as new.
@@ -555,7 +546,7 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
         awaits
     }
 
-    /// Remembers why a flight brought nothing. None where it was declared void, or replaced, meanwhile;
+    /// Remembers why a flight brought nothing. Gives `None` where it was declared void, or replaced, meanwhile;
     /// and where it says nothing to those who wait: a renewal that was begun while the token was good
     /// and fails after its end. What kept it may be over, so they start another.
     pub(crate) fn fail(&self, takeoff: Takeoff, now: Moment, setback: Setback<E>) -> Option<E> {
@@ -564,7 +555,7 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
             return None;
         }
         control.end_flight();
-        if takeoff.renews_until.is_some_and(|end| now >= end) {
+        if takeoff.is_late(now) {
             return None;
         }
         Some(self.remember(&mut control, takeoff, now, setback))
@@ -575,11 +566,14 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
     /// in the air, or all was declared void.
     pub(crate) fn give_up(&self, takeoff: Takeoff, now: Moment, setback: Setback<E>) -> Option<E> {
         let mut control = self.lock();
-        if let Some(failure) = control.remembered(now, takeoff.revision) {
+        let revision = Revision {
+            source: takeoff.source,
+            recoveries: setback.recoveries,
+        };
+        if let Some(failure) = control.remembered(now, revision) {
             return Some(failure.error.clone());
         }
-        let is_of_now = !control.closed && control.epoch == takeoff.epoch;
-        if !is_of_now || control.flying(now).is_some() {
+        if !control.is_of_now(takeoff) || control.flying(now).is_some() {
             return None;
         }
         Some(self.remember(&mut control, takeoff, now, setback))
@@ -600,21 +594,21 @@ impl<T, E: Clone, F: InFlight> Life<T, E, F> {
             recoveries,
         } = setback;
         self.look_again_at(until);
-        if counts {
-            control.failures_in_a_row = control.failures_in_a_row.saturating_add(1);
-        }
-        control.failing_since.get_or_insert(now);
+        let before = control.state.failure();
+        let (since, in_a_row) = before.map_or((now, 0), |before| (before.since, before.in_a_row));
         let failure = Failure {
             error: error.clone(),
             at: now,
             until,
             revision: Revision {
-                source: takeoff.revision.source,
+                source: takeoff.source,
                 recoveries,
             },
             ends_with_recovery,
+            since,
+            in_a_row: in_a_row.saturating_add(u32::from(counts)),
         };
-        control.removed.failure = control.failure.replace(failure);
+        control.removed.failure = control.state.fail(failure);
         error
     }
 }
@@ -626,8 +620,9 @@ pub(crate) struct Setback<E> {
     pub(crate) until: Moment,
     /// Whether it makes the next pause longer.
     pub(crate) counts: bool,
-    /// Whether it is forgotten when a circuit closes, and how often one was closed when it was noted.
+    /// Whether it is forgotten at the next recovery.
     pub(crate) ends_with_recovery: bool,
+    /// How many recoveries there are at the landing, read by the caller.
     pub(crate) recoveries: u64,
 }
 
@@ -643,12 +638,12 @@ struct Locked<'a, T, E, F: InFlight> {
     removed: Removed<T, E, F>,
 }
 
-/// What a life's state no longer holds: at most one of each, since none is taken out twice under one lock.
+/// What a life's state no longer holds: at most one of each is taken out under one lock.
 struct Removed<T, E, F: InFlight> {
     cancelled: Option<F>,
     landed: Option<F>,
     failure: Option<Failure<E>>,
-    token: Option<Arc<Snapshot<T>>>,
+    before: Option<State<T, E, F>>,
 }
 
 impl<T, E, F: InFlight> Drop for Removed<T, E, F> {
@@ -662,25 +657,21 @@ impl<T, E, F: InFlight> Drop for Removed<T, E, F> {
 impl<T, E, F: InFlight> Locked<'_, T, E, F> {
     /// Cancels the flight that there is, dead or alive.
     fn cancel_flight(&mut self) -> Option<&F> {
-        let flight = self.control.flight.take()?;
+        self.rejections.end();
+        let flight = self.state.ground()?;
         flight.cancel();
         Some(self.removed.cancelled.insert(flight))
     }
 
-    /// Ends the flight that has landed. Tells whether it was for the sake of a rejected token.
+    /// Ends the flight that has landed. Gives whether it was to replace a rejected token.
     fn end_flight(&mut self) -> bool {
-        self.removed.landed = self.control.flight.take();
-        std::mem::take(&mut self.control.forced.pending)
+        self.removed.landed = self.control.state.ground();
+        self.rejections.end()
     }
 
-    fn forget_failure(&mut self) {
-        self.removed.failure = self.control.failure.take();
-        self.control.failures_in_a_row = 0;
-        self.control.failing_since = None;
-    }
-
-    fn keep(&mut self, token: Arc<Snapshot<T>>) {
-        self.removed.token = self.control.current.replace(token);
+    /// Puts another state in place of this one, whose flight was taken out.
+    fn turn(&mut self, state: State<T, E, F>) {
+        self.removed.before = Some(mem::replace(&mut self.control.state, state));
     }
 }
 
@@ -702,46 +693,128 @@ impl<T, E, F: InFlight> DerefMut for Locked<'_, T, E, F> {
 
 impl<T, E, F: InFlight> Control<T, E, F> {
     fn good(&self, now: Moment) -> Option<&Arc<Snapshot<T>>> {
-        let current = self.current.as_ref();
+        let current = self.state.token();
         current.filter(|current| now < current.window.hard)
     }
 
     fn flying(&self, now: Moment) -> Option<&F> {
-        self.flight.as_ref().filter(|flight| flight.is_alive(now))
+        self.state.flight().filter(|flight| flight.is_alive(now))
     }
 
-    /// Whether an outcome of this takeoff's flight is anybody's. One that was given up for lost may
-    /// land all the same: its place is another's by then.
+    fn is_of_now(&self, takeoff: Takeoff) -> bool {
+        !self.state.is_closed() && self.epoch == takeoff.epoch
+    }
+
+    /// Whether the outcome of this takeoff's flight counts. One that was given up for lost may land all the
+    /// same: it counts unless another was started, or all was declared void.
     fn awaits(&self, takeoff: Takeoff) -> bool {
-        !self.closed && self.epoch == takeoff.epoch && self.flights == takeoff.flight
+        self.state.flight().is_some() && self.flights == takeoff.flight
     }
 
     fn remembered(&self, now: Moment, revision: Revision) -> Option<&Failure<E>> {
-        let failure = self.failure.as_ref();
-        failure.filter(|failure| {
-            let is_recovered =
-                failure.ends_with_recovery && failure.revision.recoveries != revision.recoveries;
-            now < failure.until && failure.revision.source == revision.source && !is_recovered
-        })
+        let failure = self.state.failure();
+        failure.filter(|failure| failure.is_remembered(now, revision))
     }
 
-    fn takeoff(&self, now: Moment, revision: Revision) -> Takeoff {
-        let urgent = self.current.as_ref().is_some_and(|current| {
-            let ended = current.window.hard;
-            let unheard = |failure: &Failure<E>| failure.at < ended;
+    fn takeoff(&self, now: Moment, source: u64) -> Takeoff {
+        let hard = self.state.token().map(|token| token.window.hard);
+        let failure = self.state.failure();
+        let has_just_ended = |ended: Moment| {
             now >= ended
                 && now < ended.after(JUST_ENDED)
-                && self.failure.as_ref().is_none_or(unheard)
-        });
+                && failure.is_none_or(|failure| failure.at < ended)
+        };
         Takeoff {
             epoch: self.epoch,
             flight: self.flights,
-            revision,
-            urgent,
-            renews_until: self.good(now).map(|current| current.window.hard),
-            failures_in_a_row: self.failures_in_a_row,
-            had_token: self.current.is_some(),
-            ended: self.current.as_ref().map(|current| current.window.hard),
+            source,
+            urgent: hard.is_some_and(has_just_ended),
+            renews: hard.is_some_and(|hard| now < hard),
+            hard,
+            failures_in_a_row: failure.map_or(0, |failure| failure.in_a_row),
         }
+    }
+}
+
+impl<E> Failure<E> {
+    fn is_remembered(&self, now: Moment, revision: Revision) -> bool {
+        let has_recovered =
+            self.ends_with_recovery && self.revision.recoveries != revision.recoveries;
+        now < self.until && self.revision.source == revision.source && !has_recovered
+    }
+}
+
+// ===== impl State =====
+
+impl<T, E, F> State<T, E, F> {
+    fn is_closed(&self) -> bool {
+        matches!(self, Self::Closed)
+    }
+
+    /// The last token, also when it is spent.
+    fn token(&self) -> Option<&Arc<Snapshot<T>>> {
+        match self {
+            Self::Kept(token) | Self::Renewing(token, ..) | Self::Degraded(token, _) => Some(token),
+            Self::Empty | Self::Fetching(..) | Self::Failed(_) | Self::Closed => None,
+        }
+    }
+
+    fn flight(&self) -> Option<&F> {
+        match self {
+            Self::Fetching(flight, _) | Self::Renewing(_, flight, _) => Some(flight),
+            _ => None,
+        }
+    }
+
+    /// The last failure, also when callers are not given it any more. A token ends it.
+    fn failure(&self) -> Option<&Failure<E>> {
+        match self {
+            Self::Failed(failure) | Self::Degraded(_, failure) => Some(failure),
+            Self::Fetching(_, before) | Self::Renewing(_, _, before) => before.as_ref(),
+            Self::Empty | Self::Kept(_) | Self::Closed => None,
+        }
+    }
+
+    /// Adds a flight, after the last one was taken out.
+    fn take_off(&mut self, flight: F) {
+        *self = match mem::replace(self, Self::Empty) {
+            Self::Empty => Self::Fetching(flight, None),
+            Self::Failed(failure) => Self::Fetching(flight, Some(failure)),
+            Self::Kept(token) => Self::Renewing(token, flight, None),
+            Self::Degraded(token, failure) => Self::Renewing(token, flight, Some(failure)),
+            // Not met: `join` takes the last flight out first, and is not called when closed.
+            state @ (Self::Fetching(..) | Self::Renewing(..) | Self::Closed) => state,
+        };
+    }
+
+    /// Takes the flight out, dead or alive. What was there when it took off stays.
+    fn ground(&mut self) -> Option<F> {
+        let (state, flight) = match mem::replace(self, Self::Empty) {
+            Self::Fetching(flight, None) => (Self::Empty, Some(flight)),
+            Self::Fetching(flight, Some(failure)) => (Self::Failed(failure), Some(flight)),
+            Self::Renewing(token, flight, None) => (Self::Kept(token), Some(flight)),
+            Self::Renewing(token, flight, Some(failure)) => {
+                (Self::Degraded(token, failure), Some(flight))
+            }
+            state => (state, None),
+        };
+        *self = state;
+        flight
+    }
+
+    /// Notes a failure. Gives the one that it takes the place of.
+    fn fail(&mut self, failure: Failure<E>) -> Option<Failure<E>> {
+        match self {
+            Self::Empty => *self = Self::Failed(failure),
+            Self::Kept(token) => *self = Self::Degraded(Arc::clone(token), failure),
+            Self::Failed(last) | Self::Degraded(_, last) => {
+                return Some(mem::replace(last, failure));
+            }
+            Self::Fetching(_, before) | Self::Renewing(_, _, before) => {
+                return before.replace(failure);
+            }
+            Self::Closed => return Some(failure),
+        }
+        None
     }
 }
