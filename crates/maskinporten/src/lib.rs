@@ -134,8 +134,6 @@ mod retry;
 
 mod single_flight;
 
-mod sync;
-
 mod blocking;
 
 mod advice;

@@ -1,10 +1,11 @@
 //! Every interleaving of two or three threads over one token's life, by loom.
 //!
-//! - Explored are `cache/entry/state.rs` and `rejection.rs`, `cache/headers.rs` and `cache/holders.rs` themselves, not copies, with loom's
-//!   locks and atomics under them. A load may show every value that the memory model admits, not only the newest.
+//! - Explored are `single_flight/flight.rs`, `cache/entry/state.rs`, `cache/entry/rejection.rs`, `cache/headers.rs` and `cache/holders.rs`
+//!   themselves, not copies, with loom's locks and atomics under them. A load may show every value that the memory
+//!   model admits, not only the newest.
 //! - Each model is bounded by what it says: two or three threads with a handful of calls, beside the
 //!   flights they start, up to loom's five threads in all. Within that nothing is left out, neither by a
-//!   bound on permutations nor by one on time; the one model that is bounded by preemptions says so.
+//!   bound on permutations nor by one on time; models that are bounded by preemptions say so.
 //! - Not explored are flights on a real runtime and tokio's `Notify` (`tests/it/flight.rs`), the map's locks and the
 //!   tables of layers (`cache/map/tests.rs`, `tests/it/context/threads.rs`), and clocks: a call brings the moment the
 //!   model gives it.
@@ -23,6 +24,8 @@ mod view;
 
 mod sync;
 mod world;
+
+mod landings;
 
 mod flights;
 
