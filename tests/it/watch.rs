@@ -13,7 +13,7 @@ use maskinporten::{
     SigningAlgorithm, TokioClock, Transport,
 };
 use maskinporten_sim::{Body, Fault, Route, Sim, SimClient};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_maskinporten::MaskinportenAuthLayer;
 
@@ -324,4 +324,28 @@ async fn a_refused_key_is_told_of_and_not_the_flights_deadline() {
         "{error}: {:?}",
         error.hint()
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_key_costs_one_look_and_no_longer() {
+    for panics in [false, true] {
+        let sim = Sim::new();
+        let registered = sim.new_client(SCOPES);
+        let script = Script::new(world::settings(&registered), Duration::from_secs(60));
+        let client = client_of(&sim, script.clone()).await;
+        fetch(&client).await.unwrap();
+        assert!(sim.remove_key(registered.client_id(), registered.kid()));
+        if panics {
+            script.says(None);
+        }
+        let looks = script.looks.load(Ordering::SeqCst);
+
+        let refused_at = Instant::now();
+        let error = fetch(&client).await.unwrap_err();
+
+        assert_eq!(error.kind(), ErrorKind::Rejected, "{error}");
+        assert_eq!(script.looks.load(Ordering::SeqCst), looks + 1);
+        let took = refused_at.elapsed();
+        assert!(took < Duration::from_millis(100), "{took:?}");
+    }
 }
