@@ -147,13 +147,13 @@ impl Fetching {
 impl Limiter {
     pub(crate) fn stats(&self) -> QueueStats {
         let standing = self.standing();
-        let mut stats = QueueStats::default();
-        stats.waiting = standing.waiting;
-        stats.longest_wait = standing.longest_wait;
-        stats.permits = standing.permits;
-        stats.in_use = standing.in_use;
-        stats.open_circuits = standing.open_circuits;
-        stats
+        QueueStats {
+            waiting: standing.waiting,
+            longest_wait: standing.longest_wait,
+            permits: standing.permits,
+            in_use: standing.in_use,
+            open_circuits: standing.open_circuits,
+        }
     }
 }
 

@@ -361,18 +361,20 @@ mod tests {
             let value = |asked: &str| (asked == name).then_some(&three);
             Credentials::from(settings()).with_defaults(RequestDefaults::in_variables(&value))
         };
-        let of = |builder: MaskinportenClientBuilder| builder.build().unwrap().0.limits;
-        let limits = |permits, seconds| FetchLimits {
-            permits,
-            wait: Duration::from_secs(seconds),
+        let of = |builder: MaskinportenClientBuilder| {
+            let fetching = &builder.build().unwrap().0.fetching;
+            (
+                fetching.limiter.stats().permits,
+                fetching.patience.as_secs(),
+            )
         };
         let builder = MaskinportenClient::builder;
         let plain = MaskinportenSettings::new("dev", "c").with_jwk(JWK);
-        assert_eq!(of(builder().settings(plain)), limits(32, 300));
-        assert_eq!(of(builder().settings(settings())), limits(2, 20));
+        assert_eq!(of(builder().settings(plain)), (32, 300));
+        assert_eq!(of(builder().settings(settings())), (2, 20));
         let both = builder().credentials(beside("MASKINPORTEN_MAX_CONCURRENT_FETCHES"));
-        assert_eq!(of(both), limits(3, 20));
+        assert_eq!(of(both), (3, 20));
         let both = builder().credentials(beside("MASKINPORTEN_FETCH_QUEUE_TIMEOUT"));
-        assert_eq!(of(both.max_concurrent_fetches(4)), limits(4, 3));
+        assert_eq!(of(both.max_concurrent_fetches(4)), (4, 3));
     }
 }

@@ -815,7 +815,7 @@ mod tests {
     use crate::cache::entry::state::NO_TOKEN;
     use crate::provider::TokenHandle;
     use crate::signer::BoxFuture;
-    use crate::source::FixedToken;
+    use crate::source::{FixedToken, SourceIdentity};
 
     use super::*;
 
@@ -891,20 +891,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_flight_that_is_cancelled_before_it_is_sent_brings_nothing() {
+    async fn a_fetch_that_is_cancelled_before_it_is_sent_brings_nothing() {
         let source = FixedToken::new("token", Duration::from_secs(60)).unwrap();
         let (entry, _) = TokenHandle::from_source(source).unwrap().into_parts();
         let send = |cancels: bool| {
-            let (now, mut launch) = (entry.clock.now(), None);
-            let prepare = |takeoff| entry.prepare(takeoff, now, &mut launch);
+            let (now, mut made) = (entry.clock.now(), None);
+            let prepare = |takeoff| entry.prepare(takeoff, None, 1, &mut made);
             let found = entry.life.ask(now, entry.revision(), prepare);
             assert!(matches!(found, Found::Awaited(..)));
             if cancels {
                 entry.invalidate();
             }
-            launch.unwrap().send().landing(&entry.clock)
+            let fetch = made.unwrap();
+            fetch.send();
+            let waits_until = now.after(Duration::from_secs(60));
+            async move { Caller::first(fetch).landing(waits_until).await.ok() }
         };
-        assert!(matches!(send(true).await, Landing::Gone));
-        assert!(matches!(send(false).await, Landing::Token(_)));
+        assert!(matches!(send(true).await, Some(Landing::Gone)));
+        assert!(matches!(send(false).await, Some(Landing::Token(_))));
     }
 }

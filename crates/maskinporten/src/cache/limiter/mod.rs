@@ -465,8 +465,7 @@ impl<J: Job> State<J> {
 
     /// Sends one of those who wait for a probe, where one is due: first of all one whose last fetch succeeded.
     fn probe(&mut self, now: Moment, lease: Duration) {
-        let is_due = |parked: &&Parked<J>| now >= parked.until;
-        let due = || self.parked.iter().filter(|(_, parked)| is_due(&parked));
+        let due = || self.parked.iter().filter(|(_, parked)| now >= parked.until);
         let proven = due().find(|(_, parked)| parked.waiting.is_proven);
         let Some((number, _)) = proven.or_else(|| due().next()) else {
             return;

@@ -7,9 +7,10 @@ use proptest::prelude::*;
 use tokio::time::{advance, sleep};
 
 use super::*;
-use crate::cache::{Breaker, Identity, Origin, Snapshot};
+use crate::cache::{Fetching, Identity, Origin, Snapshot};
 use crate::clock::{AnyClock, TokioClock};
 use crate::error::Result;
+use crate::fetch_limits::FetchLimits;
 use crate::request::TokenKind;
 use crate::signer::BoxFuture;
 use crate::source::{SourceIdentity, TokenSource};
@@ -79,7 +80,7 @@ struct World {
     clock: AnyClock,
     closed: AtomicBool,
     tally: Arc<Tally>,
-    breaker: Arc<Breaker>,
+    fetching: Fetching,
     /// Every entry that there ever was, without holding it.
     entries: HashMap<u64, Arc<Entry>>,
     /// The last token of each, without keeping it.
@@ -92,12 +93,15 @@ struct World {
 
 impl World {
     fn new(capacity: usize, hashes: u64) -> Self {
+        let clock = TokioClock::starting_at(SystemTime::UNIX_EPOCH);
+        let clock = AnyClock::Custom(Arc::new(clock));
+        let tally = Tally::new(TokenKind::Maskinporten);
         Self {
             map: Map::new(capacity, Alike { hashes }),
-            clock: AnyClock::Custom(Arc::new(TokioClock::starting_at(SystemTime::UNIX_EPOCH))),
             closed: AtomicBool::new(false),
-            tally: Tally::new(TokenKind::Maskinporten),
-            breaker: Arc::default(),
+            fetching: Fetching::new(FetchLimits::default(), clock.clone(), Arc::clone(&tally)),
+            clock,
+            tally,
             entries: HashMap::new(),
             tokens: HashMap::new(),
             held: HashMap::new(),
@@ -114,8 +118,7 @@ impl World {
                 exchange: None,
             };
             let origin = Origin::Source(Arc::new(Naming));
-            let (breaker, tally) = (Arc::clone(&self.breaker), Arc::clone(&self.tally));
-            Held::new(identity, origin, breaker, self.clock.clone(), tally)
+            Held::new(identity, origin, &self.fetching)
         };
         let now = self.clock.now();
         let held = self
@@ -309,11 +312,12 @@ fn threads_that_ask_for_more_than_is_kept_get_the_entry_of_their_request() {
         let map = Map::new(8, Alike { hashes: 5 });
         let closed = AtomicBool::new(false);
         let clock = AnyClock::default();
-        let (tally, breaker) = (Tally::new(TokenKind::Altinn), Arc::<Breaker>::default());
+        let tally = Tally::new(TokenKind::Altinn);
+        let fetching = Fetching::new(FetchLimits::default(), clock.clone(), tally);
         std::thread::scope(|scope| {
             for thread in 0..4 {
                 let (map, closed, clock) = (&map, &closed, &clock);
-                let (tally, breaker) = (&tally, &breaker);
+                let fetching = &fetching;
                 scope.spawn(move || {
                     for round in 0..2_000 {
                         let request = request((round * 7 + thread) % 40);
@@ -324,8 +328,7 @@ fn threads_that_ask_for_more_than_is_kept_get_the_entry_of_their_request() {
                                 exchange: None,
                             };
                             let origin = Origin::Source(Arc::new(Naming));
-                            let (breaker, tally) = (Arc::clone(breaker), Arc::clone(tally));
-                            Held::new(identity, origin, breaker, clock.clone(), tally)
+                            Held::new(identity, origin, fetching)
                         };
                         let held = map.find_or_insert(&request, make, closed, clock.now());
                         assert_eq!(held.request(), &request);
