@@ -341,7 +341,6 @@ fn or_default(transport: Option<Transport>) -> Result<Transport> {
 #[cfg(all(test, feature = "client"))]
 mod tests {
     use super::*;
-    use crate::fetch_limits::FetchLimits;
     use crate::secret::Secret;
     use crate::settings::RequestDefaults;
 
