@@ -17,7 +17,7 @@ impl FetchLimits {
     /// More than a thousand connections to one authority are a flood and no limit.
     pub(crate) const PERMITS: RangeInclusive<usize> = 1..=1024;
 
-    /// The longest wait is that of a batch; a request that a person waits for has a timeout of its own.
+    /// The longest wait is that of a batch. A request that a person waits for has a shorter timeout in its caller.
     pub(crate) const WAIT: RangeInclusive<Duration> =
         Duration::from_secs(1)..=Duration::from_secs(60 * 60);
 }
