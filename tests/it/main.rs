@@ -54,3 +54,4 @@ mod sources;
 mod stack;
 mod still;
 mod tenants;
+mod tenants_canary;
