@@ -362,10 +362,12 @@ async fn no_answer_of_altinn_is_told_to_another_organisation() {
 
 // ===== what a token source of the user's own says =====
 
+type Fails = fn() -> Error;
+
 /// Fails for the first organisation, and has a token for all others.
 #[derive(Debug)]
 struct Source {
-    fails: fn() -> Error,
+    fails: Fails,
 }
 
 impl TokenSource for Source {
@@ -389,7 +391,7 @@ impl TokenSource for Source {
 async fn no_error_of_a_token_source_is_told_to_another_organisation() {
     let ear = Ear::default();
     let _listening = ear.listen();
-    let rows: [(&str, fn() -> Error); 6] = [
+    let rows: [(&str, Fails); 6] = [
         ("unavailable", || Error::unavailable(CANARY)),
         ("rejected", || Error::rejected(CANARY)),
         ("settings", || Error::settings(CANARY)),
