@@ -241,6 +241,43 @@ async fn what_was_on_its_way_when_its_like_was_declared_void_is_nobodys() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_meets_one_void_fetch_after_another_is_told_within_a_fetchs_time() {
+    for altinn in [false, true] {
+        let (sim, client) = world::world();
+        let server = Duration::from_millis(80);
+        sim.fault(Route::Token, Fault::latency(server));
+        sim.fault(Route::Exchange, Fault::latency(server));
+        let waits = async {
+            if altinn {
+                client.altinn_token(SCOPES).await
+            } else {
+                client.access_token(SCOPES).await
+            }
+        };
+        let invalidates = async {
+            loop {
+                sleep(Duration::from_millis(50)).await;
+                client.invalidate_all();
+            }
+        };
+        let began = Instant::now();
+        let error = tokio::select! {
+            waited = waits => waited.unwrap_err(),
+            () = invalidates => unreachable!("it goes on for ever"),
+        };
+        assert!(
+            began.elapsed() <= Duration::from_secs(11),
+            "{:?}",
+            began.elapsed()
+        );
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.hint().unwrap().contains("`invalidate`"), "{error:?}");
+        // It is not remembered: once nobody invalidates, there is a token.
+        client.access_token(SCOPES).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_layer_uses_no_token_that_was_declared_void() {
     let (sim, client) = world::world();
     let recorder = Recorder::new();

@@ -155,6 +155,7 @@ mod tests {
         Exchange Altinn did not know this exchange: Request
         Runtime there is no Tokio runtime to fetch the token on: Request
         Unavailable many different tokens were wanted at once, and this one's turn did not come in time: Request
+        Unavailable the token was declared void again and again while it was fetched: Request
         Closed the client was shut down: Request
         Runtime whatever fetched the token went away before it was done: Request";
 

@@ -494,7 +494,7 @@ traps! {
         "many different tokens were wanted at once, and this one's turn did not come in time",
         "fetch them ahead of need (`warm_up_for`) or in smaller batches; how long a request waits for its turn is \
          `fetch_queue_timeout`, how many are fetched at the same time `max_concurrent_fetches`";
-    VOID: Unavailable, You, Later,
+    VOID: Unavailable of Request, You, Later,
         "the token was declared void again and again while it was fetched",
         "call `invalidate` less often than the token server needs to give a token: once, when something has changed";
     CLOSED: Closed, You, No,

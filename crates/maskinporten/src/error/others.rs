@@ -69,7 +69,7 @@ impl Error {
             }
             (About::Request, Kind::Exchange) => "altinn refused to exchange one token",
             (About::Request, Kind::Rejected) => "one request was refused",
-            (About::Request, Kind::Unavailable) => "one request did not get its turn in time",
+            (About::Request, Kind::Unavailable) => "one request did not get its token in time",
             (About::Request, Kind::Runtime) => "the runtime of one request went away",
             (About::Request, Kind::Closed) => "the client was shut down",
             (About::Request, _) => "one request cannot be sent",
