@@ -129,8 +129,10 @@ impl Authorizer {
 impl WarmUp {
     /// Waits for so many tokens at once: at least one, and at most 256. The default is 8.
     ///
-    /// The client fetches four at once: beyond that, tokens only queue earlier. One that has queued for 30 s is a
-    /// failure, so with a slow server a larger number makes some fail.
+    /// The client fetches as many at once as [`max_concurrent_fetches`] says: beyond that, tokens only wait in its
+    /// queue, where tokens that requests wait for take turns with them.
+    ///
+    /// [`max_concurrent_fetches`]: crate::MaskinportenClientBuilder::max_concurrent_fetches
     pub fn concurrency(mut self, at_once: usize) -> Self {
         self.at_once = at_once.clamp(1, CONCURRENCY_AT_MOST);
         self

@@ -50,8 +50,10 @@ const PUBLISHED_EVERY: Duration = Duration::from_secs(1);
 /// - A token is asked for by scopes or by a [`TokenRequest`]; equal requests share one token.
 /// - It is cheap to clone, and needs a Tokio runtime, with its timer enabled, only when a token is
 ///   fetched or waited for.
-/// - It fetches at most four tokens at once from its authority, and as many from its Altinn. Where
-///   four different ones fail in a row, one in a while probes and the others fail at once.
+/// - It fetches at most 32 tokens at once from its authority, and as many from its Altinn
+///   ([`max_concurrent_fetches`](MaskinportenClientBuilder::max_concurrent_fetches)). Those whom tokens are for (the
+///   service itself, organisations) take turns, and what one of them is refused for costs no other anything. While
+///   the server fails for all, one probe a second asks it, and the others fail at once.
 /// - When its last clone and the last layer and handle made from it are gone, whatever is being
 ///   fetched ends; [`shutdown`](Self::shutdown) ends it sooner.
 ///
