@@ -48,6 +48,9 @@ use crate::token::AccessToken;
 /// How long after its deadline a fetch is given up for lost: its runtime is not driven any more.
 pub(crate) const GRACE: Duration = Duration::from_secs(1);
 
+/// How often those look after a fetch who wait for its turn.
+const LOOK_AFTER: Duration = DEADLINE.saturating_add(GRACE);
+
 /// How often a fetch that dies without an outcome is started again for one caller.
 pub(crate) const ELECTIONS: usize = 3;
 
@@ -345,8 +348,6 @@ impl Fetch {
                 drop(before);
                 fetch.follow_caller();
                 fetch.add_follower(self);
-                // It is known from now on for how long those who wait may sleep.
-                self.0.nudged.notify_waiters();
                 if self.0.is_cancelled.load(Ordering::Relaxed) {
                     self.abort();
                 }
@@ -471,7 +472,6 @@ impl Fetch {
         self.hold(permit, now);
         // After the lease has begun: from now on those who wait look after that.
         self.0.is_running.store(true, Ordering::SeqCst);
-        self.0.nudged.notify_waiters();
         let ends = EndsFetch(self.clone());
         let task = self.0.runtime.spawn(run(ends));
         *self.0.task.lock() = Some(task.abort_handle());
@@ -868,9 +868,9 @@ impl Caller {
                     ahead: fetch.ahead(),
                 });
             }
-            let wakes_at = fetch
-                .wakes_at()
-                .map_or(waits_until, |at| at.min(waits_until));
+            // It may get its permit meanwhile, and be lost: then thousands need not be woken for its lease.
+            let looks_at = waits_until.min(now.after(LOOK_AFTER));
+            let wakes_at = fetch.wakes_at().map_or(looks_at, |at| at.min(looks_at));
             let mut ended = pin!(course.flight.ended());
             let woken = poll_fn(|cx| match ended.as_mut().poll(cx) {
                 Poll::Ready(landing) => Poll::Ready(Some(landing)),
