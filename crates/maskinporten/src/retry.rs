@@ -19,6 +19,12 @@ const ATTEMPTS: u32 = 3;
 /// range below (full jitter), so that replicas that failed together do not come back together.
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// What the range grows to, for a server that asks for fewer requests again and again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// How long a server is borne with that asks one for fewer requests and serves others.
+const BORNE_FOR: Duration = Duration::from_secs(60);
+
 /// The attempts of one fetch.
 #[derive(Debug)]
 pub(crate) struct Attempts {
@@ -27,6 +33,9 @@ pub(crate) struct Attempts {
     longest_pause: Duration,
     /// Whether this attempt was made again because its kept connection was closed.
     is_repeated: bool,
+    /// Until when a server that asks for fewer requests is borne with, and whether it was just now.
+    borne_until: Option<Moment>,
+    is_borne: bool,
 }
 
 /// What follows a failed attempt.
@@ -47,6 +56,8 @@ impl Attempts {
             left: ATTEMPTS,
             longest_pause: PAUSE,
             is_repeated: false,
+            borne_until: None,
+            is_borne: false,
         }
     }
 
@@ -55,14 +66,25 @@ impl Attempts {
         now.until(self.ends_at)
     }
 
-    /// Adds time that was spent waiting for a turn.
-    pub(crate) fn extend(&mut self, time: Duration) {
-        self.ends_at = self.ends_at.after(time);
+    /// Bears with a server that asks for fewer requests and serves others: neither attempts nor pauses are counted,
+    /// for [`BORNE_FOR`] at most.
+    pub(crate) fn bear(&mut self, now: Moment) {
+        let until = *self.borne_until.get_or_insert(now.after(BORNE_FOR));
+        self.is_borne = now < until;
+        if self.is_borne {
+            self.left = ATTEMPTS;
+        }
     }
 
-    /// Makes as many attempts possible as at the beginning, in the time that is left.
-    pub(crate) fn renew(&mut self) {
-        self.left = ATTEMPTS;
+    /// Notes that a pause was made, and how long it took with waiting for a turn, which is not counted.
+    pub(crate) fn paused(&mut self, pause: Duration, took: Duration) {
+        let uncounted = if self.is_borne {
+            took
+        } else {
+            took.saturating_sub(pause)
+        };
+        self.is_borne = false;
+        self.ends_at = self.ends_at.after(uncounted);
     }
 
     /// Whether another attempt is made: as long as the failure is transient and not from memory, and there is time.
@@ -79,10 +101,11 @@ impl Attempts {
         self.left = self.left.saturating_sub(1);
         let pause = self.longest_pause.mul_f64(random::unit());
         let pause = pause.max(error.retry_after().unwrap_or_default());
-        if self.left == 0 || now.after(pause) >= self.ends_at {
+        let is_in_time = self.is_borne || now.after(pause) < self.ends_at;
+        if self.left == 0 || !is_in_time {
             return Next::Fail;
         }
-        self.longest_pause = self.longest_pause.saturating_mul(2);
+        self.longest_pause = self.longest_pause.saturating_mul(2).min(LONGEST_PAUSE);
         tracing::debug!(target: "maskinporten::token", %error, ?pause, "trying again");
         Next::After(pause)
     }

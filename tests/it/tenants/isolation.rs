@@ -324,6 +324,44 @@ pub(crate) async fn outage(tenants: usize, trouble: Fault) -> Outage {
     }
 }
 
+/// What a server with a limit of requests a second makes of many tenants at once.
+#[derive(Debug)]
+pub(crate) struct RateLimited {
+    pub(crate) served: usize,
+    pub(crate) took: Duration,
+    /// How often it answered 429.
+    pub(crate) refused: usize,
+}
+
+/// So many tenants at once, before a server that serves `limit` requests in each second and refuses all others.
+pub(crate) async fn rate_limited(tenants: usize, limit: usize) -> RateLimited {
+    let numbers = organisations(tenants);
+    let (sim, client) = world(numbers.iter().map(String::as_str));
+    let began = Instant::now();
+    let limits = async {
+        loop {
+            sim.clear_faults();
+            let passes = Fault::latency(SERVER).times(limit as u64);
+            sim.fault(Route::Token, passes);
+            sim.fault(Route::Token, Fault::status(StatusCode::TOO_MANY_REQUESTS));
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    let calls = numbers
+        .iter()
+        .map(|organisation| client.access_token(request_of(organisation)));
+    let outcomes = tokio::select! {
+        outcomes = join_all(calls) => outcomes,
+        () = limits => unreachable!("it goes on for ever"),
+    };
+    let served = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+    RateLimited {
+        served,
+        took: began.elapsed(),
+        refused: sim.journal().token_requests() - served,
+    }
+}
+
 async fn timed<T>(future: impl Future<Output = T>) -> (T, Duration) {
     let began = Instant::now();
     let outcome = future.await;

@@ -74,6 +74,23 @@ async fn an_outage_is_probed_once_a_second_and_is_over_for_all_at_its_end() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_server_that_serves_so_many_a_second_serves_all_in_the_end() {
+    let served = isolation::rate_limited(200, 20).await;
+    assert_eq!(served.served, 200);
+    // 10 s at best. Each success adds a permit, so the limit is found again and again.
+    assert!(served.took <= Duration::from_secs(20), "{served:?}");
+    assert!(served.refused <= 200 * 8, "{served:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_a_server_asks_all_for_fewer_requests_it_gets_one_fetch_a_second() {
+    let outage = outage(500, Fault::status(StatusCode::TOO_MANY_REQUESTS)).await;
+    assert_eq!(outage.served, 500);
+    // Three attempts each.
+    assert!(outage.busiest <= 4, "{outage:?}");
+}
+
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 #[tokio::test(start_paused = true)]

@@ -223,7 +223,10 @@ impl Fetch {
     pub(crate) fn send(&self) {
         match &self.0.errand.origin {
             Origin::Source(_) => self.enter_queue(),
-            Origin::Exchange(_) => self.follow_parent(0),
+            Origin::Exchange(exchange) => {
+                let counted = Counted::by(exchange.parent().tally());
+                self.follow_parent(0, counted);
+            }
         }
     }
 
@@ -319,7 +322,7 @@ impl Fetch {
     }
 
     /// Asks for the token that its own is made of, and goes on when that is there.
-    fn follow_parent(&self, lost: usize) {
+    fn follow_parent(&self, lost: usize, mut counted: Counted) {
         if self.0.is_cancelled.load(Ordering::Relaxed) {
             return self.land(Landing::Gone);
         }
@@ -332,8 +335,7 @@ impl Fetch {
             Ok(parent) => parent,
             Err(error) => return self.fail(error, None),
         };
-        let (found, counted) = parent.ask_for_child(self.0.hard_end);
-        match found {
+        match parent.ask_for_child(&mut counted, self.0.hard_end) {
             Found::Good(snapshot) => self.with_parent(snapshot),
             Found::Failed(error) => self.fail(error, None),
             Found::Closed => self.fail(super::closed(), None),
@@ -397,7 +399,7 @@ impl Fetch {
                 self.with_parent(Arc::clone(snapshot));
             }
             // No caller looked for as long as it lived.
-            Landing::Token(_) => self.follow_parent(followed.lost),
+            Landing::Token(_) => self.follow_parent(followed.lost, followed.counted),
             Landing::Failed(error) => {
                 followed.counted.fail();
                 drop(followed);
@@ -408,24 +410,26 @@ impl Fetch {
                 self.lapse();
             }
             Landing::Outlived | Landing::Gone => {
-                let Followed { takeoff, lost, .. } = followed;
-                self.parent_lost(takeoff, lost, landing);
+                self.parent_lost(followed, landing);
             }
         }
     }
 
     /// Follows another fetch of the parent, unless too many were lost.
-    fn parent_lost(&self, takeoff: Takeoff, lost: usize, landing: &Landing) {
+    fn parent_lost(&self, mut followed: Followed, landing: &Landing) {
         let Origin::Exchange(exchange) = &self.0.errand.origin else {
             return;
         };
         let parent = exchange.parent();
         // One that was declared void was not lost: its end was meant.
-        let lost = lost + usize::from(parent.is_of_now(takeoff));
+        let lost = followed.lost + usize::from(parent.is_of_now(followed.takeoff));
         if lost == ELECTIONS {
-            self.fail(parent.give_up(takeoff, landing), None);
+            followed.counted.fail();
+            let error = parent.give_up(followed.takeoff, landing);
+            drop(followed);
+            self.fail(error, None);
         } else {
-            self.follow_parent(lost);
+            self.follow_parent(lost, followed.counted);
         }
     }
 
@@ -531,7 +535,7 @@ impl Fetch {
         let clock = &errand.clock;
         let parent = parent.lock().clone();
         let mut attempts = Attempts::new(clock.now());
-        let (mut last_error, mut served_before) = (None, self.limiter().served());
+        let mut last_error = None;
         loop {
             let began = clock.now();
             let request = errand.tally.request(clock);
@@ -561,11 +565,10 @@ impl Fetch {
                 if let Some(permit) = permit {
                     permit.throttle();
                 }
-                // A server that serves others meanwhile will serve this one too, when its turn comes.
-                let served = self.limiter().served();
-                if served != served_before {
-                    attempts.renew();
-                    served_before = served;
+                // A server that serves others will serve this one too, when its turn comes.
+                let served_at = self.limiter().served_at();
+                if served_at.is_some_and(|at| clock.now() < at.after(DEADLINE)) {
+                    attempts.bear(clock.now());
                 }
             }
             let next = attempts.next(&error, clock.now());
@@ -576,12 +579,11 @@ impl Fetch {
                 Next::Fail => return Err(error),
                 Next::After(_) if is_last => return Err(error),
                 Next::After(pause) if error.is_throttled() => {
-                    let resumes_at = clock.now().after(pause);
+                    let paused_at = clock.now();
                     if !self.pause(pause).await {
                         return Err(error);
                     }
-                    // Waiting for its turn is not counted on its time.
-                    attempts.extend(resumes_at.until(clock.now()));
+                    attempts.paused(pause, paused_at.until(clock.now()));
                     last_error = Some(error);
                 }
                 Next::After(pause) => {

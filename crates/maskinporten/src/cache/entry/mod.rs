@@ -249,11 +249,10 @@ impl Held {
     }
 
     fn turn_did_not_come(&self, too_long: &TooLong) -> Error {
-        let TooLong { ahead } = too_long;
-        let waited = self.errand.patience().as_secs();
+        let (place, waited) = (too_long.ahead + 1, self.errand.patience().as_secs());
         let message = format!(
-            "no turn to fetch the token came within {waited} s: {ahead} fetches of the same organisation are \
-             before it"
+            "the token's turn to be fetched did not come within {waited} s (`fetch_queue_timeout`): it is number \
+             {place} of those for the same organisation"
         );
         Error::new(ErrorKind::Unavailable, message).with_advice(&advice::QUEUE)
     }
@@ -548,11 +547,10 @@ impl Entry {
     /// What there is for a fetch whose token is made of this one's. `hard_end` is that of the token that it renews.
     pub(crate) fn ask_for_child(
         &self,
+        counted: &mut Counted,
         hard_end: Option<Moment>,
-    ) -> (Found<AccessToken, Error, Fetch>, Counted) {
-        let mut counted = Counted::by(&self.tally);
-        let (found, _) = self.find_or_fetch(&mut counted, hard_end, 0);
-        (found, counted)
+    ) -> Found<AccessToken, Error, Fetch> {
+        self.find_or_fetch(counted, hard_end, 0).0
     }
 
     /// Looks, and starts what is to be fetched. True where that is what was found.
@@ -754,7 +752,7 @@ pub(crate) struct Counted {
 }
 
 impl Counted {
-    fn by(tally: &Arc<Tally>) -> Self {
+    pub(crate) fn by(tally: &Arc<Tally>) -> Self {
         Self {
             tally: Some(Arc::clone(tally)),
             result: None,

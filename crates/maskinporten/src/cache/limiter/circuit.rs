@@ -202,6 +202,11 @@ impl<E: Clone> Circuits<E> {
         is_last
     }
 
+    /// Whether there is no other tenant than one.
+    pub(super) fn has_one_tenant(&self) -> bool {
+        self.tenants.len() == 1
+    }
+
     /// How many circuits are open: the authority's, and those of tenants.
     pub(super) fn count_open(&self) -> usize {
         let is_open = |(_, tenant): &(usize, &Tenant<E>)| tenant.open.is_some();
@@ -338,7 +343,7 @@ impl<E: Clone> Circuits<E> {
     }
 
     fn failed(&mut self, of: Identity, error: E, now: Moment, dropped: &mut Vec<E>) -> Change {
-        let only_tenant = self.tenants.len() == 1;
+        let only_tenant = self.has_one_tenant();
         let Some(tenant) = self.tenants.get_mut(of.tenant.0) else {
             return Change::Nothing;
         };
@@ -379,7 +384,7 @@ impl<E: Clone> Circuits<E> {
         now: Moment,
         dropped: &mut Vec<E>,
     ) -> Change {
-        let only_tenant = self.tenants.len() == 1;
+        let only_tenant = self.has_one_tenant();
         let before = self.refused.replace(of);
         let is_another = |before: Identity| match only_tenant {
             true => before.number != of.number,

@@ -12,6 +12,7 @@
 //! the state again: the thread that is already at it goes on with that, so that no stack grows.
 
 mod circuit;
+mod pace;
 mod permits;
 mod queue;
 
@@ -25,6 +26,7 @@ use crate::clock::Moment;
 
 pub(crate) use circuit::About;
 use circuit::{Change, Circuits, Ending, Gate, Identity, Probe, Waits};
+use pace::Pace;
 use permits::{Lease, Permits, Purpose};
 pub(crate) use queue::Key;
 use queue::Queue;
@@ -72,13 +74,14 @@ pub(crate) struct Limiter<J: Job> {
     lease: Duration,
     /// How often the authority's circuit was closed.
     recoveries: AtomicU64,
-    /// How many fetches have succeeded.
-    served: AtomicU64,
+    /// When a fetch last succeeded, in nanoseconds.
+    served_at: AtomicU64,
 }
 
 struct State<J: Job> {
     names: HashMap<J::Tenant, (TenantId, Arc<AtomicU64>)>,
     permits: Permits,
+    pace: Pace,
     queue: Queue<Waiting<J>>,
     circuits: Circuits<J::Error>,
     /// Those who wait for a probe, by the number of their place.
@@ -192,6 +195,7 @@ impl<J: Job> Limiter<J> {
             state: Mutex::new(State {
                 names: HashMap::new(),
                 permits: Permits::new(permits),
+                pace: Pace::default(),
                 queue: Queue::new(),
                 circuits: Circuits::new(),
                 parked: BTreeMap::new(),
@@ -203,13 +207,14 @@ impl<J: Job> Limiter<J> {
             now: Box::new(now),
             lease,
             recoveries: AtomicU64::new(0),
-            served: AtomicU64::new(0),
+            served_at: AtomicU64::new(0),
         }
     }
 
-    /// How many fetches have succeeded.
-    pub(crate) fn served(&self) -> u64 {
-        self.served.load(Ordering::Relaxed)
+    /// When a fetch last succeeded.
+    pub(crate) fn served_at(&self) -> Option<Moment> {
+        let at = self.served_at.load(Ordering::Relaxed);
+        (at > 0).then(|| Moment::from_nanoseconds(at))
     }
 
     /// Adds an identity of a tenant.
@@ -305,11 +310,17 @@ impl<J: Job> Limiter<J> {
 
     /// When something is due for which no fetch has to enter or to end.
     pub(crate) fn wakes_at(&self) -> Option<Moment> {
+        let now = (self.now)();
         let state = self.state.lock();
         let parked = state.parked.values().map(|parked| parked.until).min();
+        // A start that is due waits for a permit, and a fetch that ends sees to it.
+        let starts = state.pace.next_start().filter(|at| *at > now);
+        let permits = [state.permits.next_lost(), starts].into_iter().flatten();
         let is_waited = state.queue.len() > 0;
-        let lost = state.permits.next_lost().filter(|_| is_waited);
-        parked.into_iter().chain(lost).min()
+        parked
+            .into_iter()
+            .chain(permits.filter(|_| is_waited))
+            .min()
     }
 
     /// Forgets what has failed: those who ask next may succeed.
@@ -351,7 +362,9 @@ impl<J: Job> Limiter<J> {
         }
         if matches!(outcome, Outcome::Served) {
             state.permits.widen();
-            self.served.fetch_add(1, Ordering::Relaxed);
+            state.pace.served();
+            self.served_at
+                .store(now.as_nanoseconds(), Ordering::Relaxed);
         }
         let has_failed = matches!(outcome, Outcome::Failed(..));
         let mut dropped = Vec::new();
@@ -456,7 +469,10 @@ impl<J: Job> State<J> {
             self.decided.push_back(Deed::Lapse(waiting.job));
         }
         self.probe(now, lease);
-        while let Some(next) = self.queue.next(&self.permits) {
+        while self.pace.may_start(now)
+            && let Some(next) = self.queue.next(&self.permits)
+        {
+            self.pace.started(now);
             let number = self.permits.lease(next.tenant, next.purpose, now, lease);
             self.decided
                 .push_back(Deed::Start(next.waiter, number, None));
@@ -638,7 +654,10 @@ impl<J: Job> Permit<J> {
     pub(crate) fn throttle(&self) {
         let now = (self.limiter.now)();
         let number = self.number.load(Ordering::Relaxed);
-        self.limiter.state.lock().permits.throttle(number, now);
+        let mut state = self.limiter.state.lock();
+        state.permits.throttle(number, now);
+        let is_only_tenant = state.circuits.has_one_tenant();
+        state.pace.throttle(self.identity, is_only_tenant, now);
     }
 
     /// Gives it to the next, whatever becomes of the fetch.
