@@ -655,7 +655,7 @@ impl<J: Job> Permit<J> {
         let now = (self.limiter.now)();
         let number = self.number.load(Ordering::Relaxed);
         let mut state = self.limiter.state.lock();
-        state.permits.throttle(number, now);
+        state.permits.throttle(number);
         let is_only_tenant = state.circuits.has_one_tenant();
         state.pace.throttle(self.identity, is_only_tenant, now);
     }

@@ -10,6 +10,9 @@ use std::time::Duration;
 use super::TenantId;
 use crate::clock::Moment;
 
+#[cfg(all(test, not(explored)))]
+mod tests;
+
 /// As few as a server that is too busy leaves: one for newcomers, one for renewals.
 const FEWEST: usize = 2;
 
@@ -18,8 +21,8 @@ const FEWEST: usize = 2;
 pub(super) struct Permits {
     most: usize,
     allowed: usize,
-    /// When the number was last halved. Fetches that began before say nothing new about it.
-    halved_at: Option<Moment>,
+    /// How often the number was halved. Fetches that began before the last time say nothing new about it.
+    halvings: u64,
     leases: Vec<Lease>,
     last_number: u64,
 }
@@ -30,7 +33,8 @@ pub(super) struct Lease {
     pub(super) number: u64,
     pub(super) tenant: TenantId,
     pub(super) purpose: Purpose,
-    began: Moment,
+    /// How often their number had been halved when it was given out.
+    halvings: u64,
     lost_at: Moment,
 }
 
@@ -49,7 +53,7 @@ impl Permits {
         Self {
             most,
             allowed: most,
-            halved_at: None,
+            halvings: 0,
             leases: Vec::new(),
             last_number: 0,
         }
@@ -84,7 +88,7 @@ impl Permits {
             number: self.last_number,
             tenant,
             purpose,
-            began: now,
+            halvings: self.halvings,
             lost_at: now.after(time),
         });
         self.last_number
@@ -111,70 +115,16 @@ impl Permits {
     }
 
     /// Halves their number: the server asked for less. Once for all that were out at that time.
-    pub(super) fn throttle(&mut self, number: u64, now: Moment) {
+    pub(super) fn throttle(&mut self, number: u64) {
         let lease = self.leases.iter().find(|lease| lease.number == number);
-        let is_news = |lease: &Lease| self.halved_at.is_none_or(|at| lease.began >= at);
-        if lease.is_some_and(is_news) {
+        if lease.is_some_and(|lease| lease.halvings == self.halvings) {
             self.allowed = (self.allowed / 2).max(FEWEST.min(self.most));
-            self.halved_at = Some(now);
+            self.halvings += 1;
         }
     }
 
     /// Adds one: the server has given a token.
     pub(super) fn widen(&mut self) {
         self.allowed = (self.allowed + 1).min(self.most);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    fn at(seconds: u64) -> Moment {
-        Moment::PAST.after(SECOND * u32::try_from(seconds).unwrap())
-    }
-
-    #[test]
-    fn a_busy_server_halves_them_once_for_all_that_were_out_and_each_success_adds_one() {
-        let mut permits = Permits::new(32);
-        let out: Vec<u64> = (0..32)
-            .map(|_| permits.lease(TenantId(0), Purpose::Newcomer, at(1), SECOND))
-            .collect();
-        for number in &out {
-            permits.throttle(*number, at(2));
-        }
-        assert_eq!(permits.allowed(), 16);
-        for second in 2..9 {
-            let number = permits.lease(TenantId(0), Purpose::Newcomer, at(second), SECOND);
-            permits.throttle(number, at(second));
-        }
-        assert_eq!(permits.allowed(), FEWEST);
-        for _ in 0..100 {
-            permits.widen();
-        }
-        assert_eq!(permits.allowed(), 32);
-    }
-
-    #[test]
-    fn one_that_is_lost_is_taken_back_once() {
-        let mut permits = Permits::new(1);
-        let number = permits.lease(TenantId(3), Purpose::Renewal, at(1), SECOND);
-        assert_eq!(permits.next_lost(), Some(at(2)));
-        assert!(permits.take_lost(at(1)).is_none());
-        assert_eq!(
-            permits.take_lost(at(2)).map(|lease| lease.tenant),
-            Some(TenantId(3))
-        );
-        assert!(permits.take_back(number).is_none());
-        assert_eq!(permits.held(), 0);
-    }
-
-    #[test]
-    fn probes_are_counted_apart() {
-        let mut permits = Permits::new(4);
-        permits.lease(TenantId(0), Purpose::Probe, at(1), SECOND);
-        assert_eq!((permits.held(), permits.held_by_newcomers()), (0, 0));
     }
 }
