@@ -17,6 +17,9 @@ use super::TenantId;
 use super::permits::{Permits, Purpose};
 use crate::clock::Moment;
 
+#[cfg(all(test, not(explored)))]
+mod tests;
+
 /// How long a place is kept after its last caller has left. A caller with less patience than the server needs
 /// finds it when it asks again.
 pub(super) const KEPT_FOR: Duration = Duration::from_secs(30);
@@ -41,6 +44,11 @@ pub(super) struct Queue<P> {
     turns: VecDeque<TenantId>,
     /// The most urgent renewal of each tenant that may be next.
     renewals: BTreeSet<(Moment, u64, TenantId)>,
+    /// Tenants that hold half of the permits and were passed over: they are filed again when they hold fewer, or when
+    /// half of the permits is more.
+    passed_over: BTreeSet<TenantId>,
+    /// The most permits of a tenant when they were.
+    most_of_tenant: usize,
     /// Places without a caller, by when it left.
     abandoned: BTreeMap<u64, (Key, Moment)>,
     renewals_in_a_row: u32,
@@ -96,6 +104,8 @@ impl<P> Queue<P> {
             tenants: HashMap::new(),
             turns: VecDeque::new(),
             renewals: BTreeSet::new(),
+            passed_over: BTreeSet::new(),
+            most_of_tenant: 0,
             abandoned: BTreeMap::new(),
             renewals_in_a_row: 0,
             last_number: 0,
@@ -270,6 +280,12 @@ impl<P> Queue<P> {
             return None;
         }
         let most_of_tenant = (allowed / 2).max(1);
+        if most_of_tenant > self.most_of_tenant {
+            for id in std::mem::take(&mut self.passed_over) {
+                self.file(id);
+            }
+        }
+        self.most_of_tenant = most_of_tenant;
         let renewal = self.first_renewal(most_of_tenant);
         // One permit is kept for renewals. Where there is only one, it is anybody's.
         let for_newcomers = (allowed - 1).max(1);
@@ -296,6 +312,7 @@ impl<P> Queue<P> {
     pub(super) fn release(&mut self, id: TenantId) {
         if let Some(tenant) = self.tenants.get_mut(&id) {
             tenant.permits -= 1;
+            self.passed_over.remove(&id);
             self.file(id);
         }
     }
@@ -306,9 +323,9 @@ impl<P> Queue<P> {
             if tenant.permits < most_of_tenant {
                 return Some((end, number, id));
             }
-            // It is filed again when one of its permits is free.
             self.renewals.pop_first();
             tenant.most_urgent = None;
+            self.passed_over.insert(id);
         }
         None
     }
@@ -323,7 +340,9 @@ impl<P> Queue<P> {
                     return Some((first.since, id));
                 }
                 tenant.has_turn = false;
-                if tenant.is_idle() {
+                if !tenant.newcomers.is_empty() {
+                    self.passed_over.insert(id);
+                } else if tenant.is_idle() {
                     self.tenants.remove(&id);
                 }
             }
