@@ -22,6 +22,9 @@ use super::super::sync::{AtomicU64, Ordering};
 use super::TenantId;
 use crate::clock::Moment;
 
+#[cfg(all(test, not(explored)))]
+mod tests;
+
 /// The pause between two probes of an authority.
 pub(super) const PROBED_EVERY: Duration = Duration::from_secs(1);
 
@@ -189,17 +192,22 @@ impl<E: Clone> Circuits<E> {
         }
     }
 
-    /// One less. True where it was the last: the tenant is forgotten.
-    pub(super) fn leave(&mut self, id: TenantId) -> bool {
+    /// One less. True where it was the last: the tenant is forgotten, with what it has met. Were that still counted,
+    /// a tenant that is forgotten and comes back would be two.
+    pub(super) fn leave(&mut self, id: TenantId, dropped: &mut Vec<E>) -> bool {
         let Some(tenant) = self.tenants.get_mut(id.0) else {
             return false;
         };
         tenant.identities -= 1;
-        let is_last = tenant.identities == 0;
-        if is_last {
-            self.tenants.remove(id.0);
+        if tenant.identities > 0 {
+            return false;
         }
-        is_last
+        let tenant = self.tenants.remove(id.0);
+        dropped.extend(tenant.open.map(|open| open.error));
+        let was_counted = tenant.counted_at == Some(self.answers);
+        self.failing = self.failing.saturating_sub(usize::from(was_counted));
+        self.refused = self.refused.filter(|refused| refused.tenant != id);
+        true
     }
 
     /// Whether there is no other tenant than one.
@@ -345,6 +353,7 @@ impl<E: Clone> Circuits<E> {
     fn failed(&mut self, of: Identity, error: E, now: Moment, dropped: &mut Vec<E>) -> Change {
         let only_tenant = self.has_one_tenant();
         let Some(tenant) = self.tenants.get_mut(of.tenant.0) else {
+            dropped.push(error);
             return Change::Nothing;
         };
         tenant.failed = match tenant.failed {

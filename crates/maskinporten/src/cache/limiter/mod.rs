@@ -629,10 +629,12 @@ impl<J: Job> Member<J> {
 
 impl<J: Job> Drop for Member<J> {
     fn drop(&mut self) {
+        let mut dropped = Vec::new();
         let mut state = self.limiter.state.lock();
-        if state.circuits.leave(self.id) {
-            state.names.remove(&self.name);
-        }
+        let is_last = state.circuits.leave(self.id, &mut dropped);
+        let name = is_last.then(|| state.names.remove(&self.name));
+        drop(state);
+        drop((dropped, name));
     }
 }
 
