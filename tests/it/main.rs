@@ -54,4 +54,3 @@ mod sources;
 mod stack;
 mod still;
 mod tenants;
-mod tenants_canary;

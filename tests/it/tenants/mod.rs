@@ -1,5 +1,6 @@
 //! Many tenants of one client: one's trouble is its own, and one's crowd is too.
 
+mod canary;
 mod crowd;
 mod isolation;
 
