@@ -1,7 +1,7 @@
 //! Every interleaving of two or three threads over one token's life, by loom.
 //!
-//! - Explored are `single_flight/flight.rs`, `cache/entry/state.rs`, `cache/entry/rejection.rs`, `cache/headers.rs` and `cache/holders.rs`
-//!   themselves, not copies, with loom's locks and atomics under them. A load may show every value that the memory
+//! - Explored are `single_flight/flight.rs`, `cache/entry/state.rs`, `cache/entry/rejection.rs`, `cache/headers.rs`, `cache/holders.rs`
+//!   and `cache/limiter/` themselves, not copies, with loom's locks and atomics under them. A load may show every value that the memory
 //!   model admits, not only the newest.
 //! - Each model is bounded by what it says: two or three threads with a handful of calls, beside the
 //!   flights they start, up to loom's five threads in all. Within that nothing is left out, neither by a
@@ -42,3 +42,5 @@ mod copies;
 mod void;
 
 mod evictions;
+
+mod limits;
