@@ -2,6 +2,7 @@
 
 mod canary;
 mod crowd;
+mod hostile;
 mod isolation;
 
 use std::time::Duration;

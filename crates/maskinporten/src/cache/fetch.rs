@@ -98,9 +98,6 @@ struct Course {
 /// A fetch that another one follows.
 struct Followed {
     fetch: Fetch,
-    takeoff: Takeoff,
-    /// How often it was lost.
-    lost: usize,
     counted: Counted,
 }
 
@@ -221,11 +218,12 @@ impl Fetch {
 
     /// Sends it on its way: to follow the fetch of the token that its own is made of, or into the queue.
     pub(crate) fn send(&self) {
+        let _guard = GoneOnPanic(self);
         match &self.0.errand.origin {
             Origin::Source(_) => self.enter_queue(),
             Origin::Exchange(exchange) => {
                 let counted = Counted::by(exchange.parent().tally());
-                self.follow_parent(0, counted);
+                self.follow_parent(counted);
             }
         }
     }
@@ -263,6 +261,7 @@ impl Fetch {
 
     /// Ends it with an error, which the entry remembers.
     fn fail(&self, error: Error, refused_until: Option<Moment>) {
+        let _guard = GoneOnPanic(self);
         let Course {
             entry,
             errand,
@@ -278,10 +277,14 @@ impl Fetch {
 
     /// Ends it without an outcome: it is for no caller any more.
     fn lapse(&self) {
+        self.lapse_as(Landing::Gone);
+    }
+
+    fn lapse_as(&self, landing: Landing) {
         if let Some(entry) = self.0.entry.upgrade() {
             entry.forget(self.0.takeoff);
         }
-        self.land(Landing::Gone);
+        self.land(landing);
         self.0.errand.tally.landed();
     }
 
@@ -322,7 +325,7 @@ impl Fetch {
     }
 
     /// Asks for the token that its own is made of, and goes on when that is there.
-    fn follow_parent(&self, lost: usize, mut counted: Counted) {
+    fn follow_parent(&self, mut counted: Counted) {
         if self.0.is_cancelled.load(Ordering::Relaxed) {
             return self.land(Landing::Gone);
         }
@@ -339,11 +342,9 @@ impl Fetch {
             Found::Good(snapshot) => self.with_parent(snapshot),
             Found::Failed(error) => self.fail(error, None),
             Found::Closed => self.fail(super::closed(), None),
-            Found::Awaited(fetch, takeoff) => {
+            Found::Awaited(fetch, _) => {
                 let follows = Followed {
                     fetch: fetch.clone(),
-                    takeoff,
-                    lost,
                     counted,
                 };
                 let before = self.0.follows.lock().replace(follows);
@@ -391,6 +392,7 @@ impl Fetch {
 
     /// Goes on after the fetch that it followed. The first who notes its end does so.
     fn parent_landed(&self, landing: &Landing) {
+        let _guard = GoneOnPanic(self);
         let Some(mut followed) = self.0.follows.lock().take() else {
             return;
         };
@@ -399,37 +401,17 @@ impl Fetch {
                 self.with_parent(Arc::clone(snapshot));
             }
             // No caller looked for as long as it lived.
-            Landing::Token(_) => self.follow_parent(followed.lost, followed.counted),
+            Landing::Token(_) => self.follow_parent(followed.counted),
             Landing::Failed(error) => {
                 followed.counted.fail();
                 drop(followed);
                 self.fail(error.clone(), None);
             }
-            Landing::Outlived | Landing::Gone if !self.callers_wait() => {
-                drop(followed);
-                self.lapse();
-            }
+            // Its callers start another fetch, on the runtime that they are on by then.
             Landing::Outlived | Landing::Gone => {
-                self.parent_lost(followed, landing);
+                drop(followed);
+                self.lapse_as(landing.clone());
             }
-        }
-    }
-
-    /// Follows another fetch of the parent, unless too many were lost.
-    fn parent_lost(&self, mut followed: Followed, landing: &Landing) {
-        let Origin::Exchange(exchange) = &self.0.errand.origin else {
-            return;
-        };
-        let parent = exchange.parent();
-        // One that was declared void was not lost: its end was meant.
-        let lost = followed.lost + usize::from(parent.is_of_now(followed.takeoff));
-        if lost == ELECTIONS {
-            followed.counted.fail();
-            let error = parent.give_up(followed.takeoff, landing);
-            drop(followed);
-            self.fail(error, None);
-        } else {
-            self.follow_parent(lost, followed.counted);
         }
     }
 
@@ -470,6 +452,7 @@ impl Fetch {
         reason = "this is the room that spawns, on the runtime of who asked"
     )]
     fn start(self, permit: Permit) {
+        let _guard = GoneOnPanic(&self);
         let now = self.clock().now();
         let queued_at = Moment::from_nanoseconds(self.0.queued_at.load(Ordering::Relaxed));
         self.0.errand.tally.waited(queued_at.until(now));
@@ -520,12 +503,39 @@ impl Fetch {
         let entrance = self.entrance(self.0.number.load(Ordering::Relaxed));
         self.limiter()
             .enter(&errand.member, entrance, Turn::Resume(self.clone(), sender));
-        match turn.await {
+        match self.turn(turn).await {
             Ok(permit) => {
                 self.hold(permit, self.clock().now());
                 true
             }
             Err(_refused) => false,
+        }
+    }
+
+    /// Waits for a permit, and does what is due meanwhile: those who wait for this fetch wait for its end.
+    async fn turn(
+        &self,
+        turn: oneshot::Receiver<Permit>,
+    ) -> Result<Permit, oneshot::error::RecvError> {
+        let mut turn = pin!(turn);
+        loop {
+            let mut nudged = pin!(self.0.nudged.notified());
+            nudged.as_mut().enable();
+            let now = self.clock().now();
+            let looks_at = now.after(LOOK_AFTER);
+            let wakes_at = self
+                .limiter()
+                .wakes_at()
+                .map_or(looks_at, |at| at.min(looks_at));
+            let woken = poll_fn(|cx| match turn.as_mut().poll(cx) {
+                Poll::Ready(granted) => Poll::Ready(Some(granted)),
+                Poll::Pending => nudged.as_mut().poll(cx).map(|()| None),
+            });
+            match timeout(now.until(wakes_at), woken).await {
+                Ok(Some(granted)) => return granted,
+                Ok(None) => {}
+                Err(_elapsed) => self.limiter().look(),
+            }
         }
     }
 
@@ -653,6 +663,18 @@ fn outcome(fetched: &Result<(AccessToken, Moment)>) -> Outcome<Error> {
     }
 }
 
+/// Lands a fetch where a panic ends what is done for it before it has a task: a clock or a source is foreign code.
+struct GoneOnPanic<'a>(&'a Fetch);
+
+impl Drop for GoneOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.give_permit_back();
+            self.0.land(Landing::Gone);
+        }
+    }
+}
+
 /// Held by a fetch's task, and dropped with it, whether it has begun or not.
 struct EndsFetch(Fetch);
 
@@ -771,6 +793,7 @@ impl Job for Turn {
     fn refuse(self, error: Error, until: Moment) {
         // Where a task waits, it sees that its sender is gone.
         if let Self::Start(fetch) = self {
+            let _guard = GoneOnPanic(&fetch);
             let (now, wall) = (fetch.clock().now(), fetch.clock().wall());
             let error = retry_at(error, now, wall, until);
             fetch.fail(error, Some(until));

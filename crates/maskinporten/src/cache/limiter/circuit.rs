@@ -1,10 +1,11 @@
 //! Circuit breakers: one for each tenant, and one for the authority that all tenants ask.
 //!
 //! - A tenant's circuit opens when fetches of two of its identities have failed about the server, and none of it
-//!   was answered in between. It lets one probe through every 30 s. A tenant with one identity needs none: what is
-//!   remembered of that identity is its circuit.
-//! - The authority's opens when two tenants, or the only tenant there is, fail in this way and nobody was answered
-//!   since. It lets at most one probe a second through. The first answer closes it, and every tenant's with it.
+//!   was answered in between. It lets one probe through every 30 s, and one a second of identities whose last fetch
+//!   succeeded. A tenant with one identity needs none: what is remembered of that identity is its circuit.
+//! - The authority's opens when two tenants, or two identities of the only one there is, have failed about the server
+//!   and nobody was answered since. It lets at most one probe a second through. The first answer closes it, and every
+//!   tenant's with it.
 //! - It opens for the credentials too: when two tenants, or two identities of the only tenant, were given a refusal
 //!   of the credentials and no fetch has succeeded in between. Those who were given it probe after pauses of 1 s
 //!   growing to 60 s.
@@ -39,9 +40,6 @@ pub(super) const TENANT_PROBED_EVERY: Duration = Duration::from_secs(30);
 
 /// The longest pause between two probes of refused credentials: a person has to act.
 const CREDENTIALS_PROBED_EVERY: Duration = Duration::from_secs(60);
-
-/// How long an identity with a token that has just ended waits for its tenant's next probe at most.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// All circuits of one authority.
 pub(super) struct Circuits<E> {
@@ -232,38 +230,41 @@ impl<E: Clone> Circuits<E> {
             return Gate::Pass;
         };
         if let Some(open) = &mut self.authority {
-            let is_first =
-                is_proven || (tenant.failed == Failed::None && tenant.told_of != self.openings);
+            let is_unscathed = tenant.failed == Failed::None && tenant.told_of != self.openings;
+            let is_first = is_proven || is_unscathed;
+            // What one meets whose tenant has failed before says nothing about others.
+            let (probe, waits) = if is_unscathed {
+                (Probe::Telling, Waits::ForTelling)
+            } else {
+                (Probe::Other, Waits::ForAny)
+            };
             let due = if is_first {
                 open.first_at
             } else {
                 open.next_at
             };
-            if now >= due {
-                open.probed(now);
-                return Gate::Probe(if is_first {
-                    Probe::Telling
-                } else {
-                    Probe::Other
-                });
-            }
             let is_awaited = |at: Moment| now < at.after(AWAITED_FOR);
-            return if is_first {
-                Gate::Park(Waits::ForTelling, open.first_at)
-            } else if open.probed_at.is_some_and(is_awaited) {
-                Gate::Park(Waits::ForAny, open.next_at)
+            return if now >= due {
+                open.probed(now);
+                Gate::Probe(probe)
+            } else if is_first || open.probed_at.is_some_and(is_awaited) {
+                Gate::Park(waits, due)
             } else {
                 Gate::Refuse(open.error.clone(), open.next_at)
             };
         }
         if let Some(open) = &mut tenant.open {
-            if now >= open.next_at {
-                open.next_at = now.after(TENANT_PROBED_EVERY);
-                return Gate::Probe(Probe::Other);
-            }
-            let is_near = now.until(open.next_at) <= LONGEST_WAIT;
-            return if is_proven && is_near {
-                Gate::Park(Waits::ForTelling, open.next_at)
+            // Its own warm identities need not wait for those that fail.
+            let due = if is_proven {
+                open.first_at
+            } else {
+                open.next_at
+            };
+            return if now >= due {
+                open.probed_by_tenant(is_proven, now);
+                Gate::Probe(Probe::Other)
+            } else if is_proven {
+                Gate::Park(Waits::ForTelling, due)
             } else {
                 Gate::Refuse(open.error.clone(), open.next_at)
             };
@@ -275,6 +276,18 @@ impl<E: Clone> Circuits<E> {
     pub(super) fn probe_ended(&mut self) {
         if let Some(open) = &mut self.authority {
             open.probed_at = None;
+        }
+    }
+
+    /// Notes that a tenant's probe was broken off before it was answered: another may go at once.
+    pub(super) fn probe_lost(&mut self, of: TenantId, now: Moment) {
+        if let Some(open) = self
+            .tenants
+            .get_mut(of.0)
+            .and_then(|tenant| tenant.open.as_mut())
+        {
+            open.first_at = now;
+            open.next_at = now;
         }
     }
 
@@ -362,11 +375,6 @@ impl<E: Clone> Circuits<E> {
             Failed::One(_) | Failed::Several => Failed::Several,
         };
         let several = tenant.failed == Failed::Several;
-        // A client with one identity has no other to protect.
-        if !several && (only_tenant || tenant.identities > 1) {
-            dropped.push(error);
-            return Change::Nothing;
-        }
         let opens = several && tenant.open.is_none();
         if opens {
             tenant.open = Some(Open::of_tenant(error.clone(), now));
@@ -375,7 +383,9 @@ impl<E: Clone> Circuits<E> {
             tenant.counted_at = Some(self.answers);
             self.failing += 1;
         }
-        if self.authority.is_none() && (self.failing > 1 || only_tenant) {
+        // A client with one identity has no other to protect.
+        let is_down = self.failing > 1 || (only_tenant && several);
+        if self.authority.is_none() && is_down {
             self.open(Open::of_server(error, now));
             return Change::Opened(About::Server);
         }
@@ -470,6 +480,14 @@ impl<E> Open<E> {
         self.probed_at = Some(now);
         self.first_at = now.after(PROBED_EVERY);
         self.next_at = now.after(self.pause());
+    }
+
+    /// Notes that a probe of this tenant goes now.
+    fn probed_by_tenant(&mut self, is_proven: bool, now: Moment) {
+        self.first_at = now.after(PROBED_EVERY);
+        if !is_proven {
+            self.next_at = now.after(TENANT_PROBED_EVERY);
+        }
     }
 
     fn pause(&self) -> Duration {

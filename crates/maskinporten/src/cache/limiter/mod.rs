@@ -86,6 +86,8 @@ struct State<J: Job> {
     circuits: Circuits<J::Error>,
     /// Those who wait for a probe, by the number of their place.
     parked: BTreeMap<u64, Parked<J>>,
+    /// When the first of them may be the probe, or before that.
+    parked_until: Option<Moment>,
     /// Probes that are under way, by their lease.
     probing: HashMap<u64, J::Nudge>,
     /// What is decided and not yet done.
@@ -199,6 +201,7 @@ impl<J: Job> Limiter<J> {
                 queue: Queue::new(),
                 circuits: Circuits::new(),
                 parked: BTreeMap::new(),
+                parked_until: None,
                 probing: HashMap::new(),
                 decided: VecDeque::new(),
                 doing: Vec::new(),
@@ -287,11 +290,17 @@ impl<J: Job> Limiter<J> {
         let now = (self.now)();
         let mut state = self.state.lock();
         // Read under the lock: of two changes at the same time the later one counts.
-        let Some(waiting) = state.queue.get(key) else {
-            return;
-        };
-        let has_callers = waiting.job.has_callers();
-        state.note_callers(key, has_callers, now);
+        if let Some(waiting) = state.queue.get(key) {
+            let has_callers = waiting.job.has_callers();
+            state.note_callers(key, has_callers, now);
+        } else if let Some(parked) = state.parked.get(&key.number)
+            && !parked.waiting.job.has_callers()
+        {
+            // While a circuit is open a place is worth nothing to a caller that comes back: it may be the probe then.
+            let parked = state.parked.remove(&key.number);
+            let lapsed = parked.map(|parked| Deed::Lapse(parked.waiting.job));
+            state.decided.extend(lapsed);
+        }
         self.act(state);
     }
 
@@ -312,12 +321,12 @@ impl<J: Job> Limiter<J> {
     pub(crate) fn wakes_at(&self) -> Option<Moment> {
         let now = (self.now)();
         let state = self.state.lock();
-        let parked = state.parked.values().map(|parked| parked.until).min();
         // A start that is due waits for a permit, and a fetch that ends sees to it.
         let starts = state.pace.next_start().filter(|at| *at > now);
         let permits = [state.permits.next_lost(), starts].into_iter().flatten();
         let is_waited = state.queue.len() > 0;
-        parked
+        state
+            .parked_until
             .into_iter()
             .chain(permits.filter(|_| is_waited))
             .min()
@@ -336,7 +345,7 @@ impl<J: Job> Limiter<J> {
     pub(crate) fn standing(&self) -> Standing {
         let now = (self.now)();
         let state = self.state.lock();
-        let parked = state.parked.values().map(|parked| parked.since).min();
+        let parked = state.parked.values().next().map(|parked| parked.since);
         let since = state.queue.waiting_since().into_iter().chain(parked).min();
         Standing {
             waiting: state.queue.len() + state.parked.len(),
@@ -362,11 +371,13 @@ impl<J: Job> Limiter<J> {
         }
         if matches!(outcome, Outcome::Served) {
             state.permits.widen();
+            state.queue.widen(of.tenant);
             state.pace.served();
             self.served_at
                 .store(now.as_nanoseconds(), Ordering::Relaxed);
         }
         let has_failed = matches!(outcome, Outcome::Failed(..));
+        let is_unknown = matches!(outcome, Outcome::Unknown);
         let mut dropped = Vec::new();
         let change = state.circuits.note(of, outcome.into(), now, &mut dropped);
         state.decided.extend(dropped.into_iter().map(Deed::Drop));
@@ -388,6 +399,9 @@ impl<J: Job> Limiter<J> {
         state.admit_again(affected, now, self.lease);
         if let Some(probe) = probe {
             state.circuits.probe_ended();
+            if is_unknown {
+                state.circuits.probe_lost(of.tenant, now);
+            }
             if has_failed {
                 state.probe_failed(of.tenant, probe);
             }
@@ -481,13 +495,13 @@ impl<J: Job> State<J> {
 
     /// Sends one of those who wait for a probe, where one is due: first of all one whose last fetch succeeded.
     fn probe(&mut self, now: Moment, lease: Duration) {
+        if self.parked_until.is_none_or(|until| now < until) {
+            return;
+        }
         let due = || self.parked.iter().filter(|(_, parked)| now >= parked.until);
         let proven = due().find(|(_, parked)| parked.waiting.is_proven);
-        let Some((number, _)) = proven.or_else(|| due().next()) else {
-            return;
-        };
-        let number = *number;
-        if let Some(parked) = self.parked.remove(&number) {
+        let next = proven.or_else(|| due().next()).map(|(number, _)| *number);
+        if let Some(parked) = next.and_then(|number| self.parked.remove(&number)) {
             self.admit(parked.waiting, parked.key, parked.since, now, lease);
         }
         // A probe that goes now puts off those of all who wait.
@@ -495,6 +509,7 @@ impl<J: Job> State<J> {
         for parked in self.parked.values_mut() {
             parked.until = parked.until.max(next.unwrap_or(parked.until));
         }
+        self.parked_until = self.parked.values().map(|parked| parked.until).min();
     }
 
     /// Has the circuits decide.
@@ -531,6 +546,8 @@ impl<J: Job> State<J> {
                     waits,
                 };
                 self.parked.insert(key.number, parked);
+                let before = self.parked_until.into_iter();
+                self.parked_until = before.chain([until]).min();
             }
             Gate::Refuse(error, until) => {
                 self.decided
@@ -558,6 +575,7 @@ impl<J: Job> State<J> {
             .into_iter()
             .partition(|(_, parked)| is_taken(parked));
         self.parked = left;
+        self.parked_until = self.parked.values().map(|parked| parked.until).min();
         let place = |parked: Parked<J>| (parked.key, parked.waiting, parked.since);
         taken.into_values().map(place).collect()
     }
@@ -633,6 +651,9 @@ impl<J: Job> Drop for Member<J> {
         let mut state = self.limiter.state.lock();
         let is_last = state.circuits.leave(self.id, &mut dropped);
         let name = is_last.then(|| state.names.remove(&self.name));
+        if is_last {
+            state.queue.forget(self.id);
+        }
         drop(state);
         drop((dropped, name));
     }
@@ -657,9 +678,17 @@ impl<J: Job> Permit<J> {
         let now = (self.limiter.now)();
         let number = self.number.load(Ordering::Relaxed);
         let mut state = self.limiter.state.lock();
-        state.permits.throttle(number);
         let is_only_tenant = state.circuits.has_one_tenant();
         state.pace.throttle(self.identity, is_only_tenant, now);
+        // One tenant's limit is not the server's.
+        if state.pace.are_several_throttled() || is_only_tenant {
+            state.permits.throttle(number);
+        } else {
+            let state = &mut *state;
+            state
+                .queue
+                .throttle(self.identity.tenant, number, &state.permits);
+        }
     }
 
     /// Gives it to the next, whatever becomes of the fetch.

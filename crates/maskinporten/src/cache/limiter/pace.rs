@@ -47,6 +47,13 @@ impl Pace {
         }
     }
 
+    /// Whether more than one was asked for fewer requests since one was last served.
+    pub(super) fn are_several_throttled(&self) -> bool {
+        self.throttled
+            .as_ref()
+            .is_some_and(|throttled| throttled.are_several)
+    }
+
     /// Notes that a fetch was served.
     pub(super) fn served(&mut self) {
         *self = Self::default();

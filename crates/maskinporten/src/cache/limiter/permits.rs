@@ -64,6 +64,11 @@ impl Permits {
         self.allowed
     }
 
+    /// The number of the one that was given out last.
+    pub(super) fn last_number(&self) -> u64 {
+        self.last_number
+    }
+
     /// How many are out, probes aside.
     pub(super) fn held(&self) -> usize {
         let is_counted = |lease: &&Lease| lease.purpose != Purpose::Probe;

@@ -1,7 +1,8 @@
 //! The fair queue: who waits for a permit, and whose turn is next.
 //!
 //! 1. Tenants take turns. Within a tenant the first to come is the first to go.
-//! 2. No tenant holds more than half of the permits, even when all others are idle.
+//! 2. No tenant holds more than half of the permits, even when all others are idle; and fewer after a server has asked
+//!    it, and no other, for fewer requests.
 //! 3. One permit is kept for renewals. A renewal goes before a newcomer if its token's hard end is nearer than
 //!    the end of the newcomer's patience; of two renewals, the one whose end is nearer goes first.
 //! 4. Of four turns in a row newcomers that wait get at least one.
@@ -49,6 +50,8 @@ pub(super) struct Queue<P> {
     passed_over: BTreeSet<TenantId>,
     /// The most permits of a tenant when they were.
     most_of_tenant: usize,
+    /// Tenants that were asked for fewer requests.
+    shares: HashMap<TenantId, Share>,
     /// Places without a caller, by when it left.
     abandoned: BTreeMap<u64, (Key, Moment)>,
     renewals_in_a_row: u32,
@@ -73,6 +76,14 @@ struct Place<P> {
     since: Moment,
     /// Its number among those without a caller.
     abandoned: Option<u64>,
+}
+
+/// How many permits a tenant may hold that was asked for fewer requests.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    most: usize,
+    /// The last permit when it was halved: what those before say is no news.
+    halved_at: u64,
 }
 
 /// Which place: kept by who waits in it.
@@ -106,6 +117,7 @@ impl<P> Queue<P> {
             renewals: BTreeSet::new(),
             passed_over: BTreeSet::new(),
             most_of_tenant: 0,
+            shares: HashMap::new(),
             abandoned: BTreeMap::new(),
             renewals_in_a_row: 0,
             last_number: 0,
@@ -317,10 +329,38 @@ impl<P> Queue<P> {
         }
     }
 
+    /// Halves what a tenant may hold: the server has asked it for fewer requests, when it had this permit.
+    pub(super) fn throttle(&mut self, id: TenantId, number: u64, permits: &Permits) {
+        let half = (permits.allowed() / 2).max(1);
+        let share = self.shares.entry(id).or_insert(Share {
+            most: half,
+            halved_at: 0,
+        });
+        if number > share.halved_at {
+            share.most = (share.most.min(half) / 2).max(1);
+            share.halved_at = permits.last_number();
+        }
+    }
+
+    /// A tenant was served: it may hold one more.
+    pub(super) fn widen(&mut self, id: TenantId) {
+        if let Some(share) = self.shares.get_mut(&id) {
+            share.most += 1;
+            if share.most >= self.most_of_tenant {
+                self.shares.remove(&id);
+            }
+        }
+    }
+
+    /// A tenant is no more.
+    pub(super) fn forget(&mut self, id: TenantId) {
+        self.shares.remove(&id);
+    }
+
     fn first_renewal(&mut self, most_of_tenant: usize) -> Option<(Moment, u64, TenantId)> {
         while let Some(&(end, number, id)) = self.renewals.first() {
             let tenant = self.tenants.get_mut(&id)?;
-            if tenant.permits < most_of_tenant {
+            if tenant.permits < most_of(&self.shares, id, most_of_tenant) {
                 return Some((end, number, id));
             }
             self.renewals.pop_first();
@@ -336,7 +376,8 @@ impl<P> Queue<P> {
             let tenant = self.tenants.get_mut(&id);
             if let Some(tenant) = tenant {
                 let first = tenant.newcomers.values().next();
-                if let Some(first) = first.filter(|_| tenant.permits < most_of_tenant) {
+                let most = most_of(&self.shares, id, most_of_tenant);
+                if let Some(first) = first.filter(|_| tenant.permits < most) {
                     return Some((first.since, id));
                 }
                 tenant.has_turn = false;
@@ -409,6 +450,11 @@ impl<P> Queue<P> {
             self.tenants.remove(&id);
         }
     }
+}
+
+fn most_of(shares: &HashMap<TenantId, Share>, id: TenantId, most_of_tenant: usize) -> usize {
+    let share = shares.get(&id).map(|share| share.most);
+    share.unwrap_or(usize::MAX).min(most_of_tenant)
 }
 
 impl<P> Tenant<P> {
