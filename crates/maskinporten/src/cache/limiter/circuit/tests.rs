@@ -20,6 +20,12 @@ struct Model {
     refused: Option<Identity>,
 }
 
+/// From when on a tenant may be probed, by those of its identities whose last fetch succeeded and by others.
+struct ProbedFrom {
+    proven: Moment,
+    others: Moment,
+}
+
 struct Known {
     id: TenantId,
     identities: Vec<u64>,
@@ -28,7 +34,7 @@ struct Known {
     /// Whether it counts against the authority: since no tenant was answered.
     is_failing: bool,
     /// Its circuit, and when it was opened or last probed.
-    open: Option<Moment>,
+    open: Option<ProbedFrom>,
     /// Whether it knows that the authority does not answer it.
     is_told: bool,
     recoveries: Arc<AtomicU64>,
@@ -100,11 +106,12 @@ impl Model {
         let have_two_failed = tenant.failed.len() > 1;
         let opens = have_two_failed && tenant.open.is_none();
         if opens {
-            tenant.open = Some(now);
+            tenant.open = Some(ProbedFrom {
+                proven: now.after(Duration::from_millis(250)),
+                others: now.after(Duration::from_secs(30)),
+            });
         }
-        // An identity that is alone speaks for its tenant, but no tenant that is alone has one only.
-        tenant.is_failing |= have_two_failed || (tenant.identities.len() == 1 && !is_alone);
-        let counts = tenant.is_failing;
+        tenant.is_failing = true;
         let failing = self
             .tenants
             .iter()
@@ -112,7 +119,7 @@ impl Model {
             .count();
         match (&self.open, failing) {
             (None, 2..) => self.open(About::Server, now),
-            (None, _) if is_alone && counts && have_two_failed => self.open(About::Server, now),
+            (None, _) if is_alone && have_two_failed => self.open(About::Server, now),
             (None, _) if opens => Change::OpenedOfTenant,
             _ => Change::Nothing,
         }
@@ -259,17 +266,20 @@ impl World {
             return;
         }
         let tenant = self.model.tenant(of.tenant);
-        let Some(since) = tenant.open else {
+        let Some(from) = &mut tenant.open else {
             assert_eq!(gate, Gate::Pass);
             return;
         };
-        let due = since.after(Duration::from_secs(30));
+        let due = if is_proven { from.proven } else { from.others };
         match gate {
-            Gate::Probe(Probe::Other) if now >= due => tenant.open = Some(now),
-            Gate::Park(Waits::ForTelling, at) => {
-                assert!(is_proven && at == due && now.until(due) <= Duration::from_secs(5));
+            Gate::Probe(Probe::Other) if now >= due => {
+                from.proven = now.after(Duration::from_secs(1));
+                if !is_proven {
+                    from.others = now.after(Duration::from_secs(30));
+                }
             }
-            Gate::Refuse(_, until) => assert!(until == due && now < due),
+            Gate::Park(Waits::ForTelling, at) => assert!(is_proven && at == due && now < due),
+            Gate::Refuse(_, until) => assert!(!is_proven && until == due && now < due),
             gate => panic!("{gate:?} while the tenant's circuit is open"),
         }
     }
@@ -277,13 +287,14 @@ impl World {
     fn ask_authority(&mut self, of: Identity, is_proven: bool, gate: Gate<Failure>) {
         let now = self.now;
         let tenant = self.model.tenant(of.tenant);
-        let is_unaware = is_proven || (tenant.failed.is_empty() && !tenant.is_told);
+        let is_unscathed = tenant.failed.is_empty() && !tenant.is_told;
+        let is_unaware = is_proven || is_unscathed;
         let open = self.model.open.as_mut().expect("it is open");
         let last = open.probed_at.unwrap_or(open.at);
         match gate {
             Gate::Probe(probe) => {
-                let pause = match (probe, open.about, open.probed_at) {
-                    (Probe::Telling, _, None) => Duration::from_millis(250),
+                let pause = match open.probed_at {
+                    None if is_unaware => Duration::from_millis(250),
                     _ => Duration::from_secs(1),
                 };
                 assert!(
@@ -291,13 +302,13 @@ impl World {
                     "{probe:?} {:?} after another",
                     last.until(now)
                 );
-                assert_eq!(probe == Probe::Telling, is_unaware);
+                assert_eq!(probe == Probe::Telling, is_unscathed);
                 open.probed_at = Some(now);
                 open.probes += 1;
             }
             Gate::Park(waits, until) => {
                 assert!(now < until && now.until(until) <= Duration::from_secs(60));
-                assert_eq!(waits == Waits::ForTelling, is_unaware);
+                assert_eq!(waits == Waits::ForTelling, is_unscathed);
                 assert!(is_unaware || open.probed_at.is_some());
             }
             Gate::Refuse(_, until) => {
