@@ -316,7 +316,7 @@ fn two_permits_that_come_back_at_once_start_two_places() {
         (0..4).for_each(|number| world.enter(number, number, Does::KeepsIt));
         assert_eq!(world.waiting(), 2);
 
-        let other = meanwhile(&world, |world| drop(world.finish(0, Outcome::Served)));
+        let other = meanwhile(&world, |world| world.finish(0, Outcome::Served));
         world.finish(1, Outcome::Unknown);
 
         other.join().unwrap();

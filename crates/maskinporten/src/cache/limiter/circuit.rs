@@ -23,7 +23,8 @@ use super::super::sync::{AtomicU64, Ordering};
 use super::TenantId;
 use crate::clock::Moment;
 
-#[cfg(all(test, not(explored)))]
+#[cfg(test)]
+#[cfg(not(explored))]
 mod tests;
 
 /// The pause between two probes of an authority.

@@ -10,7 +10,8 @@ use std::time::Duration;
 use super::TenantId;
 use crate::clock::Moment;
 
-#[cfg(all(test, not(explored)))]
+#[cfg(test)]
+#[cfg(not(explored))]
 mod tests;
 
 /// As few as a server that is too busy leaves: one for newcomers, one for renewals.

@@ -18,7 +18,8 @@ use super::TenantId;
 use super::permits::{Permits, Purpose};
 use crate::clock::Moment;
 
-#[cfg(all(test, not(explored)))]
+#[cfg(test)]
+#[cfg(not(explored))]
 mod tests;
 
 /// How long a place is kept after its last caller has left. A caller with less patience than the server needs

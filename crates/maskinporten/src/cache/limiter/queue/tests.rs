@@ -179,7 +179,11 @@ impl World {
                 self.now = self.now.after(SECOND * seconds);
                 self.drop_expired();
             }
-            Step::Next(turns) => (0..turns).for_each(|_| drop(self.next())),
+            Step::Next(turns) => {
+                for _ in 0..turns {
+                    self.next();
+                }
+            }
             Step::GiveBack(at, outcome) => {
                 if !self.leases.is_empty() {
                     self.give_back(at.index(self.leases.len()), outcome);
@@ -238,9 +242,9 @@ impl World {
         let surplus = model.surplus(ABANDONED_OF_TENANT, of_tenant);
         let surplus = surplus.or_else(|| model.surplus(ABANDONED, |_| true));
         assert_eq!(dropped, surplus.into_iter().collect::<Vec<_>>());
-        surplus
-            .into_iter()
-            .for_each(|waiter| drop(model.take_out(waiter)));
+        if let Some(waiter) = surplus {
+            model.take_out(waiter);
+        }
     }
 
     fn drop_expired(&mut self) {
