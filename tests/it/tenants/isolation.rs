@@ -6,15 +6,13 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt as _, StreamExt as _};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use maskinporten::{
-    AltinnSettings, Error, MaskinportenClient, MaskinportenSettings, Result, TokenRequest,
-    TokioClock, Transport,
+    AccessToken, AltinnSettings, Error, MaskinportenClient, MaskinportenSettings, Result,
+    TokenRequest, TokioClock, Transport,
 };
 use maskinporten_sim::{Fault, Route, Sim};
-use tokio::time::{Instant, interval, sleep_until};
+use tokio::time::{Instant, interval, sleep, sleep_until};
 
 /// How long the servers need for an answer.
 pub(crate) const SERVER: Duration = Duration::from_millis(50);
@@ -27,8 +25,12 @@ const OWNER: &str = "991825827";
 
 /// The tenant in trouble, one that is warm, and one that comes with a first token every second.
 const TROUBLED: &str = "311169963";
+const TROUBLED_RESOURCE: &str = "urn:troubled:";
 const WARM: &str = "310000000";
 const COLD: &str = "405003309";
+
+/// What stands in each answer about the troubled tenant that has a text.
+const MARK: &str = "canary-of-the-troubled";
 
 /// Which server gives the troubled tenant what it gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +46,13 @@ impl At {
             Self::Exchange => Route::Exchange,
         }
     }
+
+    async fn ask(self, client: &MaskinportenClient, request: TokenRequest) -> Result<AccessToken> {
+        match self {
+            Self::Maskinporten => client.access_token(request).await,
+            Self::Exchange => client.altinn_token(request).await,
+        }
+    }
 }
 
 /// What others have noticed.
@@ -57,6 +66,56 @@ pub(crate) struct Noticed {
     pub(crate) failures: Vec<Error>,
     /// The longest that a first token took.
     pub(crate) longest: Duration,
+}
+
+impl Noticed {
+    /// How many errors of others say something about the troubled tenant.
+    pub(crate) fn about_troubled(&self) -> usize {
+        count_about_troubled(&self.failures)
+    }
+}
+
+/// What the callers of the troubled tenant and of others are shown.
+#[derive(Debug, Default)]
+pub(crate) struct Shown {
+    pub(crate) to_troubled: Vec<Error>,
+    pub(crate) to_others: Vec<Error>,
+}
+
+impl Shown {
+    /// How many of the errors of the troubled tenant have the text that is looked for in others'.
+    pub(crate) fn marked(&self) -> usize {
+        let of_troubled = self.to_troubled.iter();
+        of_troubled
+            .filter(|error| printed(error).contains(MARK))
+            .count()
+    }
+
+    /// How many errors of others say something about the troubled tenant.
+    pub(crate) fn about_troubled(&self) -> usize {
+        count_about_troubled(&self.to_others)
+    }
+}
+
+fn count_about_troubled(errors: &[Error]) -> usize {
+    let is_about_troubled = |error: &&Error| {
+        let text = printed(error);
+        [MARK, TROUBLED, TROUBLED_RESOURCE]
+            .iter()
+            .any(|name| text.contains(name))
+    };
+    errors.iter().filter(is_about_troubled).count()
+}
+
+/// All that an error says: itself, its chain, and both as a developer prints them.
+fn printed(error: &Error) -> String {
+    let mut text = format!("{error:#}\n{error:?}\n{error:#?}");
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str(&format!("\n{error}\n{error:?}"));
+        cause = error.source();
+    }
+    text
 }
 
 /// Everything that a token endpoint is known to refuse with, two codes that are not known, and all other trouble.
@@ -118,15 +177,16 @@ pub(crate) fn troubles_of_maskinporten() -> Vec<Fault> {
         ("invalid_request", "", None),
         ("unsupported_grant_type", "", None),
     ];
-    let known = REFUSALS
-        .iter()
-        .map(|(error, description, code)| Fault::refusal(*error, *description, *code));
-    let unknown = [
-        Fault::refusal("invalid_grant", "Something quite new", Some("MP-987")),
-        Fault::refusal("brand_new_error", "Never seen before", None),
+    const UNKNOWN: [(&str, &str, Option<&str>); 2] = [
+        ("invalid_grant", "Something quite new", Some("MP-987")),
+        ("brand_new_error", "Never seen before", None),
     ];
-    known
-        .chain(unknown)
+    REFUSALS
+        .iter()
+        .chain(&UNKNOWN)
+        .map(|(error, description, code)| {
+            Fault::refusal(*error, format!("{description} {MARK}"), *code)
+        })
         .chain(troubles_of_any_server())
         .collect()
 }
@@ -139,18 +199,19 @@ pub(crate) fn troubles_of_the_exchange() -> Vec<Fault> {
         headers.insert(http::header::CONTENT_TYPE, json);
         headers
     };
-    let gateway =
-        r#"{"statusCode":401,"message":"Access denied due to missing subscription key."}"#;
-    let other = r#"{"message":"the organisation is not known here"}"#;
+    let gateway = format!(
+        r#"{{"statusCode":401,"message":"Access denied due to missing subscription key. {MARK}"}}"#
+    );
+    let other = || format!(r#"{{"message":"the organisation is not known here {MARK}"}}"#);
     let answers = [
         Fault::status(StatusCode::UNAUTHORIZED),
         Fault::problem(StatusCode::UNAUTHORIZED, "Unauthorized", ""),
         Fault::answer(StatusCode::UNAUTHORIZED, json(), gateway),
-        Fault::answer(StatusCode::UNAUTHORIZED, json(), other),
-        Fault::problem(StatusCode::BAD_REQUEST, "Bad Request", ""),
+        Fault::answer(StatusCode::UNAUTHORIZED, json(), other()),
+        Fault::problem(StatusCode::BAD_REQUEST, "Bad Request", MARK),
         Fault::status(StatusCode::FORBIDDEN),
-        Fault::answer(StatusCode::FORBIDDEN, json(), other),
-        Fault::problem(StatusCode::GONE, "Gone", ""),
+        Fault::answer(StatusCode::FORBIDDEN, json(), other()),
+        Fault::problem(StatusCode::GONE, "Gone", MARK),
         Fault::status(StatusCode::NOT_FOUND),
         Fault::status(StatusCode::IM_A_TEAPOT),
     ];
@@ -176,7 +237,7 @@ fn troubles_of_any_server() -> Vec<Fault> {
         Fault::hang(),
         Fault::disconnect(),
         Fault::truncated(),
-        Fault::answer(StatusCode::OK, HeaderMap::new(), "<html>"),
+        Fault::answer(StatusCode::OK, HeaderMap::new(), format!("<html>{MARK}")),
     ]
 }
 
@@ -185,18 +246,12 @@ fn troubles_of_any_server() -> Vec<Fault> {
 pub(crate) async fn isolation(at: At, troubles: &[Fault], time: Duration) -> Noticed {
     let (sim, client) = world([TROUBLED, WARM, COLD]);
     let count = time.as_secs() as usize * 5;
-    for number in 0..count {
-        let trouble = troubles[number % troubles.len()].clone();
-        let trouble = trouble.for_resource(resource(number));
-        sim.fault(at.route(), trouble.for_consumer(TROUBLED).unwrap());
-    }
+    trouble_of(&sim, at, troubles, count);
     for route in [Route::Token, Route::Exchange] {
         sim.fault(route, Fault::latency(SERVER));
     }
-    let ask = async |request: TokenRequest| match at {
-        At::Maskinporten => client.access_token(request).await,
-        At::Exchange => client.altinn_token(request).await,
-    };
+    let client = &client;
+    let ask = |request: TokenRequest| at.ask(client, request);
     let warm = [request_of(WARM), own_request()];
     for request in &warm {
         ask(request.clone()).await.unwrap();
@@ -204,24 +259,11 @@ pub(crate) async fn isolation(at: At, troubles: &[Fault], time: Duration) -> Not
 
     let began = Instant::now();
     let ends_at = began + time;
-    let troubled = async {
-        let mut ticks = interval(Duration::from_millis(200));
-        let mut asked = FuturesUnordered::new();
-        let mut failed = 0;
-        for number in 0..count {
-            ticks.tick().await;
-            asked.push(ask(request_of(TROUBLED)
-                .resource(resource(number))
-                .unwrap()));
-            while let Some(Some(outcome)) = asked.next().now_or_never() {
-                failed += usize::from(Result::is_err(&outcome));
-            }
-        }
-        while let Some(outcome) = asked.next().await {
-            failed += usize::from(outcome.is_err());
-        }
-        (count, failed)
-    };
+    let at_second = |seconds: f64| sleep_until(began + Duration::from_secs_f64(seconds));
+    let troubled = join_all((0..count).map(|number| async move {
+        at_second(number as f64 / 5.0).await;
+        ask(troubled_request(number)).await
+    }));
     let warm = async {
         let mut outcomes = Vec::new();
         let mut ticks = interval(Duration::from_millis(100));
@@ -234,36 +276,61 @@ pub(crate) async fn isolation(at: At, troubles: &[Fault], time: Duration) -> Not
         outcomes
     };
     // Of one tenant, and of the service itself.
-    let cold = async {
-        let mut pending = FuturesUnordered::new();
-        let mut outcomes = Vec::new();
-        let mut ticks = interval(Duration::from_secs(1));
-        for number in 0..time.as_secs() {
-            ticks.tick().await;
-            for request in [request_of(COLD), own_request()] {
-                let request = request.resource(format!("urn:first:{number}")).unwrap();
-                pending.push(timed(ask(request)));
-            }
-            while let Some(Some(outcome)) = pending.next().now_or_never() {
-                outcomes.push(outcome);
-            }
-        }
-        while let Some(outcome) = pending.next().await {
-            outcomes.push(outcome);
-        }
-        outcomes
-    };
-    let ((asked, failed), warm, cold) = tokio::join!(troubled, warm, cold);
+    let first = (0..time.as_secs()).flat_map(|number| {
+        [request_of(COLD), own_request()].map(|request| async move {
+            at_second(number as f64).await;
+            let request = request.resource(format!("urn:first:{number}")).unwrap();
+            timed(ask(request)).await
+        })
+    });
+    let (troubled, warm, cold) = tokio::join!(troubled, warm, join_all(first));
     let others = warm.len() + cold.len();
     let longest = cold.iter().map(|(_, took)| *took).max().unwrap_or_default();
     let of_cold = cold.into_iter().filter_map(|(outcome, _)| outcome.err());
     let failures = warm.into_iter().filter_map(Result::err).chain(of_cold);
     Noticed {
-        asked,
-        failed,
+        asked: count,
+        failed: troubled.iter().filter(|outcome| outcome.is_err()).count(),
         others,
         failures: failures.collect(),
         longest,
+    }
+}
+
+/// One tenant is in trouble next to others that are served; then the server is down for all, and others fail too.
+pub(crate) async fn shown(at: At, trouble: Fault) -> Shown {
+    const ROUNDS: usize = 10;
+
+    let (sim, client) = world([TROUBLED, COLD]);
+    trouble_of(&sim, at, &[trouble], ROUNDS);
+    let mut shown = Shown::default();
+    for number in 0..ROUNDS {
+        if number == ROUNDS / 2 {
+            sim.fault(at.route(), Fault::status(StatusCode::SERVICE_UNAVAILABLE));
+        }
+        let first = |request: TokenRequest| {
+            let resource = format!("urn:first:{number}");
+            at.ask(&client, request.resource(resource).unwrap())
+        };
+        let (troubled, cold, own) = tokio::join!(
+            at.ask(&client, troubled_request(number)),
+            first(request_of(COLD)),
+            first(own_request()),
+        );
+        shown.to_troubled.extend(troubled.err());
+        let of_others = [cold, own].into_iter().filter_map(Result::err);
+        shown.to_others.extend(of_others);
+        sleep(Duration::from_secs(1)).await;
+    }
+    shown
+}
+
+/// The troubled tenant is answered `troubles` in turn for so many of its requests.
+fn trouble_of(sim: &Sim, at: At, troubles: &[Fault], count: usize) {
+    for number in 0..count {
+        let trouble = troubles[number % troubles.len()].clone();
+        let trouble = trouble.for_resource(resource(number));
+        sim.fault(at.route(), trouble.for_consumer(TROUBLED).unwrap());
     }
 }
 
@@ -397,8 +464,14 @@ fn request_of(organisation: &str) -> TokenRequest {
     own_request().consumer_org(organisation).unwrap()
 }
 
+/// One of many identities of the tenant in trouble.
+fn troubled_request(number: usize) -> TokenRequest {
+    let request = request_of(TROUBLED);
+    request.resource(resource(number)).unwrap()
+}
+
 fn resource(number: usize) -> String {
-    format!("urn:troubled:{number}")
+    format!("{TROUBLED_RESOURCE}{number}")
 }
 
 /// So many valid organisation numbers.

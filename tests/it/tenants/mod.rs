@@ -12,7 +12,7 @@ use http::StatusCode;
 use maskinporten_sim::Fault;
 
 use isolation::{
-    At, SERVER, isolation, outage, troubles_of_maskinporten, troubles_of_the_exchange,
+    At, SERVER, isolation, outage, shown, troubles_of_maskinporten, troubles_of_the_exchange,
 };
 
 #[track_caller]
@@ -54,6 +54,23 @@ async fn one_trouble_that_goes_on_and_on_is_noticed_by_nobody_else() {
     for trouble in troubles_of_the_exchange() {
         let noticed = isolation(At::Exchange, &[trouble], Duration::from_secs(15)).await;
         check_isolated(&noticed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_tenant_is_answered_is_in_no_error_of_another() {
+    for (at, troubles) in [
+        (At::Maskinporten, troubles_of_maskinporten()),
+        (At::Exchange, troubles_of_the_exchange()),
+    ] {
+        let mut marked = 0;
+        for trouble in troubles {
+            let shown = shown(at, trouble).await;
+            assert!(!shown.to_others.is_empty(), "others did not fail");
+            assert_eq!(shown.about_troubled(), 0, "{:?}", shown.to_others);
+            marked += shown.marked();
+        }
+        assert!(marked > 0, "there was no text to find");
     }
 }
 

@@ -109,8 +109,26 @@ const PROMISES: &[Promise] = &[
         },
     },
     Promise {
+        id: "P15",
+        text: "one tenant's trouble is noticed by no other; an outage is probed and is over for all at its end",
+        measure: |workspace| {
+            let mut measured = Measured::default();
+            measured.add_judged(workspace, "maskinporten-tests", "isolation", "P15");
+            Ok(measured)
+        },
+    },
+    Promise {
+        id: "P16",
+        text: "a crowd of one tenant is served where it stays, is forgotten where it goes, and delays no other",
+        measure: |workspace| {
+            let mut measured = Measured::default();
+            measured.add_judged(workspace, "maskinporten-tests", "crowd", "P16");
+            Ok(measured)
+        },
+    },
+    Promise {
         id: "P17",
-        text: "organisations in rounds find their tokens, also where there are twice too many",
+        text: "organisations at once are all served in time; in rounds they find their tokens, also where there are twice too many",
         measure: |workspace| {
             let mut measured = Measured::default();
             measured.add_judged(workspace, "maskinporten-tests", "rounds", "P17");
@@ -262,7 +280,8 @@ mod tests {
     #[test]
     fn no_name_means_every_promise() {
         let every = [
-            "P1", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "P11", "P13", "P14", "P17",
+            "P1", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "P11", "P13", "P14", "P15", "P16",
+            "P17",
         ];
         assert_eq!(chosen(&[]), every);
         assert_eq!(chosen(&["--json"]), every);
@@ -279,7 +298,7 @@ mod tests {
 
         assert_eq!(
             error,
-            "unknown promise P99; known are P1, P3, P4, P5, P6, P7, P8, P9, P11, P13, P14, P17"
+            "unknown promise P99; known are P1, P3, P4, P5, P6, P7, P8, P9, P11, P13, P14, P15, P16, P17"
         );
     }
 
