@@ -1,7 +1,7 @@
 //! P16: 100 000 contexts of one tenant at once, and callers with less patience than the server needs.
 //!
-//! - All callers of the crowd but 500 give up at once. Another tenant comes with its first token, and a warm token is
-//!   asked for every 100 ms.
+//! - All callers of the crowd but 500 give up: all when the last has asked, or each when it has asked. Another tenant
+//!   comes with its first token, and a warm token is asked for every 100 ms.
 //! - Memory is that of live blocks as the allocator was asked for them, from before the client is made until the crowd
 //!   is served and its callers are gone; the client lives.
 //! - Two impatient callers for each of 500 organisations ask again every 50 ms until they are served.
@@ -24,7 +24,7 @@ use std::time::Duration;
 use maskinporten_measure::{Bound, Figure, Report, Unit};
 use tokio::runtime::{Builder, Runtime};
 
-use scenario::{Flood, flood, impatient};
+use scenario::{Flood, GiveUp, flood, impatient};
 
 const CROWD: usize = 100_000;
 const STAY: usize = 500;
@@ -44,7 +44,12 @@ const TIME: Bound = Bound::at_most(1.5, Unit::Ratio);
 
 fn main() {
     let mut report = Report::new("P16");
-    crowd(&mut report);
+    crowd(&mut report, "all give up at once", GiveUp::AtOnce);
+    crowd(
+        &mut report,
+        "each gives up when it has asked",
+        GiveUp::OneByOne,
+    );
 
     let took = paused().block_on(impatient(ORGANISATIONS, PATIENCE, SERVER));
     report.judge("impatient callers served", IMPATIENT, took.served as f64);
@@ -59,17 +64,17 @@ fn main() {
     );
 }
 
-fn crowd(report: &mut Report) {
+fn crowd(report: &mut Report, row: &str, give_up: GiveUp) {
     let mut flooded: Option<Flood> = None;
     // It lives on, so that its tasks and timers count. What another thread allocates would not be counted: there is none.
     let runtime = paused();
     let memory = allocation_counter::measure(|| {
-        flooded = Some(runtime.block_on(flood(CROWD, STAY, SERVER)));
+        flooded = Some(runtime.block_on(flood(CROWD, STAY, give_up, SERVER)));
     });
     let flooded = flooded.unwrap();
 
     report.judge(
-        "callers served of those who stay",
+        format!("{row}: callers served of those who stay"),
         STAYED,
         Figure::new(flooded.served as f64).with_note(format!(
             "of {CROWD} contexts; at most {} waited and {} tasks lived",
@@ -77,18 +82,18 @@ fn crowd(report: &mut Report) {
         )),
     );
     report.judge(
-        "memory kept when the crowd is gone",
+        format!("{row}: memory kept when the crowd is gone"),
         MEMORY,
         Figure::new(memory.bytes_current as f64 / 1_024.0)
             .with_note(format!("{} KiB at most", memory.bytes_max / 1_024)),
     );
     report.judge(
-        "first token of another tenant",
+        format!("{row}: first token of another tenant"),
         FIRST_TOKEN,
         flooded.first_token.as_secs_f64() * 1_000.0,
     );
     report.judge(
-        "warm calls that fail",
+        format!("{row}: warm calls that fail"),
         WARM_FAILURES,
         Figure::new(flooded.warm_failures as f64).with_note(format!("of {}", flooded.warm)),
     );

@@ -446,6 +446,10 @@ fn a_server_that_asks_for_less_is_heeded_by_those_who_enter() {
         let world = World::new(4, 4);
         world.enter(0, 0, Does::KeepsIt);
         world.enter(1, 1, Does::KeepsIt);
+        // One tenant's limit is not the server's.
+        let of_another = world.desk.permits.lock().unwrap()[1].take().unwrap();
+        of_another.throttle();
+        world.desk.permits.lock().unwrap()[1] = Some(of_another);
 
         let other = meanwhile(&world, |world| world.enter(2, 2, Does::KeepsIt));
         let permit = world.desk.permits.lock().unwrap()[0].take().unwrap();

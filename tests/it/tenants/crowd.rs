@@ -109,15 +109,24 @@ pub(crate) struct Flood {
     pub(crate) client: MaskinportenClient,
 }
 
-/// So many contexts of one tenant at once, all of whose callers give up at once but for `stay`.
-pub(crate) async fn flood(count: usize, stay: usize, takes: Duration) -> Flood {
+/// When the callers of a crowd give up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GiveUp {
+    /// Each when it has asked, before the next one asks.
+    OneByOne,
+    /// All when the last has asked.
+    AtOnce,
+}
+
+/// So many contexts of one tenant at once, all of whose callers give up but for `stay`.
+pub(crate) async fn flood(count: usize, stay: usize, give_up: GiveUp, takes: Duration) -> Flood {
     let client = client(takes, None);
     let authorizer = authorizer(&client);
     let [troubled, warm, other] = &contexts(3)[..] else {
         unreachable!("three were asked for")
     };
     call(&authorizer, warm).await.unwrap();
-    let mut staying = Vec::with_capacity(stay);
+    let (mut staying, mut leaving) = (Vec::with_capacity(stay), Vec::new());
     let (mut most_waiting, mut most_tasks) = (0, 0);
     let metrics = tokio::runtime::Handle::current().metrics();
     for number in 0..count {
@@ -128,12 +137,15 @@ pub(crate) async fn flood(count: usize, stay: usize, takes: Duration) -> Flood {
         assert!(asked.as_mut().now_or_never().is_none(), "it was there");
         if number % (count / stay) == 0 {
             staying.push(asked);
+        } else if give_up == GiveUp::AtOnce {
+            leaving.push(asked);
         }
         if number % 100 == 0 {
             most_waiting = most_waiting.max(client.health().waiting);
             most_tasks = most_tasks.max(metrics.num_alive_tasks());
         }
     }
+    drop(leaving);
     let warm = async {
         let (mut asked, mut failures) = (0, 0);
         for _ in 0..1_500 {

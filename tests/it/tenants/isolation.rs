@@ -68,13 +68,6 @@ pub(crate) struct Noticed {
     pub(crate) longest: Duration,
 }
 
-impl Noticed {
-    /// How many errors of others say something about the troubled tenant.
-    pub(crate) fn about_troubled(&self) -> usize {
-        count_about_troubled(&self.failures)
-    }
-}
-
 /// What the callers of the troubled tenant and of others are shown.
 #[derive(Debug, Default)]
 pub(crate) struct Shown {
@@ -93,18 +86,14 @@ impl Shown {
 
     /// How many errors of others say something about the troubled tenant.
     pub(crate) fn about_troubled(&self) -> usize {
-        count_about_troubled(&self.to_others)
+        let is_about_troubled = |error: &&Error| {
+            let text = printed(error);
+            [MARK, TROUBLED, TROUBLED_RESOURCE]
+                .iter()
+                .any(|name| text.contains(name))
+        };
+        self.to_others.iter().filter(is_about_troubled).count()
     }
-}
-
-fn count_about_troubled(errors: &[Error]) -> usize {
-    let is_about_troubled = |error: &&Error| {
-        let text = printed(error);
-        [MARK, TROUBLED, TROUBLED_RESOURCE]
-            .iter()
-            .any(|name| text.contains(name))
-    };
-    errors.iter().filter(is_about_troubled).count()
 }
 
 /// All that an error says: itself, its chain, and both as a developer prints them.

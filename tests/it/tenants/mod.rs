@@ -7,7 +7,7 @@ mod isolation;
 
 use std::time::Duration;
 
-use crowd::{at_once, flood, impatient};
+use crowd::{GiveUp, at_once, flood, impatient};
 use http::StatusCode;
 use maskinporten_sim::Fault;
 
@@ -130,15 +130,18 @@ async fn impatient_callers_of_many_organisations_are_all_served() {
 
 #[tokio::test(start_paused = true)]
 async fn a_flood_of_one_tenant_whose_callers_give_up_is_noticed_by_nobody_else() {
-    let flood = flood(20_000, 100, 300 * MILLISECOND).await;
-    assert_eq!(flood.served, 100);
-    assert_eq!((flood.warm, flood.warm_failures), (1_500, 0), "{flood:?}");
-    assert!(
-        flood.first_token <= Duration::from_millis(1_300),
-        "{flood:?}"
-    );
     // Those who stay, a hundred who have given up, and those whose fetches are under way.
-    assert!(flood.most_waiting <= 100 + 100 + 1, "{flood:?}");
-    assert!(flood.most_tasks <= 40, "{flood:?}");
-    assert_eq!(flood.client.health().waiting, 0);
+    let few = 100 + 100 + 1;
+    for (give_up, most_waiting) in [(GiveUp::OneByOne, few), (GiveUp::AtOnce, 20_000)] {
+        let flood = flood(20_000, 100, give_up, 300 * MILLISECOND).await;
+        assert_eq!(flood.served, 100);
+        assert!(flood.warm > 0 && flood.warm_failures == 0, "{flood:?}");
+        assert!(
+            flood.first_token <= Duration::from_millis(1_300),
+            "{flood:?}"
+        );
+        assert!(flood.most_waiting <= most_waiting, "{flood:?}");
+        assert!(flood.most_tasks <= 40, "{flood:?}");
+        assert_eq!(flood.client.health().waiting, 0);
+    }
 }

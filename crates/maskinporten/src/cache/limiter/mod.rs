@@ -382,7 +382,13 @@ impl<J: Job> Limiter<J> {
         let change = state.circuits.note(of, outcome.into(), now, &mut dropped);
         state.decided.extend(dropped.into_iter().map(Deed::Drop));
         let affected = match change {
-            Change::Opened(_) => state.queue.drain(),
+            Change::Opened(about) => {
+                // Refused credentials show that the server is there.
+                let has_recovered = about == About::Credentials;
+                self.recoveries
+                    .fetch_add(u64::from(has_recovered), Ordering::Relaxed);
+                state.queue.drain()
+            }
             Change::OpenedOfTenant => state.queue.drain_tenant(of.tenant),
             Change::Closed => {
                 self.recoveries.fetch_add(1, Ordering::Relaxed);
