@@ -10,6 +10,7 @@
 //!
 //! `cargo xtask promises P15` runs this and tabulates what it prints.
 
+#![allow(clippy::disallowed_methods, reason = "a benchmark reads its watch")]
 #![allow(
     clippy::unwrap_used,
     reason = "a benchmark that cannot start has nothing to say"

@@ -13,6 +13,10 @@
 //! `cargo xtask promises P17` runs this and tabulates what it prints.
 
 #![allow(
+    clippy::disallowed_methods,
+    reason = "a benchmark reads its watch and spawns its server"
+)]
+#![allow(
     clippy::unwrap_used,
     reason = "a benchmark that cannot start has nothing to say"
 )]
