@@ -26,11 +26,12 @@ mod world;
 use std::time::Duration;
 
 use http::StatusCode;
+use maskinporten::Error;
 use maskinporten_measure::{Bound, Figure, Report, Unit};
 use maskinporten_sim::Fault;
 
 use scenario::{
-    At, Noticed, SERVER, isolation, outage, shown, troubles_of_maskinporten,
+    At, Noticed, SERVER, about_troubled, isolation, outage, shown, troubles_of_maskinporten,
     troubles_of_the_exchange,
 };
 
@@ -75,7 +76,8 @@ fn main() {
         let row = format!("{name}, each of {} alone", troubles.len());
         judge(&mut report, &row, longest, &alone);
 
-        texts(&mut report, at, name, &troubles);
+        let failures = [in_turn.failures, alone.failures].concat();
+        texts(&mut report, at, name, &troubles, failures);
     }
     for (name, trouble) in [
         ("503", Fault::status(StatusCode::SERVICE_UNAVAILABLE)),
@@ -99,21 +101,24 @@ fn judge(report: &mut Report, row: &str, longest: Bound, noticed: &Noticed) {
     );
 }
 
-fn texts(report: &mut Report, at: At, name: &str, troubles: &[Fault]) {
-    let (mut about_troubled, mut searched, mut marked) = (0, 0, 0);
+/// Searches `failures`, and the errors of others when the server is down for all.
+fn texts(report: &mut Report, at: At, name: &str, troubles: &[Fault], failures: Vec<Error>) {
+    let (mut of_others, mut marked) = (failures, 0);
     for trouble in troubles {
         let shown = paused::run(shown(at, trouble.clone()));
-        about_troubled += shown.about_troubled();
-        searched += shown.to_others.len();
         marked += shown.marked();
+        of_others.extend(shown.to_others);
     }
     // A search that has nothing to find, or nothing to search, shows nothing.
-    let found = if marked == 0 || searched == 0 {
+    let found = if marked == 0 || of_others.is_empty() {
         Err("there was no text to find, or no error to search".into())
     } else {
-        Ok(Figure::new(about_troubled as f64).with_note(format!(
-            "{searched} searched; {marked} errors of the tenant in trouble have such a text"
-        )))
+        Ok(
+            Figure::new(about_troubled(&of_others) as f64).with_note(format!(
+                "{} searched; {marked} errors of the tenant in trouble have such a text",
+                of_others.len()
+            )),
+        )
     };
     report.measured(
         format!("{name}: errors of others with text about the tenant in trouble"),

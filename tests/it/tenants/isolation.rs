@@ -83,17 +83,17 @@ impl Shown {
             .filter(|error| printed(error).contains(MARK))
             .count()
     }
+}
 
-    /// How many errors of others say something about the troubled tenant.
-    pub(crate) fn about_troubled(&self) -> usize {
-        let is_about_troubled = |error: &&Error| {
-            let text = printed(error);
-            [MARK, TROUBLED, TROUBLED_RESOURCE]
-                .iter()
-                .any(|name| text.contains(name))
-        };
-        self.to_others.iter().filter(is_about_troubled).count()
-    }
+/// How many of these errors say something about the troubled tenant.
+pub(crate) fn about_troubled(errors: &[Error]) -> usize {
+    let is_about_troubled = |error: &&Error| {
+        let text = printed(error);
+        [MARK, TROUBLED, TROUBLED_RESOURCE]
+            .iter()
+            .any(|name| text.contains(name))
+    };
+    errors.iter().filter(is_about_troubled).count()
 }
 
 /// All that an error says: itself, its chain, and both as a developer prints them.

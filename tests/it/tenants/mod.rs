@@ -12,7 +12,8 @@ use http::StatusCode;
 use maskinporten_sim::Fault;
 
 use isolation::{
-    At, SERVER, isolation, outage, shown, troubles_of_maskinporten, troubles_of_the_exchange,
+    At, SERVER, about_troubled, isolation, outage, shown, troubles_of_maskinporten,
+    troubles_of_the_exchange,
 };
 
 #[track_caller]
@@ -67,7 +68,7 @@ async fn what_one_tenant_is_answered_is_in_no_error_of_another() {
         for trouble in troubles {
             let shown = shown(at, trouble).await;
             assert!(!shown.to_others.is_empty(), "others did not fail");
-            assert_eq!(shown.about_troubled(), 0, "{:?}", shown.to_others);
+            assert_eq!(about_troubled(&shown.to_others), 0, "{:?}", shown.to_others);
             marked += shown.marked();
         }
         assert!(marked > 0, "there was no text to find");
