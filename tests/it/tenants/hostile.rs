@@ -208,7 +208,7 @@ async fn a_source_whose_revision_panics_once_does_not_end_its_identity() {
     let fatal = fatal(4, |reading| Panicking {
         revision: Bomb::at(reading),
         clock: Bomb::at(Bomb::NEVER),
-        time: time.clone(),
+        time,
     });
     assert_eq!(fatal.await, Vec::<usize>::new());
 }
@@ -220,7 +220,7 @@ async fn a_clock_that_panics_once_does_not_end_an_identity() {
     let fatal = fatal(30, |reading| Panicking {
         revision: Bomb::at(Bomb::NEVER),
         clock: Bomb::at(reading + 10),
-        time: time.clone(),
+        time,
     });
     assert_eq!(fatal.await, Vec::<usize>::new());
 }

@@ -76,7 +76,7 @@ struct Course {
     number: AtomicU64,
     /// When it entered the queue, in nanoseconds.
     queued_at: AtomicU64,
-    /// Whether it has its permit: from then on nobody asks whether callers wait for it.
+    /// Whether it has its permit: from then on callers are not counted.
     is_running: AtomicBool,
     callers: AtomicUsize,
     /// Wakes waiters who have to look for how long they may sleep.
@@ -87,7 +87,7 @@ struct Course {
     followers: Mutex<Vec<Fetch>>,
     /// The token that it is made of.
     parent: Mutex<Option<Arc<Snapshot>>>,
-    /// Given back by whoever ends the fetch: a task that is aborted on a runtime that is not driven drops nothing.
+    /// Given back also where the fetch is ended from outside: a task that is aborted on a runtime that is not driven drops nothing.
     permit: Mutex<Option<Arc<Permit>>>,
     trail: Trail,
     is_cancelled: AtomicBool,
@@ -1046,7 +1046,7 @@ impl Errand {
                     }
                 }
                 let token = source.fetch_anew(request).await?;
-                // Whatever is asked for after this one may come from a source's memory again.
+                // What is asked for after this one may come from a source's memory again.
                 self.rejected.store(false, Ordering::Relaxed);
                 Ok(token)
             }

@@ -161,7 +161,7 @@ impl MaskinportenClientBuilder {
     /// How long a caller waits for its token's turn to be fetched, before the fetch begins. 1 s to 1 h; the default
     /// is 5 minutes. A caller with a shorter timeout gives up earlier.
     ///
-    /// Then it is given an error of its own ([`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable)), which is
+    /// Then it alone is given an error ([`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable)), which is
     /// not remembered. Its identity keeps its place for 30 s, for a caller that asks again.
     ///
     /// It comes before what the settings say (`FetchQueueTimeout`, `MASKINPORTEN_FETCH_QUEUE_TIMEOUT`, both in

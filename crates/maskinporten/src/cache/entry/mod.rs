@@ -502,7 +502,7 @@ impl Entry {
         &self.errand
     }
 
-    /// Whether a takeoff is still the present's: nobody has declared it void.
+    /// Whether a takeoff is still the present's: it was not declared void.
     pub(crate) fn is_of_now(&self, takeoff: Takeoff) -> bool {
         self.life.is_of_now(takeoff)
     }
@@ -563,7 +563,7 @@ impl Entry {
         let now = self.clock.now();
         let mut made = None;
         let prepare = |takeoff: Takeoff| {
-            // Nobody waits for the renewal of a token that is good.
+            // No caller waits for the renewal of a token that is good.
             let callers = if takeoff.renews() { 0 } else { callers };
             self.prepare(takeoff, takeoff.hard_end().or(hard_end), callers, &mut made)
         };
@@ -671,7 +671,7 @@ impl Entry {
         published.map(Some)
     }
 
-    /// Remembers why there is no token, and until when nobody is asked again: `refused_until` by a circuit that is
+    /// Remembers why there is no token, and until when none is asked for again: `refused_until` by a circuit that is
     /// open.
     pub(crate) fn fail(
         &self,

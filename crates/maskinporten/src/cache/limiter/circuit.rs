@@ -4,7 +4,7 @@
 //!   was answered in between. It lets one probe through every 30 s, and one a second of identities whose last fetch
 //!   succeeded. A tenant with one identity needs none: what is remembered of that identity is its circuit.
 //! - The authority's opens when two tenants, or two identities of the only one there is, have failed about the server
-//!   and nobody was answered since. It lets at most one probe a second through. The first answer closes it, and every
+//!   and none was answered since. It lets at most one probe a second through. The first answer closes it, and every
 //!   tenant's with it.
 //! - It opens for the credentials too: when two tenants, or two identities of the only tenant, were given a refusal
 //!   of the credentials and no fetch has succeeded in between. Those who were given it probe after pauses of 1 s
@@ -70,7 +70,7 @@ struct Tenant<E> {
     /// The number of answers when it was last counted as failing.
     counted_at: Option<u64>,
     open: Option<Open<E>>,
-    /// The opening of the authority's circuit that it was told of.
+    /// The opening of the authority's circuit whose failed probe it knows.
     told_of: u64,
     /// How often its circuit was closed.
     recoveries: Arc<AtomicU64>,
@@ -109,7 +109,7 @@ pub(super) enum Gate<E> {
     Pass,
     /// It is the probe.
     Probe(Probe),
-    /// It waits for a probe: whatever that brings, or only for one that went for it. The next one may go then.
+    /// It waits for a probe: for any, or only for one that went for it. The next one may go then.
     Park(Waits, Moment),
     /// It fails, with an error that is remembered until then.
     Refuse(E, Moment),
@@ -140,7 +140,7 @@ pub(super) enum Ending<E> {
     Served,
     /// With a refusal that is about this request.
     Answered,
-    /// The error is as others are told of it.
+    /// The error is as others may see it.
     Failed(About, E),
     /// Without a word about the server: cancelled, throttled, or stopped by what is not the server's.
     Unknown,

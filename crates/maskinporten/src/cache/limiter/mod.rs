@@ -697,7 +697,7 @@ impl<J: Job> Permit<J> {
         }
     }
 
-    /// Gives it to the next, whatever becomes of the fetch.
+    /// Gives it to the next, without a word about the fetch.
     pub(crate) fn give_back(&self) {
         self.finish(Outcome::Unknown);
     }

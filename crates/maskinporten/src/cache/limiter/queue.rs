@@ -202,7 +202,7 @@ impl<P> Queue<P> {
         }
     }
 
-    /// Drops places that are kept for nobody any more.
+    /// Drops places that are no longer kept.
     pub(super) fn drop_expired(&mut self, now: Moment) -> Vec<P> {
         let mut dropped = Vec::new();
         while let Some((_, (key, left_at))) = self.abandoned.first_key_value() {
