@@ -1,6 +1,6 @@
 //! Flights that a model starts, lands and loses, and the judge who counts those in the air.
 //!
-//! A flight's channel is what `cache/fetch.rs` makes of tokio's `Notify`: a landing that is told once,
+//! A flight's channel is what `cache/fetch/mod.rs` makes of tokio's `Notify`: a landing that is told once,
 //! with an outcome or without one; its waiters are woken by either.
 
 use std::sync::Arc;
