@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// How long a server is borne with that asks one for fewer requests and serves others.
-const BORNE_FOR: Duration = Duration::from_secs(60);
+const BORNE_FOR: Duration = Duration::from_secs(20);
 
 /// The attempts of one fetch.
 #[derive(Debug)]
@@ -101,7 +101,12 @@ impl Attempts {
         self.left = self.left.saturating_sub(1);
         let pause = self.longest_pause.mul_f64(random::unit());
         let pause = pause.max(error.retry_after().unwrap_or_default());
-        let is_in_time = self.is_borne || now.after(pause) < self.ends_at;
+        // One that wishes for a longer pause is left alone for that long: the failure says until when.
+        let ends_at = match self.borne_until {
+            Some(until) if self.is_borne => until,
+            _ => self.ends_at,
+        };
+        let is_in_time = now.after(pause) < ends_at;
         if self.left == 0 || !is_in_time {
             return Next::Fail;
         }

@@ -45,6 +45,9 @@ impl Orders {
                 !given_up
                     || now + TICK >= request.at + ATTEMPT
                     || flight_is_old
+                    // A probe that is not answered asks again when another answer has closed the circuit.
+                    || self.has_recovered
+                    || !self.on_the_way.is_empty()
                     || self.is_lost(request.whose),
                 "a request was given up {:?} after it was sent",
                 now - request.at

@@ -175,6 +175,8 @@ struct Orders {
     known: [Known; 3],
     /// Tokens that were answered and may not have landed yet.
     on_the_way: Vec<(Whose, Option<usize>)>,
+    /// Whether an answer has come since time last passed: it may have closed the circuit.
+    has_recovered: bool,
     given: Vec<(Whose, usize, SentToken)>,
     /// By how much the wall clock was wrong at some time.
     offsets: Vec<i64>,
@@ -213,6 +215,7 @@ impl Orders {
             tokens: Vec::new(),
             known: Default::default(),
             on_the_way: Vec::new(),
+            has_recovered: false,
             given: Vec::new(),
             offsets: vec![0],
             jtis: HashSet::new(),

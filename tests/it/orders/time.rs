@@ -16,6 +16,7 @@ impl Orders {
         for _ in 0..8 {
             yield_now().await;
         }
+        self.has_recovered = !self.on_the_way.is_empty();
         for (whose, token) in std::mem::take(&mut self.on_the_way) {
             let lost = self.is_lost(whose);
             let known = &mut self.known[whose as usize];

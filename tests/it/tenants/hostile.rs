@@ -452,32 +452,6 @@ async fn places_of_callers_who_gave_up_are_not_kept_beyond_half_a_minute_while_a
     assert_eq!(client.health().waiting, 0);
 }
 
-/// How long the processor needs to have so many wait for a probe.
-async fn time_to_park(count: usize) -> Duration {
-    let numbers = organisations(4);
-    let client = outage_with_a_hanging_probe(&numbers).await;
-    let request = of(GOOD, &numbers[3]);
-    let began = std::time::Instant::now();
-    let waiting: Vec<_> = (0..count)
-        .map(|number| {
-            let mut asked = Box::pin(client.access_token(numbered(&request, number)));
-            assert!(asked.as_mut().now_or_never().is_none(), "it did not wait");
-            asked
-        })
-        .collect();
-    let took = began.elapsed();
-    drop(waiting);
-    took
-}
-
-#[tokio::test(start_paused = true)]
-async fn eight_times_as_many_who_wait_for_a_probe_cost_about_eight_times_as_much() {
-    time_to_park(500).await;
-    let few = time_to_park(500).await;
-    let many = time_to_park(4_000).await;
-    assert!(many < few * 24, "{few:?} for 500, {many:?} for 4000");
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_tenants_probe_that_is_broken_off_does_not_cost_it_another_half_minute() {
     let client = named();
