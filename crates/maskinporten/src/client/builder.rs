@@ -141,7 +141,8 @@ impl MaskinportenClientBuilder {
     ///
     /// - Tenants (the service itself, organisations, organisations of system users) take turns. None has more than
     ///   half of the permits, and one permit is kept for renewals.
-    /// - A server that answers 429, or 503 with a `Retry-After`, halves their number; each success adds one.
+    /// - A server that answers 429, or 503 with a `Retry-After`, halves that tenant's share; where it answers two
+    ///   tenants so and serves none in between, it halves their number. Each success adds one.
     /// - Identities that wait for their turn cost some hundred bytes each and no task. [`Health::waiting`] and
     ///   metrics tell how many wait, and how long.
     ///
